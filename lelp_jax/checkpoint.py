@@ -1,0 +1,127 @@
+"""Training state and parameters on disk; the only file that knows Orbax."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+_LOG = logging.getLogger(__name__)
+_KEEP = 2
+
+
+class Checkpoints:
+    """The latest training states of one fleet.
+
+    A save in progress lies under a temporary name, so a killed run leaves the states before it
+    intact. Saving waits until the state is on disk: the training step that follows takes over the
+    buffers.
+    """
+
+    def __init__(self, folder: Path):
+        """Opens the folder, made when it is not there, and clears what a killed save left."""
+        self._folder = folder
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                max_to_keep=_KEEP, cleanup_tmp_directories=True, enable_async_checkpointing=False
+            ),
+        )
+
+    def save(self, step: int, state: Any, facts: Mapping[str, Any]) -> None:
+        """Keeps a state and a few JSON-like facts.
+
+        Args:
+            step: Steps done; a state of the same step is replaced by nothing.
+            state: Pytree of arrays.
+            facts: What else a resumed run needs.
+        """
+        with _plain_os_errors(self._folder):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(dict(facts))
+                ),
+            )
+
+    def restore(self, abstract: Any) -> tuple[int, Any, Mapping[str, Any]] | None:
+        """Returns step, state and facts of the newest state that can be read, or None.
+
+        A damaged state is reported, removed and passed over for the one before it.
+
+        Args:
+            abstract: Pytree of `jax.ShapeDtypeStruct` with shardings.
+        """
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                result = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(abstract), facts=ocp.args.JsonRestore()
+                    ),
+                )
+                return step, result["state"], result["facts"]
+            except (ValueError, OSError, KeyError) as error:
+                reason = " ".join(str(error).split())[:160]
+                _LOG.warning(
+                    "checkpoint %s cannot be read (%s); the one before it is used",
+                    self._folder / str(step),
+                    reason,
+                )
+                shutil.rmtree(self._folder / str(step), ignore_errors=True)
+                self._manager.reload()
+        return None
+
+    def close(self) -> None:
+        """Releases the manager's threads."""
+        self._manager.close()
+
+    def delete(self) -> None:
+        """Removes all states, once the fleet they belong to is finished."""
+        self.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def save_tree(folder: Path, tree: Any) -> None:
+    """Writes a pytree of arrays into a folder, replacing what is there."""
+    with _plain_os_errors(folder), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), tree, force=True)
+
+
+def load_tree(folder: Path, abstract: Any) -> Any:
+    """Reads a pytree of arrays.
+
+    Args:
+        folder: As given to `save_tree`.
+        abstract: Pytree of `jax.ShapeDtypeStruct`; without shardings the arrays lie on the first
+            device.
+    """
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    abstract = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or device),
+        abstract,
+    )
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute(), abstract)
+
+
+@contextlib.contextmanager
+def _plain_os_errors(folder: Path) -> Iterator[None]:
+    """Turns the storage library's words for a full or read-only disk into an OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        text = str(error)
+        for reason in ("No space left on device", "Read-only file system", "Permission denied"):
+            if reason in text:
+                raise OSError(None, reason, os.fspath(folder)) from error
+        raise

@@ -1,0 +1,44 @@
+"""Weights of examples in the loss, for imbalanced classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lelp_jax.data.dataset import Dataset
+from lelp_jax.errors import UserError
+
+
+def by_class(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:
+    """Returns the weight of each class, [classes] float32.
+
+    Args:
+        dataset: Its labelled training rows give the shares of the classes.
+        wanted: Empty for equal weights, ("balanced",) for `rows / (classes * rows of the class)`,
+            or one weight per class.
+
+    Raises:
+        UserError: The number of weights is not the number of classes.
+    """
+    classes = dataset.num_classes
+    if not wanted:
+        return np.ones(classes, np.float32)
+    if wanted == ("balanced",):
+        labels = dataset.labels[dataset.labelled_train]
+        return (len(labels) / (classes * np.bincount(labels, minlength=classes))).astype(np.float32)
+    if len(wanted) != classes:
+        raise UserError(
+            f"class_weights has {len(wanted)} values, {wanted}, but the data have {classes} classes"
+        )
+    return np.array(wanted, np.float32)
+
+
+def by_row(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns the weight of each row, float32; 1 where the class is not known.
+
+    Args:
+        weights: [classes].
+        labels: Class of each row, -1 where unknown.
+    """
+    return np.where(labels >= 0, weights[np.maximum(labels, 0)], np.float32(1))

@@ -1,0 +1,131 @@
+"""A student on its own: parameters, architecture, preprocessing and label names in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+
+from lelp_jax import files, methods, models
+from lelp_jax.data.dataset import Dataset, Preprocessing
+
+_FORMAT = 1
+_PARAMETERS = "parameters.safetensors"
+_CARD = "student.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Student:
+    """A loaded student.
+
+    Attributes:
+        class_names: One name per class.
+        card: What `student.json` holds.
+    """
+
+    class_names: tuple[str, ...]
+    card: Mapping[str, Any]
+    _preprocessing: Preprocessing
+    _model: models.Model
+    _params: Any
+    _constants: Mapping[str, Any]
+
+    def class_logits(self, raw: np.ndarray) -> np.ndarray:
+        """Returns class logits of raw features.
+
+        Args:
+            raw: Features as the data source gives them, [rows, features...].
+
+        Returns:
+            [rows, classes] float32; their softmax gives the probabilities.
+        """
+        inputs = jnp.asarray(self._preprocessing(np.asarray(raw, np.float32)))
+        outputs = self._model.apply({"params": self._params}, inputs, train=False)
+        numeric = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
+        readout = methods.find(self.card["method"]).readout
+        return np.asarray(readout(outputs.logits, self._constants, numeric))
+
+
+def save(
+    folder: Path,
+    *,
+    method: str,
+    numeric: Mapping[str, float],
+    model: Mapping[str, Any],
+    num_outputs: int,
+    params: Any,
+    constants: Mapping[str, np.ndarray],
+    dataset: Dataset,
+    facts: Mapping[str, Any],
+) -> None:
+    """Writes a student into a folder of its own.
+
+    Args:
+        folder: Made where it is not there.
+        method: Name of the method, which says how class logits are read out.
+        numeric: Its traced settings.
+        model: Family and settings of the network.
+        num_outputs: Width of the output layer.
+        params: Parameters.
+        constants: The method's arrays that the readout takes.
+        dataset: Gives preprocessing and label names.
+        facts: What else to keep in `student.json`.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    folder.mkdir(parents=True, exist_ok=True)
+    preprocessing = dataset.preprocessing
+    arrays = {
+        "preprocessing.shift": np.asarray(preprocessing.shift),
+        "preprocessing.scale": np.asarray(preprocessing.scale),
+        **{f"constants.{name}": np.asarray(array) for name, array in constants.items()},
+        **{
+            f"params.{name}": np.ascontiguousarray(leaf)
+            for name, leaf in flatten_dict(params, sep=".").items()
+        },
+    }
+    files.write_atomic(folder / _PARAMETERS, to_bytes(arrays))
+    files.write_json(
+        folder / _CARD,
+        {
+            "format": _FORMAT,
+            "method": method,
+            "numeric": numeric,
+            "model": dict(model),
+            "num_outputs": num_outputs,
+            "class_names": dataset.class_names,
+            "columns": preprocessing.columns,
+            **facts,
+        },
+    )
+
+
+def load(folder: Path | str) -> Student:
+    """Reads a student that `save` wrote."""
+    from safetensors.numpy import load_file
+
+    card = json.loads((Path(folder) / _CARD).read_text())
+    groups: dict[str, dict[str, Any]] = {"params": {}, "constants": {}, "preprocessing": {}}
+    for name, array in load_file(Path(folder) / _PARAMETERS).items():
+        group, _, rest = name.partition(".")
+        groups[group][rest] = array
+    model = {key: tuple(v) if isinstance(v, list) else v for key, v in card["model"].items()}
+    return Student(
+        class_names=tuple(card["class_names"]),
+        card=card,
+        _preprocessing=Preprocessing(
+            groups["preprocessing"]["shift"],
+            groups["preprocessing"]["scale"],
+            tuple(card["columns"]),
+        ),
+        _model=models.build(model, card["num_outputs"]),
+        _params=jax.device_put(unflatten_dict(groups["params"], sep=".")),
+        _constants=groups["constants"],
+    )

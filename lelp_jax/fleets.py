@@ -1,0 +1,160 @@
+"""Trained members on disk: which exist already, and the fleets that train the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from lelp_jax import stages
+from lelp_jax.session import Session
+from lelp_jax.train import plan
+from lelp_jax.train.step import StepSpec
+
+_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """A network that is wanted.
+
+    Attributes:
+        inputs: All it depends on, JSON-like.
+        kind: Members of one kind share shapes and may train in one fleet.
+        trial: Its trial's number.
+        replicate: Its replicate's number.
+        name: For the log ("lelp").
+    """
+
+    inputs: Mapping[str, Any]
+    kind: Hashable
+    trial: int
+    replicate: int
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the trained network."""
+        return stages.fingerprint({"version": _VERSION, **self.inputs})
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network.
+
+    Attributes:
+        fingerprint: Names everything it depends on.
+        folder: Folder of its fleet.
+        position: Its place in the fleet.
+        diverged: Whether training became non-finite.
+        validation: Validation metrics.
+        parameters: Number of parameters.
+        train_seconds: Its share of the fleet's training time, compilation apart.
+    """
+
+    fingerprint: str
+    folder: Path
+    position: int
+    diverged: bool
+    validation: Mapping[str, float]
+    parameters: int
+    train_seconds: float
+
+    def load(self, spec: StepSpec, example: Any) -> Any:
+        """Returns its parameters, on the host.
+
+        Args:
+            spec: The program it was trained by.
+            example: Inputs of any rows, [rows, features...].
+        """
+        from lelp_jax.checkpoint import load_tree
+
+        size = len(stages.read_facts(self.folder)["members"])  # type: ignore[index]
+        row = jax.ShapeDtypeStruct((1, *example.shape[1:]), example.dtype)
+        single = jax.eval_shape(spec.model.init, jax.random.key(0), row)["params"]
+        stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
+        params = jax.device_get(load_tree(self.folder / "parameters", stacked))
+        return jax.tree.map(lambda leaf: leaf[self.position], params)
+
+
+def find(root: Path, stage: str) -> dict[str, Trained]:
+    """Returns all trained networks of a stage, by fingerprint."""
+    found = {}
+    for folder, facts in stages.finished(root, stage):
+        for position, member in enumerate(facts["members"]):
+            found[member["fingerprint"]] = Trained(
+                member["fingerprint"],
+                folder,
+                position,
+                member["diverged"],
+                {
+                    name: float("nan") if value is None else value
+                    for name, value in member["validation"].items()
+                },
+                facts["parameters"],
+                facts["train_seconds"],
+            )
+    return found
+
+
+def ensure(
+    root: Path,
+    stage: str,
+    requests: Sequence[Request],
+    capacity: Callable[[Request], int],
+    make_job: Callable[[Sequence[Request]], Any],
+    steps: int,
+    session: Session,
+) -> list[Trained]:
+    """Returns every network wanted; trains those that are not there.
+
+    Args:
+        root: The workdir.
+        stage: Its folder there, "teachers" or "students".
+        requests: The networks wanted.
+        capacity: Largest fleet for networks like the one given.
+        make_job: Reads what a fleet learns from; called only for fleets that must train.
+        steps: Length of their training, for the progress bar.
+        session: The run.
+
+    Raises:
+        Interrupted: The run was asked to stop.
+    """
+    trained = find(root, stage)
+    wanted = [request.fingerprint for request in requests]
+    missing = [r for r, name in zip(requests, wanted, strict=True) if name not in trained]
+    _log_reuse(stage, requests, missing, session)
+    first = {request.kind: request for request in reversed(missing)}
+    blocks = plan.blocks(
+        [(request.kind, request.trial, request.replicate) for request in missing],
+        {kind: 1 + max(r.trial for r in requests if r.kind == kind) for kind in first},
+        {kind: capacity(request) for kind, request in first.items()},
+    )
+    with session.reporter.stage(stage, steps * len(missing), "steps"):
+        for block in blocks.values():
+            session.interrupts.check()
+            from lelp_jax.train import fleet
+
+            members = [missing[position] for position in block]
+            inputs = {"members": [request.fingerprint for request in members]}
+            folder = root / stage / stages.fingerprint({"stage": stage, **inputs})
+            folder.mkdir(parents=True, exist_ok=True)
+            facts = fleet.train(folder, make_job(members), session)
+            stages.finish(folder, inputs, facts)
+            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    if missing:
+        trained = find(root, stage)
+    return [trained[name] for name in wanted]
+
+
+def _log_reuse(
+    stage: str, requests: Sequence[Request], missing: Sequence[Request], session: Session
+) -> None:
+    for name in dict.fromkeys(request.name for request in requests):
+        total = sum(request.name == name for request in requests)
+        left = sum(request.name == name for request in missing)
+        session.reporter.log(f"{stage}: {name}: {left} to train, {total - left} reused")

@@ -1,0 +1,73 @@
+"""Distils teachers into students and compares methods, as one config says.
+
+    python -m lelp_jax.main --config=configs/digits.py [--workdir=DIR] [--config.KEY=VALUE ...]
+
+The same command again resumes a run that was stopped and reuses everything that still holds.
+"""
+
+# Kept short: flags, then pipeline.run. JAX is imported after the flags are read, so that --help and
+# a mistyped flag answer at once.
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from lelp_jax import command_line
+from lelp_jax.errors import Interrupted, UserError
+from lelp_jax.session import Interrupts, Reporter, set_up_logging
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code.
+
+    Args:
+        argv: The program's name and its arguments.
+
+    Returns:
+        0 when the run finished, 2 after a mistake of the user's or of the disk's, 130 or 143 when it
+        was interrupted.
+    """
+    set_up_logging()
+    interrupts = Interrupts()
+    debug = "--debug" in argv
+    try:
+        with interrupts.listening():
+            arguments = command_line.parse(argv, __doc__)
+            if arguments is None:
+                return 0
+            _run(arguments, interrupts)
+            return 0
+    except Interrupted as stop:
+        again = shlex.join(["python", "-m", "lelp_jax.main", *argv[1:]])
+        print(f"interrupted; what was done is saved. Resume with: {again}", file=sys.stderr)
+        return 128 + stop.signal_number
+    except (UserError, OSError, flags.Error) as error:
+        if debug:
+            raise
+        print(f"error: {command_line.one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
+    from lelp_jax import config, parallel, pipeline
+    from lelp_jax.report import table
+
+    parallel.set_up()
+    reporter = Reporter()
+    comparison = pipeline.run(
+        arguments.name,
+        config.from_config_dict(arguments.config),
+        arguments.workdir,
+        arguments.config,
+        interrupts,
+        reporter,
+    )
+    title = f"{arguments.name}: {arguments.workdir / 'report' / 'report.md'}"
+    command_line.print_table(table.terminal(comparison, title))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,33 @@
+"""Training on labels alone: what a student reaches without a teacher."""
+
+from __future__ import annotations
+
+from lelp_jax import settings
+from lelp_jax.methods.base import (
+    Constants,
+    LossInputs,
+    LossOutput,
+    Method,
+    Numeric,
+    label_cross_entropy,
+)
+
+
+def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns the cross-entropy with the label, [batch]."""
+    del constants, numeric
+    hard = label_cross_entropy(inputs.logits, inputs.label)
+    return LossOutput(hard, {"hard": hard})
+
+
+METHOD = Method(
+    name="labels",
+    reference="cross-entropy with the labels",
+    settings={
+        "learning_rate": settings.LEARNING_RATE,
+        "weight_decay": settings.WEIGHT_DECAY.trying(0.0, 1e-4, 1e-2),
+    },
+    loss=loss,
+    uses_teacher=False,
+    uses_labels=True,
+)

@@ -1,0 +1,41 @@
+"""Multi-layer perceptron of any depth, with dropout."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+
+from lelp_jax.models.outputs import HEAD, Outputs
+
+
+class MLP(nn.Module):
+    """Dense layers with ReLU and dropout, then a linear output layer.
+
+    Attributes:
+        num_outputs: Width of the output layer.
+        hidden: Widths of the hidden layers; empty makes a linear classifier.
+        dropout: Share of hidden units dropped in training, in [0, 1).
+    """
+
+    num_outputs: int
+    hidden: tuple[int, ...]
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
+        """Returns logits [batch, num_outputs] and the last hidden layer [batch, hidden[-1]]."""
+        x = inputs.reshape(len(inputs), -1)
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width)(x))
+            if self.dropout:
+                x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        return Outputs(nn.Dense(self.num_outputs, name=HEAD)(x), x)
+
+    @staticmethod
+    def check(hidden: tuple[int, ...], dropout: float = 0.0) -> str | None:
+        """Returns what is wrong with the settings, or None."""
+        if any(not isinstance(width, int) or width < 1 for width in hidden):
+            return f"hidden must be positive whole numbers, got {hidden}"
+        if not 0 <= dropout < 1:
+            return f"dropout must be in [0, 1), got {dropout}"
+        return None

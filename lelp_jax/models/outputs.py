@@ -1,0 +1,47 @@
+"""What every model returns, and how the output layer is found in its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+HEAD = "head"
+
+
+class Outputs(NamedTuple):
+    """A model's answer for a batch.
+
+    Attributes:
+        logits: Output-layer values, [batch, outputs].
+        embedding: What the output layer sees, [batch, dims].
+    """
+
+    logits: jax.Array
+    embedding: jax.Array
+
+
+class Model(Protocol):
+    """A linen module: hashable, its settings are its fields, its output layer is named "head".
+
+    The rest of the package sees only `init` and `apply`, so a family written with another library
+    needs just these two.
+    """
+
+    num_outputs: int
+
+    def init(self, rngs: Any, inputs: jax.Array) -> Mapping[str, Any]:
+        """Returns {"params": parameters}."""
+        ...
+
+    def apply(self, variables: Any, inputs: jax.Array, *, train: bool, rngs: Any = None) -> Outputs:
+        """Runs the model; dropout is on when `train` is."""
+        ...
+
+
+def output_layer(parameters: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns weights, [dims, outputs], and bias, [outputs], of the output layer."""
+    head = parameters[HEAD]
+    return np.asarray(head["kernel"]), np.asarray(head["bias"])

@@ -1,0 +1,117 @@
+"""Devices, meshes and the one place where steps are compiled."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import time
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+MEMBER = "member"
+DATA = "data"
+
+
+def set_up() -> None:
+    """Prepares JAX for this process; call it before anything asks for a device.
+
+    On a CPU every core becomes a device, since the members of a fleet are too small to keep
+    several cores busy with one operation; `JAX_NUM_CPU_DEVICES` overrules it. Compiled programs
+    are kept in a cache shared by all runs; `JAX_COMPILATION_CACHE_DIR` names another folder.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ and "XLA_FLAGS" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(home / "lelp_jax" / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def fleet_mesh(members: int, batch_size: int) -> Mesh:
+    """Returns the mesh a fleet trains on: members along one axis, each batch along the other.
+
+    Members are spread first. Accelerators left over share the batches, where these divide evenly;
+    on a CPU they stay idle, because the all-reduce of every step would cost more than it saves.
+
+    Args:
+        members: Fleet size.
+        batch_size: Examples per member and step.
+    """
+    devices = jax.devices()
+    across = min(members, len(devices))
+    along = len(devices) // across
+    if devices[0].platform == "cpu" or batch_size % along:
+        along = 1
+    return make_mesh(across, along)
+
+
+def make_mesh(members: int, data: int) -> Mesh:
+    """Returns a mesh of the first `members * data` devices."""
+    # Auto axes: the default of jax.make_mesh is Explicit, under which gathers must be annotated.
+    return jax.make_mesh(
+        (members, data),
+        (MEMBER, DATA),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=jax.devices()[: members * data],
+    )
+
+
+def padded_members(members: int, mesh: Mesh) -> int:
+    """Returns the fleet size rounded up to a multiple of the mesh's member axis."""
+    across = mesh.shape[MEMBER]
+    return math.ceil(members / across) * across
+
+
+def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
+    """Returns the sharding that splits the leading dimensions along the axes named."""
+    return NamedSharding(mesh, PartitionSpec(*axes))
+
+
+@functools.lru_cache(maxsize=256)
+def _jitted(
+    function: Callable[..., Any], static: Hashable, out_shardings: Any, donate: tuple[int, ...]
+) -> Any:
+    bound = functools.partial(function, static) if static is not None else function
+    return jax.jit(bound, out_shardings=out_shardings, donate_argnums=donate)
+
+
+_COMPILED: dict[Any, Any] = {}
+
+
+def compiled(
+    function: Callable[..., Any],
+    static: Hashable,
+    arguments: tuple[Any, ...],
+    *,
+    out_shardings: Any = None,
+    donate: tuple[int, ...] = (),
+) -> tuple[Callable[..., Any], float]:
+    """Compiles a pure function ahead of its first call, or finds it already compiled.
+
+    Args:
+        function: Called as `function(static, *arguments)`, or `function(*arguments)` when `static`
+            is None; module-level, since it is part of the key.
+        static: Hashable description of the program.
+        arguments: Arrays placed as they will be in every call; their shardings become those of
+            the compiled program.
+        out_shardings: Shardings of the results, a pytree prefix.
+        donate: Positions in `arguments` whose buffers the results may take over.
+
+    Returns:
+        The compiled function of `arguments`, and the seconds that compiling took.
+    """
+    leaves, tree = jax.tree.flatten(arguments)
+    shapes = tuple((leaf.shape, str(leaf.dtype), leaf.sharding) for leaf in leaves)
+    key = (function, static, out_shardings, donate, tree, shapes)
+    if key in _COMPILED:
+        return _COMPILED[key], 0.0
+    start = time.perf_counter()
+    program = _jitted(function, static, out_shardings, donate).lower(*arguments).compile()
+    _COMPILED[key] = program
+    return program, time.perf_counter() - start

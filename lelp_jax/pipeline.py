@@ -1,0 +1,112 @@
+"""The story of a run: data, teachers, banks, projections, students, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lelp_jax import bank, data, files, stages, students, teacher
+from lelp_jax.config import Config
+from lelp_jax.errors import UserError
+from lelp_jax.report import stage as report
+from lelp_jax.session import CurveLog, Interrupts, Reporter, Session
+from lelp_jax.trials import enumerate_trials
+
+
+def run(
+    name: str,
+    config: Config,
+    root: Path,
+    resolved: Mapping[str, Any],
+    interrupts: Interrupts,
+    reporter: Reporter,
+) -> Mapping[str, Any]:
+    """Runs an experiment, reusing whatever an earlier launch left that still holds.
+
+    Args:
+        name: The experiment's name.
+        config: The experiment.
+        root: The workdir.
+        resolved: The config as JSON-like content, kept in `run.json`.
+        interrupts: Whether to stop.
+        reporter: Shows progress.
+
+    Returns:
+        The comparison of the methods.
+
+    Raises:
+        UserError: The config and the data do not fit, or the workdir is in use.
+        Interrupted: The run was asked to stop.
+    """
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--workdir={root} is a file; give a folder")
+    trials = {name: enumerate_trials(entry, config.seed) for name, entry in config.methods.items()}
+    dataset = data.load(config.source, config.split)
+    _check(config, dataset)
+    reporter.log(
+        f"data: {len(dataset.train)} training, {len(dataset.validation)} validation, "
+        f"{len(dataset.test)} test rows, classes {', '.join(dataset.class_names)}"
+    )
+    with stages.lock(root):
+        session = Session(
+            reporter, interrupts, CurveLog(root / "metrics.jsonl"), config.checkpoint.every_seconds
+        )
+        teachers = teacher.ensure(root, config.teacher, dataset, config.seed, session)
+        with reporter.stage(bank.STAGE, len(teachers), "banks"):
+            banks = []
+            for trained in teachers:
+                banks.append(bank.ensure(root, config.teacher, trained, dataset, session))
+                reporter.advance(1)
+        replicates = students.replicates(config, dataset, banks)
+        wanted = students.wanted(root, config, dataset, trials, replicates, session)
+        _write_run(root, name, resolved, {key: len(value) for key, value in trials.items()})
+        trained_students = students.ensure(root, config, dataset, wanted, session)
+        reporter.log("report: evaluating the selected students on the test rows")
+        return report.ensure(
+            root, name, config, dataset, teachers, wanted, trained_students, session
+        )
+
+
+def _check(config: Config, dataset: data.Dataset) -> None:
+    """Finds what does not fit before anything is trained or written."""
+    from lelp_jax import class_weights
+    from lelp_jax.config import with_place
+
+    for place, section in (("teacher", config.teacher.train), ("student", config.student.train)):
+        with_place(
+            f"config.{place}.train", class_weights.by_class, dataset, section.class_weights
+        )
+    for name, entry in config.methods.items():
+        projector = entry.method.projector
+        if projector is not None and projector.needs_fine_labels and dataset.fine_labels is None:
+            raise UserError(
+                f"config.methods.{name} needs fine labels, which the data do not have; "
+                f"leave it out with --config.methods.{name}.trials=0"
+            )
+    students.check_sizes(config, dataset)
+    teacher.check_sizes(config.teacher, dataset)
+
+
+def _write_run(
+    root: Path, name: str, resolved: Mapping[str, Any], trials: Mapping[str, int]
+) -> None:
+    """Writes `run.json`: what was asked for, with which versions, on which devices."""
+    import importlib.metadata
+    import platform
+
+    import jax
+
+    versions = {
+        package: importlib.metadata.version(package)
+        for package in ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+    }
+    content = {
+        "schema_version": 1,
+        "experiment": name,
+        "config": resolved,
+        "versions": {"python": platform.python_version(), **versions},
+        "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
+        "plan": {"trials": trials},
+    }
+    files.write_json(root / "run.json", content)

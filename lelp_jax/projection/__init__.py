@@ -1,0 +1,18 @@
+"""Ways to score pseudo-subclasses, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lelp_jax.projection import lelp, oracle, random_split, soft_kmeans
+from lelp_jax.projection.base import Projector
+
+PROJECTORS: Mapping[str, Projector] = {
+    projector.name: projector
+    for projector in (
+        lelp.PROJECTOR,
+        soft_kmeans.PROJECTOR,
+        oracle.PROJECTOR,
+        random_split.PROJECTOR,
+    )
+}

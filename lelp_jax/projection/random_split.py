@@ -1,0 +1,46 @@
+"""A random split of every class: the control that has the wide head and no information."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lelp_jax import seeds, settings
+from lelp_jax.projection.base import Array, Projection, Projector, Rows
+from lelp_jax.settings import Value
+
+
+def fit(
+    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+) -> Projection:
+    """Keeps the seed; there is nothing to fit.
+
+    Args:
+        rows: Not used.
+        output_weights: [dims, classes]; only the number of classes is used.
+        values: `num_subclasses`.
+        seed: Seed of the split.
+    """
+    shape = (output_weights.shape[1], int(values["num_subclasses"]))
+    return Projection("random_split", {"seed": np.array(seed)}, np.ones(shape, bool))
+
+
+def apply(projection: Projection, rows: Rows) -> Array:
+    """Returns 0 for subclass `hash(seed, class, row index) mod S`, -inf for the others."""
+    num_classes, count = projection.column_mask.shape
+    counter = np.asarray(rows.index)[:, None] * num_classes + np.arange(num_classes)
+    words = seeds.hash_words(int(projection.arrays["seed"]), counter)
+    chosen = words % np.uint64(count)
+    return np.where(
+        chosen[:, :, None] == np.arange(count, dtype=np.uint64), np.float32(0), np.float32(-np.inf)
+    )
+
+
+PROJECTOR = Projector(
+    name="random_split",
+    version=1,
+    settings={"num_subclasses": settings.NUM_SUBCLASSES.trying(5)},
+    fit=fit,
+    apply=apply,
+)

@@ -1,0 +1,92 @@
+"""The comparison as a table, in the terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+# Shares are printed in percent; other metrics as they are.
+_PERCENT = frozenset({"accuracy", "roc_auc", "pr_auc", "matthews"})
+
+
+def _scale(metric: str) -> tuple[float, str]:
+    return (100.0, " %") if metric in _PERCENT else (1.0, "")
+
+
+def columns(comparison: Mapping[str, Any]) -> list[str]:
+    """Returns the headings."""
+    _, unit = _scale(comparison["metric"])
+    cover = f"{100 * comparison['confidence']:g} %"
+    return [
+        "method",
+        f"test {comparison['metric']}{unit}",
+        f"minus {comparison['baseline']} [{cover} interval]",
+        "NLL",
+        "ECE",
+        "agreement %",
+        "outputs",
+        "parameters",
+        "s/student",
+        "trials",
+    ]
+
+
+def rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Returns one row per method, and the teachers' last."""
+    factor, _ = _scale(comparison["metric"])
+    result = []
+    for row in comparison["methods"]:
+        if "value" not in row:
+            result.append([row["method"], "every trial diverged", *[""] * 7, str(row["trials"])])
+            continue
+        value, difference = row["value"], row.get("difference")
+        result.append(
+            [
+                row["method"],
+                f"{factor * value['mean']:.2f}{_plus_minus(value['std'], factor)}",
+                _interval(difference, factor) if difference else "",
+                f"{row['nll']:.3f}",
+                f"{row['ece']:.3f}",
+                f"{100 * row['agreement']:.1f}",
+                str(row["num_outputs"]),
+                f"{row['parameters']:,}",
+                f"{row['train_seconds']:.3f}",
+                f"{row['trials']}" + (f" ({row['diverged']} diverged)" if row["diverged"] else ""),
+            ]
+        )
+    if comparison["teacher"] is not None:
+        result.append([f"teacher ({comparison['teachers']})", f"{factor * comparison['teacher']:.2f}"])
+    return [row + [""] * (10 - len(row)) for row in result]
+
+
+def _plus_minus(std: float | None, factor: float) -> str:
+    return "" if std is None or std != std else f" ± {factor * std:.2f}"
+
+
+def _interval(value: Mapping[str, float], factor: float) -> str:
+    if value["low"] is None or value["low"] != value["low"]:
+        return f"{factor * value['mean']:+.2f}"
+    return (
+        f"{factor * value['mean']:+.2f} "
+        f"[{factor * value['low']:+.2f}, {factor * value['high']:+.2f}]"
+    )
+
+
+def terminal(comparison: Mapping[str, Any], title: str) -> Table:
+    """Returns the table for the terminal."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for number, name in enumerate(columns(comparison)):
+        table.add_column(name, justify="left" if number == 0 else "right")
+    for row in rows(comparison):
+        table.add_row(*row)
+    return table
+
+
+def markdown(comparison: Mapping[str, Any]) -> str:
+    """Returns the table in Markdown."""
+    head = columns(comparison)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows(comparison)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

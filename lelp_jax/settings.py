@@ -1,0 +1,103 @@
+"""The settings of methods and projections: defaults, ranges, and which ones are traced."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lelp_jax.errors import UserError, unknown_name
+
+Value = bool | int | float | str
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One setting of a method.
+
+    Attributes:
+        default: The values tried when a config says nothing else.
+        must: What a value must be, for messages ("a number above 0").
+        allows: Whether a value is within the range.
+        traced: Whether compiled programs take it as an argument, so that members of one fleet may
+            differ in it; the other settings change shapes or artifacts.
+    """
+
+    default: tuple[Value, ...]
+    must: str
+    allows: Callable[[Any], bool]
+    traced: bool = False
+
+    def trying(self, *values: Value) -> Setting:
+        """Returns the same setting with other defaults."""
+        return dataclasses.replace(self, default=values)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _positive(value: Any) -> bool:
+    return _number(value) and value > 0
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _switch(default: bool) -> Setting:
+    return Setting((default,), "True or False", lambda value: isinstance(value, bool))
+
+
+def _choice(*names: str) -> Setting:
+    return Setting(names[:1], " or ".join(map(repr, names)), lambda value: value in names)
+
+
+LEARNING_RATE = Setting((1e-3, 3e-3, 1e-2), "a number above 0", _positive, traced=True)
+WEIGHT_DECAY = Setting(
+    (1e-4,), "a number of 0 or more", lambda v: _number(v) and v >= 0, traced=True
+)
+TEMPERATURE = Setting((1.0, 2.0, 4.0, 8.0, 16.0), "a number above 0", _positive, traced=True)
+BETA = Setting((0.25, 0.5, 1.0), "a number above 0", _positive, traced=True)
+ALPHA = Setting((0.0,), "in [0, 1]", lambda v: _number(v) and 0 <= v <= 1, traced=True)
+NUM_SUBCLASSES = Setting((10,), "a whole number above 0", _count)
+NUM_COMPONENTS = Setting((20,), "a whole number above 0", _count)
+NULL_SPACE = _switch(True)
+ROTATE = _switch(True)
+CENTER = _switch(True)
+STANDARDIZE = _switch(True)
+MEMBERSHIP = _choice("label", "teacher")
+FIT_ON = _choice("train", "transfer")
+
+
+def check(
+    method: str, given: Mapping[str, Any], known: Mapping[str, Setting]
+) -> dict[str, tuple[Value, ...]]:
+    """Returns the values to try for every setting of a method.
+
+    Args:
+        method: The method's name, for messages.
+        given: Values from a config; a single one or a tuple of several.
+        known: The method's settings.
+
+    Raises:
+        UserError: A setting is unknown, has no value, or a value is out of range.
+    """
+    place = f"config.methods.{method}"
+    for name in given:
+        if name not in known:
+            raise unknown_name(f"setting {place}", name, [*known, "trials"])
+    values = {}
+    for name, setting in known.items():
+        entry = given.get(name, setting.default)
+        tried = tuple(entry) if isinstance(entry, (tuple, list)) else (entry,)
+        if not tried:
+            raise UserError(f"{place}.{name} is empty; give at least one value")
+        for value in tried:
+            if not setting.allows(value):
+                raise UserError(f"{place}.{name} must be {setting.must}, got {value!r}")
+        if len(set(tried)) < len(tried):
+            raise UserError(f"{place}.{name} holds a value twice: {tried}")
+        values[name] = tuple(float(v) if setting.traced else v for v in tried)
+    return values

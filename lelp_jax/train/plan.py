@@ -1,0 +1,82 @@
+"""How large a fleet is and how many steps one dispatch does: rules, not timings.
+
+The same members give the same plan on the same kind of machine, so a resumed run continues with the
+very program it was stopped in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
+
+_MEMBERS = {"cpu": 32}
+_MEMBERS_ON_ACCELERATORS = 256
+# Work of one dispatch: about a second on two CPU cores, so that progress is seen and Ctrl-C heard.
+_FLOPS = {"cpu": 2e10}
+_FLOPS_ON_ACCELERATORS = 2e13
+_MAX_STEPS = 1000
+# Parameters, their gradient and two moments, and the activations' share of the memory.
+_COPIES = 6
+_BYTES_PER_MEMBER_AXIS = 2 << 30
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def members_per_program(parameters: int, platform: str) -> int:
+    """Returns the largest fleet.
+
+    Args:
+        parameters: Parameters of one member.
+        platform: "cpu", "gpu" or "tpu".
+    """
+    limit = _MEMBERS.get(platform, _MEMBERS_ON_ACCELERATORS)
+    return max(1, min(limit, _BYTES_PER_MEMBER_AXIS // (4 * _COPIES * parameters)))
+
+
+def steps_per_dispatch(
+    parameters: int, batch_size: int, members: int, steps: int, platform: str
+) -> int:
+    """Returns how many steps one call of the compiled program does.
+
+    All dispatches of a run are equally long, so that there is one program: the last one may do
+    steps beyond the end, which change nothing.
+
+    Args:
+        parameters: Parameters of one member.
+        batch_size: Examples per member and step.
+        members: Fleet size.
+        steps: Length of training.
+        platform: "cpu", "gpu" or "tpu".
+    """
+    flops = 6 * parameters * batch_size * members
+    limit = int(_FLOPS.get(platform, _FLOPS_ON_ACCELERATORS) // flops)
+    longest = max(1, min(limit, _MAX_STEPS, steps))
+    return math.ceil(steps / math.ceil(steps / longest))
+
+
+def blocks(
+    coordinates: Iterable[tuple[Key, int, int]],
+    num_trials: Mapping[Key, int],
+    capacity: Mapping[Key, int],
+) -> dict[tuple[Key, int, int], list[int]]:
+    """Divides members into fleets.
+
+    A fleet is a block of trials times replicates whose place does not depend on which other
+    members there are or which are already trained: a run that was stopped, or that was extended
+    by replicates, forms the same blocks again.
+
+    Args:
+        coordinates: Per member the group of those that share shapes, its trial and its replicate.
+        num_trials: Number of trials of each group.
+        capacity: Largest fleet of each group.
+
+    Returns:
+        Positions of the members in `coordinates`, by block, in a fixed order.
+    """
+    result: dict[tuple[Key, int, int], list[int]] = {}
+    for position, (key, trial, replicate) in enumerate(coordinates):
+        trials = min(num_trials[key], capacity[key])
+        replicates = max(1, capacity[key] // trials)
+        result.setdefault((key, trial // trials, replicate // replicates), []).append(position)
+    return result

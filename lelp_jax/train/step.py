@@ -1,0 +1,246 @@
+"""Pure training and prediction steps of one member, and of a fleet of them.
+
+A member is one network in training; the members of a fleet share all shapes and the program, and
+differ in seeds, numeric settings and rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from lelp_jax.methods.base import Loss, LossInputs, Readout
+from lelp_jax.models.outputs import Model
+from lelp_jax.train import optimizer
+from lelp_jax.train.optimizer import OptimizerConfig
+
+Params = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """All that fixes the compiled program of a fleet, apart from shapes.
+
+    Attributes:
+        model: The network.
+        loss: The method's loss.
+        readout: The method's readout.
+        optimizer: The update rule.
+        steps: Length of training; steps beyond it change nothing.
+    """
+
+    model: Model
+    loss: Loss
+    readout: Readout
+    optimizer: OptimizerConfig
+    steps: int
+
+
+class MemberState(NamedTuple):
+    """What training changes.
+
+    Attributes:
+        params: The network's parameters.
+        opt_state: The optimizer's moments and count.
+        diverged: Whether a loss or gradient was ever not finite, [] bool. From then on the member
+            stays as it was before that step.
+    """
+
+    params: Params
+    opt_state: Any
+    diverged: jax.Array
+
+
+class FleetState(NamedTuple):
+    """State of all members.
+
+    Attributes:
+        step: Steps done, [] int32.
+        members: `MemberState` with a leading member axis.
+    """
+
+    step: jax.Array
+    members: MemberState
+
+
+class Members(NamedTuple):
+    """What distinguishes the members, each with a leading member axis.
+
+    Attributes:
+        numeric: Traced settings, such as `learning_rate`, [members] float32 each.
+        seed: Seed of initialisation and dropout, [members] uint32.
+        group: Which group of rows a member learns from, [members] int32.
+    """
+
+    numeric: Mapping[str, jax.Array]
+    seed: jax.Array
+    group: jax.Array
+
+
+class GroupRows(NamedTuple):
+    """What members may see; members of one replicate share a group.
+
+    Attributes:
+        index: Position of each row in the table of inputs, [groups, rows] int32.
+        label: [groups, rows] int32, -1 where unknown.
+        weight: Weight of each row in the loss, [groups, rows] float32.
+        teacher_logits: [groups, rows, classes] float32, or None.
+        scores: Pseudo-subclass scores, [groups, rows, classes, subclasses] float32, or None.
+        constants: The method's other arrays, each [groups, ...].
+    """
+
+    index: jax.Array
+    label: jax.Array
+    weight: jax.Array
+    teacher_logits: jax.Array | None
+    scores: jax.Array | None
+    constants: Mapping[str, jax.Array]
+
+
+class StepLog(NamedTuple):
+    """A weighted sum and its weight; divide to get the mean loss, and merge by adding."""
+
+    total: jax.Array
+    weight: jax.Array
+
+
+def init_member(spec: StepSpec, example: jax.Array, seed: jax.Array) -> MemberState:
+    """Returns a new member.
+
+    Args:
+        spec: The program.
+        example: Inputs of one row, [1, features...].
+        seed: Seed of the initialisation, [] uint32.
+    """
+    params = spec.model.init(jax.random.key(seed), example)["params"]
+    # The numbers given here do not enter the state, only the structure of the rule does.
+    opt_state = optimizer.build(spec.optimizer, spec.steps, 0.0, 0.0).init(params)
+    return MemberState(params, opt_state, jnp.zeros((), bool))
+
+
+def init_fleet(spec: StepSpec, example: jax.Array, seeds: jax.Array) -> FleetState:
+    """Returns a new fleet; one member per seed, [members] uint32."""
+    members = jax.vmap(lambda seed: init_member(spec, example, seed))(seeds)
+    return FleetState(jnp.zeros((), jnp.int32), members)
+
+
+def train_member(
+    spec: StepSpec,
+    state: MemberState,
+    member: Members,
+    step: jax.Array,
+    rows: GroupRows,
+    inputs: jax.Array,
+    position: jax.Array,
+) -> tuple[MemberState, StepLog]:
+    """Does one step of one member.
+
+    Args:
+        spec: The program.
+        state: Its state.
+        member: Its settings, without the member axis.
+        step: The step's number from 0.
+        rows: All groups of rows.
+        inputs: Inputs of the whole data set, [all rows, features...].
+        position: Which rows of its group the member sees, [batch] int32.
+
+    Returns:
+        The new state and the loss.
+    """
+    group = member.group
+    label, weight = rows.label[group, position], rows.weight[group, position]
+    batch = inputs[rows.index[group, position]]
+    teacher_logits, scores = jax.tree.map(
+        lambda array: array[group, position], (rows.teacher_logits, rows.scores)
+    )
+    constants = {name: array[group] for name, array in rows.constants.items()}
+    # 1 apart from the key of the initialisation, which is the seed's own.
+    dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), 1), step)
+
+    def mean_loss(params: Params) -> tuple[jax.Array, StepLog]:
+        outputs = spec.model.apply(
+            {"params": params}, batch, train=True, rngs={"dropout": dropout}
+        )
+        result = spec.loss(
+            LossInputs(outputs.logits, label, teacher_logits, scores), constants, member.numeric
+        )
+        log = StepLog(jnp.sum(result.per_example * weight), jnp.sum(weight))
+        return log.total / jnp.maximum(log.weight, jnp.finfo(jnp.float32).tiny), log
+
+    gradient, log = jax.grad(mean_loss, has_aux=True)(state.params)
+    rule = optimizer.build(
+        spec.optimizer, spec.steps, member.numeric["learning_rate"], member.numeric["weight_decay"]
+    )
+    updates, opt_state = rule.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    finite = jnp.isfinite(log.total) & jnp.isfinite(optax.global_norm(gradient))
+    diverged = state.diverged | (~finite & (step < spec.steps))
+    keep = diverged | (step >= spec.steps)
+    params, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(keep, old, new),
+        (params, opt_state),
+        (state.params, state.opt_state),
+    )
+    return MemberState(params, opt_state, diverged), log
+
+
+def train_fleet(
+    spec: StepSpec,
+    state: FleetState,
+    members: Members,
+    rows: GroupRows,
+    inputs: jax.Array,
+    positions: jax.Array,
+) -> tuple[FleetState, StepLog]:
+    """Does several steps of all members in one program.
+
+    Args:
+        spec: The program.
+        state: State of the fleet.
+        members: What distinguishes its members.
+        rows: All groups of rows.
+        inputs: Inputs of the whole data set, [all rows, features...].
+        positions: Rows seen, [steps, members, batch] int32.
+
+    Returns:
+        The new state, and the losses, [steps, members].
+    """
+
+    def one_step(state: FleetState, position: jax.Array) -> tuple[FleetState, StepLog]:
+        def one_member(
+            state_: MemberState, member: Members, position: jax.Array
+        ) -> tuple[MemberState, StepLog]:
+            return train_member(spec, state_, member, state.step, rows, inputs, position)
+
+        new, log = jax.vmap(one_member)(state.members, members, position)
+        return FleetState(state.step + 1, new), log
+
+    return jax.lax.scan(one_step, state, positions)
+
+
+def predict_fleet(
+    spec: StepSpec, params: Params, numeric: Mapping[str, jax.Array], constants: Mapping[str, Any],
+    inputs: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns class logits, [members, batch, classes], and embeddings, [members, batch, dims].
+
+    Args:
+        spec: The program.
+        params: Parameters with a leading member axis.
+        numeric: Traced settings, [members] each.
+        constants: The method's arrays, each [members, ...].
+        inputs: [batch, features...].
+    """
+
+    def one_member(
+        params: Params, numeric: Mapping[str, jax.Array], constants: Mapping[str, Any]
+    ) -> tuple[jax.Array, jax.Array]:
+        outputs = spec.model.apply({"params": params}, inputs, train=False)
+        return spec.readout(outputs.logits, constants, numeric), outputs.embedding
+
+    return jax.vmap(one_member)(params, numeric, constants)
