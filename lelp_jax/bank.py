@@ -19,8 +19,8 @@ from lelp_jax import models, stages, teacher
 from lelp_jax.config import TeacherConfig
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
-from lelp_jax.fleets import Trained
 from lelp_jax.session import Session
+from lelp_jax.train.stage import Trained
 
 STAGE = "banks"
 _VERSION = 1

@@ -51,16 +51,21 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     """
     values = flags.FlagValues()
     flags.DEFINE_string(
-        "workdir", None, "Folder of this run; by default runs/NAME of the config.",
+        "workdir",
+        None,
+        "Folder of this run; by default runs/NAME of the config.",
         flag_values=values,
     )
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
     config_flags.DEFINE_config_file(
-        "config", None,
+        "config",
+        None,
         "Config file, such as configs/digits.py or configs/digits.py:quick; "
         "--config.KEY=VALUE overrides one of its values.",
-        flag_values=values, lock_config=True, sys_argv=list(argv),
+        flag_values=values,
+        lock_config=True,
+        sys_argv=list(argv),
     )
     if {"-h", "--help", "-help"} & set(argv):
         flags_help = values.get_help("  ").replace("lelp_jax.command_line:", "").strip("\n")

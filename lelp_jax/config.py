@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from lelp_jax import data, metrics, methods, models, settings
+from lelp_jax import data, methods, metrics, models, settings
 from lelp_jax.data import Source, Split
 from lelp_jax.errors import UserError, unknown_name
 from lelp_jax.methods.base import Method
@@ -175,9 +175,7 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
         UserError: A key is unknown or missing, or a value is out of range.
     """
     sections = dict(raw)
-    known = {
-        "seed", "replicates", "data", "teacher", "student", "methods", "report", "checkpoint"
-    }
+    known = {"seed", "replicates", "data", "teacher", "student", "methods", "report", "checkpoint"}
     for key in sections:
         if key not in known:
             raise unknown_name("key config", key, known)
@@ -200,7 +198,15 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
         raise unknown_name("baseline config.report.baseline", report.baseline, compared)
     checkpoint = _build(CheckpointConfig, sections["checkpoint"], "config.checkpoint")
     return Config(
-        seed, replicates, transfer_size, source, split, teacher, student, compared, report,
+        seed,
+        replicates,
+        transfer_size,
+        source,
+        split,
+        teacher,
+        student,
+        compared,
+        report,
         checkpoint,
     )
 
@@ -220,7 +226,7 @@ def _data(section: dict[str, Any]) -> tuple[int, Source, Split]:
         )
     if abs(sum(fractions) - 1) > 1e-6:
         raise UserError(f"{place} must sum to 1, got {fractions} = {sum(fractions):g}")
-    source = _build(data.SOURCES[name], section, "config.data")
+    source: Source = _build(data.SOURCES[name], section, "config.data")
     return transfer_size, source, Split((fractions[0], fractions[1], fractions[2]), seed)
 
 

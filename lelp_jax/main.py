@@ -27,8 +27,8 @@ def main(argv: Sequence[str]) -> int:
         argv: The program's name and its arguments.
 
     Returns:
-        0 when the run finished, 2 after a mistake of the user's or of the disk's, 130 or 143 when it
-        was interrupted.
+        0 when the run finished, 2 after a mistake of the user's or a full or read-only disk, 130 or
+        143 when it was interrupted.
     """
     set_up_logging()
     interrupts = Interrupts()

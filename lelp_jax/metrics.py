@@ -46,9 +46,9 @@ def ece(logits: np.ndarray, labels: np.ndarray) -> float:
 def matthews(logits: np.ndarray, labels: np.ndarray) -> float:
     """Returns the Matthews correlation of predictions and labels; 0 where it is not defined."""
     classes = logits.shape[-1]
-    table = np.bincount(
-        labels * classes + logits.argmax(axis=-1), minlength=classes**2
-    ).reshape(classes, classes)
+    table = np.bincount(labels * classes + logits.argmax(axis=-1), minlength=classes**2).reshape(
+        classes, classes
+    )
     true, predicted, total = table.sum(axis=1), table.sum(axis=0), float(table.sum())
     covariance = np.trace(table) * total - true @ predicted
     spread = (total**2 - (predicted**2).sum()) * (total**2 - (true**2).sum())

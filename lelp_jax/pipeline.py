@@ -74,9 +74,7 @@ def _check(config: Config, dataset: data.Dataset) -> None:
     from lelp_jax.config import with_place
 
     for place, section in (("teacher", config.teacher.train), ("student", config.student.train)):
-        with_place(
-            f"config.{place}.train", class_weights.by_class, dataset, section.class_weights
-        )
+        with_place(f"config.{place}.train", class_weights.by_class, dataset, section.class_weights)
     for name, entry in config.methods.items():
         projector = entry.method.projector
         if projector is not None and projector.needs_fine_labels and dataset.fine_labels is None:

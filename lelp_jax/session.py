@@ -170,7 +170,12 @@ class Reporter:
             left = (self._total - self._done) / max(rate, 1e-9)
             _LOG.info(
                 "%s: %d/%d %s, %.0f/s, %.0f s left",
-                self._name, self._done, self._total, self._unit, rate, left,
+                self._name,
+                self._done,
+                self._total,
+                self._unit,
+                rate,
+                left,
             )
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-
 from lelp_jax import files
 from lelp_jax.errors import UserError
 

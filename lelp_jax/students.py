@@ -10,16 +10,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import class_weights, fleets, models, projections, seeds
+from lelp_jax import class_weights, models, seeds
 from lelp_jax.bank import Bank
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.errors import UserError
-from lelp_jax.fleets import Request, Trained
 from lelp_jax.methods.base import Method
+from lelp_jax.projection import stage as projections
 from lelp_jax.projection.base import Projection
 from lelp_jax.session import Session
 from lelp_jax.train import plan
+from lelp_jax.train import stage as training
+from lelp_jax.train.stage import Request, Trained
 from lelp_jax.train.step import GroupRows, StepSpec
 from lelp_jax.trials import Trial
 
@@ -220,9 +222,7 @@ def ensure(
         session: The run.
     """
     requests = [request(config, dataset, student) for student in students]
-    by_name = dict(
-        zip((request.fingerprint for request in requests), students, strict=True)
-    )
+    by_name = dict(zip((request.fingerprint for request in requests), students, strict=True))
 
     def capacity(wanted: Request) -> int:
         from lelp_jax.train import fleet
@@ -234,7 +234,7 @@ def ensure(
     def make_job(members: Sequence[Request]) -> Any:
         return job(config, dataset, [by_name[m.fingerprint] for m in members], members)
 
-    return fleets.ensure(
+    return training.ensure(
         root, STAGE, requests, capacity, make_job, config.student.train.steps, session
     )
 
@@ -250,7 +250,7 @@ def job(
     groups = {number: place for place, number in enumerate(sorted(first))}
     weights = class_weights.by_class(dataset, config.student.train.class_weights)
     parts = [_group(dataset, method, first[number], weights) for number in sorted(first)]
-    sizes = np.array([len(part.index) for part in parts])
+    sizes = np.array([len(part.row) for part in parts])
     if (sizes == 0).any():
         raise UserError(
             f"method {method.name!r} needs labels, but no row that replicate "
@@ -278,9 +278,7 @@ def job(
     )
 
 
-def _group(
-    dataset: Dataset, method: Method, student: Student, weights: np.ndarray
-) -> GroupRows:
+def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarray) -> GroupRows:
     """Returns the rows of one replicate, without the group axis."""
     index, bank = student.replicate.transfer, student.replicate.bank
     if method.uses_labels:
@@ -290,7 +288,7 @@ def _group(
         assert student.projection is not None
         scores = projections.scores(method.projector, student.projection, dataset, bank, index)
     return GroupRows(
-        index=np.searchsorted(dataset.train, index).astype(np.int32),
+        row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],
         weight=class_weights.by_row(weights, dataset.labels[index]),
         teacher_logits=bank.logits[bank.position(index)] if method.uses_teacher else None,

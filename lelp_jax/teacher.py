@@ -10,14 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import class_weights, fleets, models, seeds
+from lelp_jax import class_weights, models, seeds
 from lelp_jax.config import TeacherConfig
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
-from lelp_jax.fleets import Request, Trained
 from lelp_jax.methods import labels
 from lelp_jax.session import Session
 from lelp_jax.train import plan
+from lelp_jax.train import stage as training
+from lelp_jax.train.stage import Request, Trained
 from lelp_jax.train.step import GroupRows, StepSpec
 
 STAGE = "teachers"
@@ -109,7 +110,7 @@ def ensure(
                 for request in members
             ),
             rows=GroupRows(
-                index=np.arange(len(index), dtype=np.int32)[None],
+                row=np.arange(len(index), dtype=np.int32)[None],
                 label=dataset.labels[index][None],
                 weight=class_weights.by_row(weights, dataset.labels[index])[None],
                 teacher_logits=None,
@@ -122,7 +123,7 @@ def ensure(
             validation_labels=dataset.labels[dataset.validation],
         )
 
-    teachers = fleets.ensure(
+    teachers = training.ensure(
         root, STAGE, requests, capacity, make_job, config.train.steps, session
     )
     for number, teacher in enumerate(teachers):

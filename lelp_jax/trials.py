@@ -52,9 +52,7 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     if size <= config.trials:
         points = np.arange(size)
     else:
-        words = seeds.hash_words(
-            seeds.derive(seed, "trials", config.method.name), np.arange(size)
-        )
+        words = seeds.hash_words(seeds.derive(seed, "trials", config.method.name), np.arange(size))
         points = np.argsort(words, kind="stable")[: config.trials]
     trials = []
     for number, point in enumerate(points):

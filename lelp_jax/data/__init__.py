@@ -70,9 +70,7 @@ def load(source: Source, split: Split) -> Dataset:
     inputs = np.concatenate([rows.inputs for rows in pieces.values()])
     labels = np.concatenate([rows.labels for rows in pieces.values()])
     fine_labels = (
-        np.concatenate([rows.fine_labels for rows in pieces.values()])  # type: ignore[misc]
-        if parts.fine_names
-        else None
+        np.concatenate([rows.fine_labels for rows in pieces.values()]) if parts.fine_names else None
     )
     ends = np.cumsum([len(rows.inputs) for rows in pieces.values()])
     indices = {

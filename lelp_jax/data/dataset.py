@@ -124,9 +124,9 @@ class Dataset:
         for array in (self.inputs, self.labels, self.fine_labels):
             if array is not None:
                 digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array))
+                digest.update(array.tobytes())
         for split in (self.train, self.validation, self.test):
-            digest.update(np.ascontiguousarray(split.astype(np.int64)))
+            digest.update(split.astype(np.int64).tobytes())
         digest.update("\0".join((*self.class_names, "", *self.fine_names)).encode())
         object.__setattr__(self, "digest", digest.hexdigest()[:16])
 

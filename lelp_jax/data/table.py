@@ -96,7 +96,9 @@ class Table:
             else:
                 numbers = values.to_numpy(zero_copy_only=False)
                 labels[kind] = to_int_labels(numbers, len(inputs), column, file.place)
-        return Rows(inputs.astype(np.float32), labels["label"], labels.get("fine_label"), file.place)
+        return Rows(
+            inputs.astype(np.float32), labels["label"], labels.get("fine_label"), file.place
+        )
 
 
 class _File:

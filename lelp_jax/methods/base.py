@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from lelp_jax.projection.base import Projector
 from lelp_jax.settings import Setting
 
-Numeric = Mapping[str, jax.Array]
-Constants = Mapping[str, jax.Array]
+Numeric = Mapping[str, Any]
+Constants = Mapping[str, Any]
 
 
 class LossInputs(NamedTuple):

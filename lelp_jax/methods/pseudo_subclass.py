@@ -15,7 +15,6 @@ from lelp_jax.methods.base import (
     LossOutput,
     Method,
     Numeric,
-    cross_entropy,
     label_cross_entropy,
     mix,
 )
@@ -26,13 +25,13 @@ from lelp_jax.settings import Setting
 _ABSENT = -1e9
 
 
-def log_targets(
+def targets(
     teacher_logits: jax.Array, scores: jax.Array, temperature: jax.Array, beta: jax.Array
 ) -> jax.Array:
-    """Returns log target probabilities, [batch, classes * subclasses] float32 (eq. 5).
+    """Returns target probabilities, [classes, subclasses, batch] float32 (eq. 5).
 
-    Each class's probability is divided among its pseudo-subclasses, and they sum to it exactly. In
-    log space an infinite score difference is a hard split.
+    Each class's probability is divided among its pseudo-subclasses, and they sum to it. An
+    infinite score difference is a hard split.
 
     Args:
         teacher_logits: [batch, classes].
@@ -40,13 +39,19 @@ def log_targets(
         temperature: Softens the classes.
         beta: Softens the split.
     """
-    log_class = jax.nn.log_softmax(teacher_logits.astype(jnp.float32) / temperature)
-    log_split = jax.nn.log_softmax(scores.astype(jnp.float32) / beta)
-    return (log_class[:, :, None] + log_split).reshape(len(scores), -1)
+    of_class = jax.nn.softmax(teacher_logits.astype(jnp.float32).T / temperature, axis=0)
+    split = jax.nn.softmax(jnp.moveaxis(scores.astype(jnp.float32), 0, -1) / beta, axis=1)
+    return of_class[:, None] * split
 
 
-def _masked(logits: jax.Array, constants: Constants) -> jax.Array:
-    return jnp.where(constants["column_mask"].reshape(-1), logits.astype(jnp.float32), _ABSENT)
+def _scaled(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
+    """Returns `g / tau`, [classes, subclasses, batch] float32.
+
+    The batch comes last so that reductions over the few subclasses are vectorised over it.
+    """
+    mask = constants["column_mask"][:, :, None]
+    grouped = logits.astype(jnp.float32).T.reshape(*mask.shape[:2], -1)
+    return jnp.where(mask, grouped, _ABSENT) / temperature
 
 
 def readout(logits: jax.Array, constants: Constants, numeric: Numeric) -> jax.Array:
@@ -55,23 +60,26 @@ def readout(logits: jax.Array, constants: Constants, numeric: Numeric) -> jax.Ar
     A student that matches the targets exactly gives back the teacher's class logits up to a
     constant per row; plain logsumexp would favour the class with the sharper split at tau != 1.
     """
-    temperature = numeric["temperature"]
-    mask = constants["column_mask"]
-    grouped = (_masked(logits, constants) / temperature).reshape(-1, *mask.shape)
-    return temperature * jax.nn.logsumexp(grouped, axis=-1)
+    scaled = _scaled(logits, constants, numeric["temperature"])
+    return numeric["temperature"] * jax.nn.logsumexp(scaled, axis=1).T
 
 
 def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
-    """Returns `tau^2 CE(p, softmax(g / tau))` mixed with the label's loss, [batch]."""
+    """Returns `tau^2 CE(p, softmax(g / tau))` mixed with the label's loss, [batch].
+
+    With `a_c = logsumexp_s(g_cs / tau)` the log-probability of a column is
+    `g_cs / tau - logsumexp_c(a_c)`, and the class logits are `tau a_c`: both losses share the one
+    reduction over the columns.
+    """
     assert inputs.teacher_logits is not None
     assert inputs.scores is not None
     temperature = numeric["temperature"]
-    target = jnp.exp(
-        log_targets(inputs.teacher_logits, inputs.scores, temperature, numeric["beta"])
-    )
-    logits = _masked(inputs.logits, constants)
-    soft = temperature**2 * cross_entropy(target, logits / temperature)
-    hard = label_cross_entropy(readout(inputs.logits, constants, numeric), inputs.label)
+    target = targets(inputs.teacher_logits, inputs.scores, temperature, numeric["beta"])
+    scaled = _scaled(inputs.logits, constants, temperature)
+    of_class = jax.nn.logsumexp(scaled, axis=1)
+    log_probability = scaled - jax.nn.logsumexp(of_class, axis=0)
+    soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(0, 1))
+    hard = label_cross_entropy(temperature * of_class.T, inputs.label)
     return mix(soft, hard, numeric["alpha"])
 
 

@@ -72,12 +72,8 @@ class Projector:
 def save(path: Any, projection: Projection) -> None:
     """Writes a projection into one .npz file."""
     with open(path, "wb") as file:
-        np.savez(
-            file,
-            kind=np.array(projection.kind),
-            column_mask=projection.column_mask,
-            **{f"array_{name}": array for name, array in projection.arrays.items()},
-        )
+        arrays: dict[str, Any] = {f"array_{k}": array for k, array in projection.arrays.items()}
+        np.savez(file, kind=np.array(projection.kind), column_mask=projection.column_mask, **arrays)
 
 
 def load(path: Any) -> Projection:

@@ -39,7 +39,9 @@ def fit(
     """
     count = int(values["num_subclasses"])
     components = pca.fit(rows, output_weights, bool(values["null_space"]))
-    pca.check_rank(components, count, "null-space embedding" if values["null_space"] else "embedding")
+    pca.check_rank(
+        components, count, "null-space embedding" if values["null_space"] else "embedding"
+    )
     variance = components.variance[:, :count]
     top = components.components[:, :, :count]
     if values["rotate"]:
@@ -81,9 +83,7 @@ def apply(projection: Projection, rows: Rows) -> Array:
     embedding need not be projected again.
     """
     arrays = projection.arrays
-    return _apply(
-        jnp.asarray(rows.embedding), arrays["basis"], arrays["mean"], arrays["scale"]
-    )
+    return _apply(jnp.asarray(rows.embedding), arrays["basis"], arrays["mean"], arrays["scale"])
 
 
 @jax.jit

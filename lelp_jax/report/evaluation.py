@@ -13,9 +13,9 @@ import numpy as np
 from lelp_jax import bank, export, metrics
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.fleets import Trained
 from lelp_jax.selection import choose
 from lelp_jax.students import Student
+from lelp_jax.train.stage import Trained
 
 SCHEMA_VERSION = 1
 
@@ -94,7 +94,7 @@ def evaluate(
 
 
 def _predict(config: Config, dataset: Dataset, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """Exports the students of one method and returns their test logits, [students, rows, classes]."""
+    """Exports one method's students and returns their test logits, [students, rows, classes]."""
     from lelp_jax.train.fleet import predict
 
     spec = outcomes[0].student.spec

@@ -88,7 +88,9 @@ def embedding(
         colour_names: One name per colour.
     """
     shown = class_names[:6]
-    figure = Figure(figsize=(4.2 * min(3, len(shown)), 4 * -(-len(shown) // 3)), layout="constrained")
+    figure = Figure(
+        figsize=(4.2 * min(3, len(shown)), 4 * -(-len(shown) // 3)), layout="constrained"
+    )
     palette = colormaps["tab20" if len(colour_names) > 10 else "tab10"]
     for number, name in enumerate(shown):
         axes = figure.add_subplot(-(-len(shown) // 3), min(3, len(shown)), number + 1)
@@ -96,7 +98,10 @@ def embedding(
         for value in np.unique(colour[member]):
             points = scores[member & (colour == value), number]
             axes.scatter(
-                points[:, 0], points[:, 1], s=14, color=palette(int(value) % palette.N),
+                points[:, 0],
+                points[:, 1],
+                s=14,
+                color=palette(int(value) % palette.N),
                 label=colour_names[value],
             )
         axes.set_title(f"class {name}", fontsize=10)

@@ -12,12 +12,12 @@ import numpy as np
 from lelp_jax import files, stages
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.fleets import Trained
 from lelp_jax.report import evaluation, table
 from lelp_jax.report.comparison import compare
 from lelp_jax.report.evaluation import Outcome
 from lelp_jax.session import Session
 from lelp_jax.students import Student
+from lelp_jax.train.stage import Trained
 
 STAGE = "reports"
 RESULTS = "results.jsonl"
@@ -116,16 +116,14 @@ def _write(
                 file,
                 index=dataset.test,
                 label=dataset.labels[dataset.test],
-                class_logits=np.stack([outcome.test_logits for outcome in selected]),
+                class_logits=np.stack([np.asarray(outcome.test_logits) for outcome in selected]),
                 method=np.array([outcome.student.trial.method for outcome in selected]),
                 replicate=np.array([outcome.student.replicate.number for outcome in selected]),
             )
     plots.methods(folder / "methods.png", comparison)
     plots.curves(folder / "curves.png", _losses(teachers, selected, session))
     scatter = _scatter(folder, dataset, selected)
-    files.write_atomic(
-        folder / "report.md", _markdown(name, config, dataset, comparison, scatter)
-    )
+    files.write_atomic(folder / "report.md", _markdown(name, config, dataset, comparison, scatter))
 
 
 def _losses(
@@ -156,8 +154,8 @@ def _losses(
 
 def _scatter(folder: Path, dataset: Dataset, selected: Sequence[Outcome]) -> bool:
     """Draws the validation embedding of the first replicate; returns whether there was one."""
-    from lelp_jax import projections
     from lelp_jax.projection import PROJECTORS
+    from lelp_jax.projection import stage as projections
     from lelp_jax.report import plots
 
     for outcome in selected:

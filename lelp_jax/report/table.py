@@ -58,7 +58,9 @@ def rows(comparison: Mapping[str, Any]) -> list[list[str]]:
             ]
         )
     if comparison["teacher"] is not None:
-        result.append([f"teacher ({comparison['teachers']})", f"{factor * comparison['teacher']:.2f}"])
+        result.append(
+            [f"teacher ({comparison['teachers']})", f"{factor * comparison['teacher']:.2f}"]
+        )
     return [row + [""] * (10 - len(row)) for row in result]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ class FleetJob:
         members: The members.
         rows: What they learn from, as host arrays.
         group_sizes: How many of each group's rows may be drawn; the rest is padding, [groups].
-        inputs: The table that `rows.index` points into, [rows, features...].
+        inputs: The table that `rows.row` points into, [rows, features...].
         validation_inputs: [rows, features...].
         validation_labels: [rows].
     """
@@ -209,9 +210,7 @@ class _Runner:
         return self._program(*arguments)
 
 
-def _train(
-    runner: _Runner, checkpoints: Checkpoints, session: Session
-) -> tuple[FleetState, float]:
+def _train(runner: _Runner, checkpoints: Checkpoints, session: Session) -> tuple[FleetState, float]:
     """Returns the final state and the seconds spent training, compilation apart."""
     job, total = runner.job, runner.job.spec.steps
     state = runner.new_state()
@@ -267,7 +266,7 @@ def _curve_lines(runner: _Runner, first: int, log: StepLog) -> list[dict[str, An
     pieces = max(1, round(_CURVE_POINTS * steps / job.spec.steps))
     ends = np.unique(np.linspace(0, steps, pieces + 1).astype(int))
     lines = []
-    for start, end in zip(ends[:-1], ends[1:], strict=True):
+    for start, end in itertools.pairwise(ends):
         mean = total[start:end].sum(axis=0) / np.maximum(weight[start:end].sum(axis=0), 1e-30)
         lines.append(
             {

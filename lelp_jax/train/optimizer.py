@@ -63,4 +63,8 @@ def build(
         weight_decay=weight_decay,
         mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
-    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw) if config.clip_norm else adamw
+    return (
+        optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
+        if config.clip_norm
+        else adamw
+    )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from lelp_jax.methods.base import Loss, LossInputs, Readout
@@ -19,6 +20,7 @@ from lelp_jax.models.outputs import Model
 from lelp_jax.train import optimizer
 from lelp_jax.train.optimizer import OptimizerConfig
 
+Array = jax.Array | np.ndarray
 Params = Mapping[str, Any]
 
 
@@ -77,16 +79,16 @@ class Members(NamedTuple):
         group: Which group of rows a member learns from, [members] int32.
     """
 
-    numeric: Mapping[str, jax.Array]
-    seed: jax.Array
-    group: jax.Array
+    numeric: Mapping[str, Array]
+    seed: Array
+    group: Array
 
 
 class GroupRows(NamedTuple):
     """What members may see; members of one replicate share a group.
 
     Attributes:
-        index: Position of each row in the table of inputs, [groups, rows] int32.
+        row: Position of each row in the table of inputs, [groups, rows] int32.
         label: [groups, rows] int32, -1 where unknown.
         weight: Weight of each row in the loss, [groups, rows] float32.
         teacher_logits: [groups, rows, classes] float32, or None.
@@ -94,12 +96,12 @@ class GroupRows(NamedTuple):
         constants: The method's other arrays, each [groups, ...].
     """
 
-    index: jax.Array
-    label: jax.Array
-    weight: jax.Array
-    teacher_logits: jax.Array | None
-    scores: jax.Array | None
-    constants: Mapping[str, jax.Array]
+    row: Array
+    label: Array
+    weight: Array
+    teacher_logits: Array | None
+    scores: Array | None
+    constants: Mapping[str, Array]
 
 
 class StepLog(NamedTuple):
@@ -154,7 +156,7 @@ def train_member(
     """
     group = member.group
     label, weight = rows.label[group, position], rows.weight[group, position]
-    batch = inputs[rows.index[group, position]]
+    batch = inputs[rows.row[group, position]]
     teacher_logits, scores = jax.tree.map(
         lambda array: array[group, position], (rows.teacher_logits, rows.scores)
     )
@@ -163,9 +165,7 @@ def train_member(
     dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), 1), step)
 
     def mean_loss(params: Params) -> tuple[jax.Array, StepLog]:
-        outputs = spec.model.apply(
-            {"params": params}, batch, train=True, rngs={"dropout": dropout}
-        )
+        outputs = spec.model.apply({"params": params}, batch, train=True, rngs={"dropout": dropout})
         result = spec.loss(
             LossInputs(outputs.logits, label, teacher_logits, scores), constants, member.numeric
         )
@@ -224,7 +224,10 @@ def train_fleet(
 
 
 def predict_fleet(
-    spec: StepSpec, params: Params, numeric: Mapping[str, jax.Array], constants: Mapping[str, Any],
+    spec: StepSpec,
+    params: Params,
+    numeric: Mapping[str, jax.Array],
+    constants: Mapping[str, Any],
     inputs: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Returns class logits, [members, batch, classes], and embeddings, [members, batch, dims].

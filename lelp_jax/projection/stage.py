@@ -57,7 +57,9 @@ def ensure(
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
-        rows = _fit_rows(projector, static, dataset, bank, transfer if on_transfer else dataset.train)
+        rows = _fit_rows(
+            projector, static, dataset, bank, transfer if on_transfer else dataset.train
+        )
         fitted = projector.fit(rows, bank.output_weights, static, seed)
         for name, values in fitted.arrays.items():
             if np.isnan(values).any():
