@@ -10,6 +10,7 @@ embedding alone. Students see 100 images, drawn anew for every replicate.
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
+from lelp_jax.config_sections import training
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -27,15 +28,15 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.transfer_size = 100  # training rows that a student sees; 0: all
 
     config.teacher = ConfigDict()
-    config.teacher.count = 2 if quick else 3  # replicate r learns from teacher r mod count
+    config.teacher.count = 2 if quick else 4  # replicate r learns from teacher r mod count
     config.teacher.model = ConfigDict({"name": "mlp", "hidden": (512, 512), "dropout": 0.0})
     config.teacher.learning_rate = 1e-3
     config.teacher.weight_decay = 1e-4
-    config.teacher.train = train(steps=100 if quick else 1000, batch_size=128)
+    config.teacher.train = training(steps=100 if quick else 1000, batch_size=128)
 
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (32,), "dropout": 0.0})
-    config.student.train = train(steps=200 if quick else 1500, batch_size=64)
+    config.student.train = training(steps=200 if quick else 1500, batch_size=64)
 
     # Each setting is a tuple of values to try; `trials` of their combinations are drawn.
     config.methods = methods.default_config(
@@ -48,15 +49,4 @@ def get_config(mode: str = "") -> ConfigDict:
     config.report.confidence = 0.95
 
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
-    return config
-
-
-def train(steps: int, batch_size: int) -> ConfigDict:
-    config = ConfigDict()
-    config.steps = steps
-    config.batch_size = batch_size
-    config.class_weights = ()  # (): equal; ("balanced",): by inverse share; or one per class
-    config.optimizer = ConfigDict(
-        {"schedule": "cosine", "warmup_fraction": 0.0, "clip_norm": 0.0}  # clip_norm 0: none
-    )
     return config

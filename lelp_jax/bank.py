@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import models, stages, teacher
+from lelp_jax import files, models, stages, teacher
 from lelp_jax.config import TeacherConfig
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
@@ -142,15 +142,16 @@ def _write(path: Path, values: np.ndarray) -> None:
     import tensorstore as ts
 
     chunk = [min(len(values), _CHUNK_ROWS), *values.shape[1:]]
-    store = ts.open(
-        _spec(path),
-        create=True,
-        delete_existing=True,
-        dtype=values.dtype,
-        shape=values.shape,
-        chunk_layout=ts.ChunkLayout(chunk_shape=chunk),
-    ).result()
-    store.write(values).result()
+    with files.storage(path, values.nbytes):
+        store = ts.open(
+            _spec(path),
+            create=True,
+            delete_existing=True,
+            dtype=values.dtype,
+            shape=values.shape,
+            chunk_layout=ts.ChunkLayout(chunk_shape=chunk),
+        ).result()
+        store.write(values).result()
 
 
 def _read(path: Path) -> np.ndarray:

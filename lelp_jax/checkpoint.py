@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+
+from lelp_jax import files
 
 _LOG = logging.getLogger(__name__)
 _KEEP = 2
@@ -43,7 +43,7 @@ class Checkpoints:
             state: Pytree of arrays.
             facts: What else a resumed run needs.
         """
-        with _plain_os_errors(self._folder):
+        with files.storage(self._folder, _size(state)):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -68,8 +68,8 @@ class Checkpoints:
                     ),
                 )
                 return step, result["state"], result["facts"]
-            except (ValueError, OSError, KeyError) as error:
-                reason = " ".join(str(error).split())[:160]
+            except Exception as error:  # Orbax raises bare Exceptions for damaged files
+                reason = " ".join(str(error).split())[:80]
                 _LOG.warning(
                     "checkpoint %s cannot be read (%s); the one before it is used",
                     self._folder / str(step),
@@ -91,7 +91,7 @@ class Checkpoints:
 
 def save_tree(folder: Path, tree: Any) -> None:
     """Writes a pytree of arrays into a folder, replacing what is there."""
-    with _plain_os_errors(folder), ocp.StandardCheckpointer() as checkpointer:
+    with files.storage(folder, _size(tree)), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder.absolute(), tree, force=True)
 
 
@@ -112,16 +112,6 @@ def load_tree(folder: Path, abstract: Any) -> Any:
         return checkpointer.restore(folder.absolute(), abstract)
 
 
-@contextlib.contextmanager
-def _plain_os_errors(folder: Path) -> Iterator[None]:
-    """Turns the storage library's words for a full or read-only disk into an OSError."""
-    try:
-        yield
-    except OSError:
-        raise
-    except Exception as error:
-        text = str(error)
-        for reason in ("No space left on device", "Read-only file system", "Permission denied"):
-            if reason in text:
-                raise OSError(None, reason, os.fspath(folder)) from error
-        raise
+def _size(tree: Any) -> int:
+    """Returns the bytes of all arrays."""
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

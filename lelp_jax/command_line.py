@@ -6,16 +6,21 @@ import contextlib
 import dataclasses
 import errno
 import io
+import os.path
+import runpy
 import shutil
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
+from ml_collections.config_dict import RequiredValueError
 from rich.console import Console
 from rich.table import Table
 
+from lelp_jax import overrides
 from lelp_jax.errors import UserError
 
 _LEAST_WIDTH = 140
@@ -58,64 +63,121 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     )
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
-    config_flags.DEFINE_config_file(
+    if {"-h", "--help", "-help"} & set(argv):
+        _print_help(values, usage)
+        return None
+    path, others = _take_config(argv[1:])
+    file, colon, argument = path.partition(":")
+    config = load_config(Path(file), [argument] if colon else [])
+    try:
+        # absl prints its own words for some mistakes before raising; one line is enough.
+        with contextlib.redirect_stderr(io.StringIO()):
+            program = [argv[0], *overrides.checked(config, others)]
+            config_flags.DEFINE_config_dict(
+                "config", config, flag_values=values, lock_config=True, sys_argv=program
+            )
+            rest = values(program)
+    except SystemExit:
+        raise UserError(f"the command line cannot be read: {' '.join(argv[1:])}") from None
+    except flags.Error as error:
+        raise UserError(f"{one_line(error)}; --help shows the flags") from error
+    if len(rest) > 1:
+        raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
+    if values["workdir"].value is not None and not values["workdir"].value.strip():
+        raise UserError("--workdir is empty; give a folder, or leave the flag out")
+    name = Path(file).stem + (f"-{argument}" if argument else "")
+    workdir = Path(os.path.expanduser(values["workdir"].value or Path("runs") / name))
+    return Arguments(name, config.to_dict(), workdir)
+
+
+def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:
+    """Returns what the `get_config` of a config file returns.
+
+    Args:
+        path: The config file.
+        arguments: Passed to `get_config`: what follows the colon in --config=FILE:ARGUMENT.
+
+    Raises:
+        UserError: There is no such file, or it does not give a config.
+    """
+    place = f"--config={path}"
+    if path.is_dir():
+        raise UserError(f"{place} is a folder; give a config file, such as configs/digits.py")
+    if not path.is_file():
+        raise UserError(f"{place}: no such file")
+    try:
+        module = runpy.run_path(str(path), run_name="config")
+        if "get_config" not in module:
+            raise UserError("the file defines no function get_config")
+        config = module["get_config"](*arguments)
+        if not isinstance(config, ConfigDict):
+            raise UserError(f"get_config must return a ConfigDict, got {config!r}")
+        config.to_dict()
+        return config
+    except RequiredValueError:
+        raise UserError(
+            f"{place}: a required_placeholder has no value; use a default such as '' instead"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
+    except (Exception, SystemExit) as error:
+        # A config file is the user's program: whatever it raises is theirs to mend.
+        lines = [
+            frame.lineno
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename == str(path)
+        ]
+        line = f" line {lines[-1]}" if lines else ""
+        raise UserError(f"{place}{line}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def _take_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the value of --config, and the arguments without it."""
+    found, others = [], []
+    waiting = list(arguments)
+    while waiting:
+        argument = waiting.pop(0)
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--config", "-config"):
+            others.append(argument)
+            continue
+        if not equals and waiting and not waiting[0].startswith("-"):
+            value = waiting.pop(0)
+        if not value:
+            raise UserError("--config has no value; for example --config=configs/digits.py")
+        found.append(value)
+    if not found:
+        raise UserError("--config is missing; for example --config=configs/digits.py")
+    if len(found) > 1:
+        raise UserError(f"--config is given {len(found)} times: {', '.join(found)}; give one")
+    return found[0], others
+
+
+def _print_help(values: flags.FlagValues, usage: str | None) -> None:
+    flags.DEFINE_string(
         "config",
         None,
         "Config file, such as configs/digits.py or configs/digits.py:quick; "
         "--config.KEY=VALUE overrides one of its values.",
         flag_values=values,
-        lock_config=True,
-        sys_argv=list(argv),
     )
-    if {"-h", "--help", "-help"} & set(argv):
-        flags_help = values.get_help("  ").replace("lelp_jax.command_line:", "").strip("\n")
-        print(f"{(usage or '').strip()}\n\nflags:\n{flags_help}")
-        return None
-    specified = [a for a in argv[1:] if a.lstrip("-").split("=")[0] == "config"]
-    if not specified:
-        raise UserError("--config is missing; for example --config=configs/digits.py")
-    path, _, argument = _config_path(argv).partition(":")
-    if not Path(path).is_file():
-        raise UserError(f"--config={path}: no such file")
-    try:
-        # absl prints its own words for some mistakes before raising; one line is enough.
-        with contextlib.redirect_stderr(io.StringIO()):
-            rest = values(list(argv))
-    except SystemExit:
-        raise UserError(f"the command line cannot be read: {' '.join(argv[1:])}") from None
-    except flags.Error as error:
-        raise UserError(one_line(error)) from error
-    except (UserError, OSError):
-        raise
-    except Exception as error:
-        # A config file is the user's program: whatever it raises is theirs to mend.
-        raise UserError(f"--config={path}: {type(error).__name__}: {one_line(error)}") from error
-    if len(rest) > 1:
-        raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
-    config = values["config"].value
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"--config={path}: get_config must return a ConfigDict, got {config!r}")
-    name = Path(path).stem + (f"-{argument}" if argument else "")
-    workdir = Path(values["workdir"].value or Path("runs") / name)
-    return Arguments(name, config.to_dict(), workdir)
-
-
-def _config_path(argv: Sequence[str]) -> str:
-    for place, argument in enumerate(argv):
-        flag, equals, value = argument.partition("=")
-        if flag.lstrip("-") == "config" and flag.startswith("-"):
-            return value if equals else (argv[place + 1] if place + 1 < len(argv) else "")
-    return ""
+    own, _, _ = values.get_help("  ").partition("absl.flags:")
+    _, _, own = own.strip().partition("\n")
+    print(f"{(usage or '').strip()}\n\nflags:\n{own}")
 
 
 def one_line(error: BaseException) -> str:
     """Returns an error's message on one line."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
+        other = "; give a --workdir that can be written"
         mend = {
             errno.ENOSPC: "; free some space, then run the same command again to resume",
-            errno.EROFS: "; give a --workdir that can be written",
-            errno.EACCES: "; give a --workdir that can be written",
+            errno.EDQUOT: "; free some space, then run the same command again to resume",
+            errno.EROFS: other,
+            errno.EACCES: "; change its permissions, or give another --workdir",
+            errno.ENOTDIR: other,
+            errno.EEXIST: other,
         }.get(error.errno or 0, "")
         return f"{place}{error.strerror}{mend}"
     if isinstance(error, KeyError) and error.args:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from lelp_jax import data, methods, metrics, models, settings
 from lelp_jax.data import Source, Split
 from lelp_jax.errors import UserError, unknown_name
 from lelp_jax.methods.base import Method
+from lelp_jax.sections import build, section, typed
+from lelp_jax.sections import with_place as with_place
 from lelp_jax.train.optimizer import OptimizerConfig
 
-Section = TypeVar("Section")
+TEACHER_SETTINGS = {
+    "learning_rate": settings.LEARNING_RATE,
+    "weight_decay": settings.WEIGHT_DECAY,
+}
+_SECTIONS = ("seed", "replicates", "data", "teacher", "student", "methods", "report", "checkpoint")
+_LARGEST_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +42,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _at_least("steps", self.steps, 1)
         _at_least("batch_size", self.batch_size, 1)
-        if self.class_weights != ("balanced",) and any(
-            isinstance(w, (str, bool)) or not w > 0 for w in self.class_weights
+        if self.class_weights != ("balanced",) and not all(
+            settings.is_positive(weight) for weight in self.class_weights
         ):
             raise UserError(
                 "class_weights must be empty, 'balanced' or one positive number per class, "
@@ -66,10 +71,10 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         _at_least("count", self.count, 1)
-        if not self.learning_rate > 0:
-            raise UserError(f"learning_rate must be above 0, got {self.learning_rate}")
-        if not self.weight_decay >= 0:
-            raise UserError(f"weight_decay must be 0 or more, got {self.weight_decay}")
+        for name in ("learning_rate", "weight_decay"):
+            setting, value = TEACHER_SETTINGS[name], getattr(self, name)
+            if not setting.allows(value):
+                raise UserError(f"{name} must be {setting.must}, got {value}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,28 +180,25 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
         UserError: A key is unknown or missing, or a value is out of range.
     """
     sections = dict(raw)
-    known = {"seed", "replicates", "data", "teacher", "student", "methods", "report", "checkpoint"}
     for key in sections:
-        if key not in known:
-            raise unknown_name("key config", key, known)
-    for key in known:
+        if key not in _SECTIONS:
+            raise unknown_name("key of config", key, _SECTIONS)
+    for key in _SECTIONS:
         if key not in sections:
-            raise UserError(f"config.{key} is missing")
-    seed = _typed(sections["seed"], int, "config.seed")
-    if not 0 <= seed < 2**31:
-        raise UserError(f"config.seed must be in 0..{2**31 - 1}, got {seed}")
-    replicates = _typed(sections["replicates"], int, "config.replicates")
+            raise UserError(f"config.{key} is missing; the files in configs/ show how to set it")
+    seed = _seed(sections["seed"], "config.seed")
+    replicates = typed(sections["replicates"], int, "config.replicates")
     with_place("config.replicates", _at_least, "", replicates, 1)
-    transfer_size, source, split = _data(dict(sections["data"]))
-    teacher = _build(TeacherConfig, sections["teacher"], "config.teacher")
-    student = _build(StudentConfig, sections["student"], "config.student")
+    transfer_size, source, split = _data(section(sections["data"], "config.data"))
+    teacher = build(TeacherConfig, sections["teacher"], "config.teacher")
+    student = build(StudentConfig, sections["student"], "config.student")
     for place, model in (("teacher", teacher.model), ("student", student.model)):
         with_place(f"config.{place}.model", models.build, model, 2)
-    compared = _methods(dict(sections["methods"]))
-    report = _build(ReportConfig, sections["report"], "config.report")
+    compared = _methods(section(sections["methods"], "config.methods"))
+    report = build(ReportConfig, sections["report"], "config.report")
     if report.baseline not in compared:
         raise unknown_name("baseline config.report.baseline", report.baseline, compared)
-    checkpoint = _build(CheckpointConfig, sections["checkpoint"], "config.checkpoint")
+    checkpoint = build(CheckpointConfig, sections["checkpoint"], "config.checkpoint")
     return Config(
         seed,
         replicates,
@@ -211,33 +213,33 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
     )
 
 
-def _data(section: dict[str, Any]) -> tuple[int, Source, Split]:
-    name = section.pop("source", "")
+def _data(values: dict[str, Any]) -> tuple[int, Source, Split]:
+    name = typed(values.pop("source", ""), str, "config.data.source")
     if name not in data.SOURCES:
         raise unknown_name("data source config.data.source", name, data.SOURCES)
-    transfer_size = _typed(section.pop("transfer_size", 0), int, "config.data.transfer_size")
+    transfer_size = typed(values.pop("transfer_size", 0), int, "config.data.transfer_size")
     with_place("config.data.transfer_size", _at_least, "", transfer_size, 0)
-    fractions = section.pop("split", (0.6, 0.2, 0.2))
-    seed = _typed(section.pop("split_seed", 0), int, "config.data.split_seed")
+    seed = _seed(values.pop("split_seed", 0), "config.data.split_seed")
     place = "config.data.split"
-    if len(fractions) != 3 or not all(isinstance(f, (int, float)) and f > 0 for f in fractions):
+    fractions = typed(values.pop("split", (0.6, 0.2, 0.2)), tuple[Any, ...], place)
+    if len(fractions) != 3 or not all(map(settings.is_positive, fractions)):
         raise UserError(
             f"{place} must hold three positive shares (training, validation, test), got {fractions}"
         )
     if abs(sum(fractions) - 1) > 1e-6:
         raise UserError(f"{place} must sum to 1, got {fractions} = {sum(fractions):g}")
-    source: Source = _build(data.SOURCES[name], section, "config.data")
+    source: Source = build(data.SOURCES[name], values, "config.data")
     return transfer_size, source, Split((fractions[0], fractions[1], fractions[2]), seed)
 
 
-def _methods(section: Mapping[str, Any]) -> dict[str, MethodConfig]:
-    for name in section:
+def _methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
+    for name in compared:
         methods.find(name)
     result = {}
     # In the registry's order: a ConfigDict keeps none.
-    for name in [name for name in methods.METHODS if name in section]:
-        method, values = methods.find(name), dict(section[name])
-        trials = _typed(values.pop("trials", 1), int, f"config.methods.{name}.trials")
+    for name in [name for name in methods.METHODS if name in compared]:
+        method, values = methods.find(name), section(compared[name], f"config.methods.{name}")
+        trials = typed(values.pop("trials", 1), int, f"config.methods.{name}.trials")
         with_place(f"config.methods.{name}.trials", _at_least, "", trials, 0)
         checked = settings.check(name, values, method.settings)
         if trials:
@@ -247,62 +249,10 @@ def _methods(section: Mapping[str, Any]) -> dict[str, MethodConfig]:
     return result
 
 
-def _build(cls: type[Section], section: Mapping[str, Any], place: str) -> Section:
-    """Builds a frozen dataclass from a section, nested ones too."""
-    if not hasattr(section, "items"):
-        raise UserError(f"{place} must be a section, got {section!r}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    kinds = typing.get_type_hints(cls)
-    values = {}
-    for key, value in section.items():
-        if key not in fields:
-            raise unknown_name(f"key {place}", key, fields)
-        kind = kinds[key]
-        if dataclasses.is_dataclass(kind):
-            values[key] = _build(kind, value, f"{place}.{key}")  # type: ignore[arg-type]
-        else:
-            values[key] = _typed(value, kind, f"{place}.{key}")
-    for key, field in fields.items():
-        if key not in values and field.default is dataclasses.MISSING:
-            raise UserError(f"{place}.{key} is missing")
-    return with_place(place, cls, **values)
-
-
-def _typed(value: Any, kind: Any, place: str) -> Any:
-    """Returns the value as the type wanted; whole numbers may stand for real ones."""
-    origin = typing.get_origin(kind)
-    if origin is tuple:
-        value = (value,) if isinstance(value, (str, int, float)) else value
-        if not isinstance(value, (tuple, list)):
-            raise UserError(f"{place} must be a tuple, got {value!r}")
-        inner = typing.get_args(kind)[0]
-        return tuple(value if inner is Any else [_typed(v, inner, place) for v in value])
-    if origin is not None and issubclass(origin, Mapping):
-        if not hasattr(value, "items"):
-            raise UserError(f"{place} must be a section, got {value!r}")
-        return types.MappingProxyType(
-            {key: tuple(v) if isinstance(v, list) else v for key, v in value.items()}
-        )
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"{place} must be of type {kind.__name__}, got {value!r}")
+def _seed(value: Any, place: str) -> int:
+    if not 0 <= typed(value, int, place) <= _LARGEST_SEED:
+        raise UserError(f"{place} must be in 0..{_LARGEST_SEED}, got {value}")
     return value
-
-
-def with_place(place: str, function: Any, *arguments: Any, **named: Any) -> Any:
-    """Calls a function; a UserError it raises is given the place in front.
-
-    Args:
-        place: The part of the config that the call concerns.
-        function: What to call.
-        *arguments: Its arguments.
-        **named: Its arguments by name.
-    """
-    try:
-        return function(*arguments, **named)
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
 
 
 def _at_least(name: str, value: int, least: int) -> None:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+
+# What metadata and chunks take beside the arrays themselves.
+_OVERHEAD = 1.2
+_RESERVE = 1 << 20
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -26,6 +34,34 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def storage(path: Path, size: int) -> Iterator[None]:
+    """Gives a storage library's trouble with the disk the form of an OSError.
+
+    The space is asked for beforehand: these libraries report a full disk from several threads, with
+    a traceback each.
+
+    Args:
+        path: What will be written; some folder above it exists.
+        size: Bytes to write, about.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    existing = next(folder for folder in [path, *path.absolute().parents] if folder.is_dir())
+    if shutil.disk_usage(existing).free < size * _OVERHEAD + _RESERVE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        for code in (errno.ENOSPC, errno.EROFS, errno.EACCES):
+            if os.strerror(code) in str(error):
+                raise OSError(code, os.strerror(code), os.fspath(path)) from error
         raise
 
 

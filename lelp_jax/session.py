@@ -22,7 +22,6 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 
@@ -139,13 +138,12 @@ class Reporter:
         self._start = self._last = time.monotonic()
         if total and self.console.is_terminal:
             self._bars = Progress(
-                TextColumn("{task.description:<12}"),
-                BarColumn(),
+                TextColumn("{task.description:<11}"),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]}, {task.fields[rate]}/s"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
+                TextColumn("{task.fields[unit]}, {task.fields[rate]}/s,"),
                 TimeRemainingColumn(),
+                TextColumn("left"),
                 console=self.console,
             )
             with self._bars:
@@ -197,8 +195,11 @@ class Session:
 
 
 def set_up_logging() -> None:
-    """Sends log lines to standard error with the time; libraries are heard from warnings up."""
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    """Sends log lines to standard error with the time.
+
+    The storage library logs through absl, also what it then raises; it is not heard twice.
+    """
+    absl.logging.set_verbosity(absl.logging.FATAL)
     logger = logging.getLogger("lelp_jax")
     logger.setLevel(logging.INFO)
     logger.propagate = False

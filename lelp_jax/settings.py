@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,12 +34,18 @@ class Setting:
         return dataclasses.replace(self, default=values)
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Returns whether a value is a finite number; True and False are none."""
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
+    )
 
 
-def _positive(value: Any) -> bool:
-    return _number(value) and value > 0
+def is_positive(value: Any) -> bool:
+    """Returns whether a value is a finite number above 0."""
+    return is_number(value) and value > 0
 
 
 def _count(value: Any) -> bool:
@@ -54,13 +60,13 @@ def _choice(*names: str) -> Setting:
     return Setting(names[:1], " or ".join(map(repr, names)), lambda value: value in names)
 
 
-LEARNING_RATE = Setting((1e-3, 3e-3, 1e-2), "a number above 0", _positive, traced=True)
+LEARNING_RATE = Setting((1e-3, 3e-3, 1e-2), "a number above 0", is_positive, traced=True)
 WEIGHT_DECAY = Setting(
-    (1e-4,), "a number of 0 or more", lambda v: _number(v) and v >= 0, traced=True
+    (1e-4,), "a number of 0 or more", lambda v: is_number(v) and v >= 0, traced=True
 )
-TEMPERATURE = Setting((1.0, 2.0, 4.0, 8.0, 16.0), "a number above 0", _positive, traced=True)
-BETA = Setting((0.25, 0.5, 1.0), "a number above 0", _positive, traced=True)
-ALPHA = Setting((0.0,), "in [0, 1]", lambda v: _number(v) and 0 <= v <= 1, traced=True)
+TEMPERATURE = Setting((1.0, 2.0, 4.0, 8.0, 16.0), "a number above 0", is_positive, traced=True)
+BETA = Setting((0.25, 0.5, 1.0), "a number above 0", is_positive, traced=True)
+ALPHA = Setting((0.0,), "in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1, traced=True)
 NUM_SUBCLASSES = Setting((10,), "a whole number above 0", _count)
 NUM_COMPONENTS = Setting((20,), "a whole number above 0", _count)
 NULL_SPACE = _switch(True)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lelp_jax.data.dataset import Parts, Rows, standardization
-from lelp_jax.data.labels import class_names, to_int_labels
+from lelp_jax.data import labels
+from lelp_jax.data.dataset import Parts, Rows
+from lelp_jax.data.preprocessing import standardization
+from lelp_jax.data.reading import existing_file
 from lelp_jax.errors import UserError
+
+_KEYS = ("inputs", "labels", "fine_labels")
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
     """One .npz file per split with keys `inputs`, `labels` and, optionally, `fine_labels`.
+
+    Labels are whole numbers (-1 or NaN: not labelled) or texts ("": not labelled). Features are
+    standardised with the training rows' mean and deviation.
 
     Attributes:
         train: Path of the training rows.
@@ -29,57 +39,106 @@ class Arrays:
     test: str = ""
     num_classes: int = 0
 
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise UserError("train is empty; give an .npz file with --config.data.train=FILE")
+        if self.num_classes < 0 or self.num_classes == 1:
+            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
+
     def parts(self) -> Parts:
         """Reads the files.
 
         Raises:
             UserError: A file or key is missing, or its shape or type cannot be used.
         """
-        if not self.train:
-            raise UserError("config.data.train is empty; give the path of an .npz file")
-        train = _read(Path(self.train))
-        others = [_read(Path(path)) if path else None for path in (self.validation, self.test)]
-        for other, path in zip(others, (self.validation, self.test), strict=True):
-            if other is not None and other.inputs.shape[1:] != train.inputs.shape[1:]:
+        paths = {"train": self.train, "validation": self.validation, "test": self.test}
+        files = {split: _File(path, split) for split, path in paths.items() if path}
+        train = files["train"]
+        for file in files.values():
+            if file.inputs.shape[1:] != train.inputs.shape[1:]:
                 raise UserError(
-                    f"{path}: inputs have shape {other.inputs.shape[1:]} per row, those of "
-                    f"{self.train} {train.inputs.shape[1:]}"
+                    f"{file.path}: inputs have shape {file.inputs.shape[1:]} per row, those of "
+                    f"{train.path} {train.inputs.shape[1:]}; both files need the same features"
                 )
-        fine = train.fine_labels
+        coding = labels.coding(train.labels("labels"), self.num_classes)
+        fine = labels.coding(train.labels("fine_labels")) if train.has("fine_labels") else None
+        rows = {
+            split: Rows(
+                inputs=file.inputs,
+                labels=coding.classes(file.labels("labels")),
+                fine_labels=fine.classes(file.labels("fine_labels"))
+                if fine and file.has("fine_labels")
+                else None,
+                place=file.place,
+            )
+            for split, file in files.items()
+        }
         return Parts(
-            train=train,
-            validation=others[0],
-            test=others[1],
-            class_names=class_names(train.labels, self.num_classes),
-            fine_names=() if fine is None else class_names(fine, 0),
-            preprocess=standardization,
+            train=rows["train"],
+            validation=rows.get("validation"),
+            test=rows.get("test"),
+            class_names=coding.names,
+            fine_names=fine.names if fine else (),
+            preprocess=functools.partial(standardization, same_unit=True),
         )
 
 
-def _read(path: Path) -> Rows:
+class _File:
+    """An .npz file whose errors name the key and the row."""
+
+    def __init__(self, path: str, split: str):
+        self.path = existing_file(path, split)
+        self._arrays = _read(self.path)
+        self.inputs = self._arrays["inputs"]
+        if self.inputs.ndim < 2 or self.inputs.dtype.kind not in "fiub":
+            raise UserError(
+                f"{self.path}: inputs have shape {self.inputs.shape} and type {self.inputs.dtype}; "
+                "numbers of shape [rows, features...] are needed"
+            )
+        if not self.inputs[:1].size:
+            what = "features" if len(self.inputs) else "rows"
+            raise UserError(f"{self.path}: inputs of shape {self.inputs.shape} have no {what}")
+
+    def has(self, key: str) -> bool:
+        """Returns whether the file has a key."""
+        return key in self._arrays
+
+    def place(self, row: int) -> str:
+        """Names a row, counted from 0 as NumPy does."""
+        return f"{self.path} row {row}"
+
+    def labels(self, key: str) -> labels.Column:
+        """Returns one label per row.
+
+        Raises:
+            UserError: There are more or fewer labels than rows, or they are no labels.
+        """
+        values = self._arrays[key]
+        if values.shape != self.inputs.shape[:1]:
+            raise UserError(
+                f"{self.path}: {key} have shape {values.shape}, but inputs have "
+                f"{len(self.inputs)} rows; one label per row is needed"
+            )
+        if values.dtype.kind not in "fiubUS":
+            raise UserError(
+                f"{self.path}: {key} are of type {values.dtype}; whole numbers or texts are needed"
+            )
+        return labels.read(values, key, self.place)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is not an .npz file; write one with numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check config.data") from None
-    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
-        raise UserError(f"{path} is not a readable .npz file: {error}") from error
-    for key in ("inputs", "labels"):
-        if key not in arrays:
-            raise UserError(f"{path}: key {key!r} is missing; it holds {sorted(arrays)}")
-    inputs = arrays["inputs"]
-    if inputs.ndim < 2 or not np.issubdtype(inputs.dtype, np.number):
-        raise UserError(
-            f"{path}: inputs have shape {inputs.shape} and type {inputs.dtype}; "
-            "numbers of shape [rows, features...] are needed"
-        )
-
-    def place(row: int) -> str:
-        return f"{path} row {row}"
-
-    labels = {
-        key: to_int_labels(arrays[key], len(inputs), key, place)
-        for key in ("labels", "fine_labels")
-        if key in arrays
-    }
-    return Rows(inputs.astype(np.float32), labels["labels"], labels.get("fine_labels"), place)
+        # Opened here: NumPy leaves a damaged file open.
+        with open(path, "rb") as stream:
+            file = np.load(stream, allow_pickle=False)
+            for key in _KEYS[:2]:
+                if key not in file.files:
+                    raise UserError(
+                        f"{path}: key {key!r} is missing; it holds {', '.join(file.files)}"
+                    )
+            return {key: file[key] for key in file.files if key in _KEYS}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        mend = "; save texts as fixed-width strings" if "allow_pickle" in str(error) else ""
+        raise UserError(f"{path} is not a readable .npz file: {error}{mend}") from error

@@ -8,49 +8,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.errors import UserError
 
 UNLABELLED = -1
-# Below this share of the largest standard deviation a dimension is rounding noise, not a feature.
-_RELATIVE_FLOOR = 1e-6
-
-
-@dataclasses.dataclass(frozen=True)
-class Preprocessing:
-    """The affine map from raw features to model inputs, `(raw - shift) * scale`.
-
-    Attributes:
-        shift: Value subtracted, [] or [features...] float32.
-        scale: Factor applied after, of the same shape; 0 drops a constant feature.
-        columns: Names of the features in order, empty where they have none.
-    """
-
-    shift: np.ndarray
-    scale: np.ndarray
-    columns: tuple[str, ...] = ()
-
-    def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """Returns model inputs, float32, of the raw features' shape."""
-        return ((raw - self.shift) * self.scale).astype(np.float32)
-
-
-def standardization(raw: np.ndarray, columns: tuple[str, ...] = ()) -> Preprocessing:
-    """Returns the map to zero mean and unit variance over the rows given.
-
-    A feature whose standard deviation is below 1e-6 of the largest one, or below the rounding of
-    its own mean, is constant up to rounding: it is set to 0 rather than blown up to unit variance.
-
-    Args:
-        raw: Features of the training rows, [rows, features...].
-        columns: The features' names.
-    """
-    wide = raw.astype(np.float64)
-    mean, deviation = wide.mean(axis=0), wide.std(axis=0)
-    floor = np.maximum(
-        _RELATIVE_FLOOR * deviation.max(initial=0.0), np.finfo(np.float32).eps * np.abs(mean)
-    )
-    scale = np.where(deviation > floor, 1.0 / np.where(deviation > floor, deviation, 1.0), 0.0)
-    return Preprocessing(mean.astype(np.float32), scale.astype(np.float32), columns)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,16 +19,18 @@ class Rows:
     """Rows as a source reads them, before any split or preprocessing.
 
     Attributes:
-        inputs: Raw features, [rows, features...] float32.
-        labels: Class of each row, [rows] int32; -1 where it is not known.
-        fine_labels: Finer class of each row, [rows] int32, -1 where unknown, or None.
+        inputs: Raw features, [rows, features...], of any real type.
+        labels: Class of each row, [rows] integers; -1 where it is not known.
+        fine_labels: Finer class of each row, [rows] integers, -1 where unknown, or None.
         place: Names a row for a message ("train.csv line 7").
+        columns: Names of the features, empty where they have none.
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     fine_labels: np.ndarray | None
     place: Callable[[int], str]
+    columns: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,15 +117,8 @@ def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:
         UserError: A value is not finite, a label is out of range or missing, or there are no rows.
     """
     if not len(rows.inputs):
-        raise UserError(f"the {split} data has no rows")
-    finite = np.isfinite(rows.inputs.reshape(len(rows.inputs), -1))
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        value = rows.inputs.reshape(len(rows.inputs), -1)[row, column]
-        raise UserError(
-            f"{rows.place(row)}, feature {column}: {value} is not a finite number; "
-            "remove the row or fill the value in"
-        )
+        raise UserError(f"the {split} data have no rows")
+    _check_inputs(rows)
     for kind, values, bound in (
         ("label", rows.labels, num_classes),
         ("fine label", rows.fine_labels, num_fine),
@@ -173,27 +129,72 @@ def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise UserError(
-                f"{rows.place(row)}: {kind} {values[row]} is outside 0..{bound - 1} "
-                f"({UNLABELLED} marks a row without one)"
+                f"{rows.place(row)}: {kind} {values[row]} is outside 0..{bound - 1}; "
+                f"mend it, or write {UNLABELLED} for a row without one"
             )
     if split != "train" and (rows.labels == UNLABELLED).any():
         row = int(np.argmax(rows.labels == UNLABELLED))
         raise UserError(
-            f"{rows.place(row)}: a {split} row has no label; only training rows may lack one"
+            f"{rows.place(row)}: a {split} row has no label; only training rows may lack one, "
+            "so label it or remove it"
         )
 
 
+def _check_inputs(rows: Rows) -> None:
+    """Refuses features that float32 cannot hold."""
+    if rows.inputs.dtype.kind != "f":
+        return
+    # NaN compares as false.
+    usable = np.abs(rows.inputs) <= np.finfo(np.float32).max
+    if not usable.all():
+        place, value = _first_bad(usable, rows)
+        problem = "is beyond the range of float32" if np.isfinite(value) else "is not finite"
+        raise UserError(f"{place}: {value:g} {problem}; remove the row or put a number there")
+
+
+def check_scaled(inputs: np.ndarray, rows: Rows, split: str) -> None:
+    """Refuses rows so far from the training rows that their scaled features are infinite.
+
+    Args:
+        inputs: Model inputs, [rows, features...].
+        rows: The rows that they were made of.
+        split: The rows' split.
+
+    Raises:
+        UserError: There is such a row.
+    """
+    finite = np.isfinite(inputs)
+    if not finite.all():
+        place, value = _first_bad(finite, rows)
+        raise UserError(
+            f"{place}: {value:g} in a {split} row is beyond float32 when divided by the deviation "
+            "over the training rows; check the value"
+        )
+
+
+def _first_bad(good: np.ndarray, rows: Rows) -> tuple[str, float]:
+    """Returns the place and the value of the first feature that is not good."""
+    flat = good.reshape(len(good), -1)
+    row, feature = (int(place) for place in np.argwhere(~flat)[0])
+    name = f"column {rows.columns[feature]}" if rows.columns else f"feature {feature}"
+    return f"{rows.place(row)}, {name}", rows.inputs.reshape(len(good), -1)[row, feature]
+
+
 def check_classes(dataset: Dataset) -> None:
-    """Refuses a data set in which a class has no training row, or there is only one class."""
+    """Refuses a data set in which a class has no training row, or there is only one class.
+
+    Raises:
+        UserError: Training cannot work on it.
+    """
     if dataset.num_classes < 2:
         raise UserError(
-            f"the training data has {dataset.num_classes} class(es): {dataset.class_names}; "
-            "a classifier needs at least 2"
+            f"the training rows have the label {dataset.class_names[0]!r} alone; "
+            "a classifier needs rows of at least 2 classes"
         )
     counts = np.bincount(dataset.labels[dataset.labelled_train], minlength=dataset.num_classes)
     if (counts == 0).any():
         empty = int(np.argmax(counts == 0))
         raise UserError(
-            f"class {empty} ({dataset.class_names[empty]!r}) has no labelled training row; "
-            f"rows per class: {counts.tolist()}"
+            f"class {dataset.class_names[empty]!r} has no labelled training row (rows per class: "
+            f"{counts.tolist()}); add some, or number the classes 0, 1, 2, ... without a gap"
         )

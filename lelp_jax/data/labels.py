@@ -1,76 +1,173 @@
-"""Labels as sources give them: integers, or names that become integers."""
+"""Labels as people give them, whole numbers or names, and the classes that they become."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+import re
+from collections.abc import Callable
 
 import numpy as np
 
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.errors import UserError
 
+_WHOLE = re.compile(r"[+-]?\d{1,18}")
+_LARGEST = 10**18
+_SHOWN = 12
 
-def class_names(labels: np.ndarray, num_classes: int) -> tuple[str, ...]:
-    """Names classes by their numbers.
 
-    Args:
-        labels: Training labels, [rows] int32.
-        num_classes: How many classes there are; 0 takes the largest label + 1.
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of labels.
+
+    Attributes:
+        values: [rows]; int64 with -1 for none, or objects: texts, "" for none.
+        name: The column's or key's name.
+        place: Names a row for a message ("train.csv line 7").
     """
-    count = num_classes or (int(labels.max()) + 1 if len(labels) else 0)
-    return tuple(str(label) for label in range(count))
+
+    values: np.ndarray
+    name: str
+    place: Callable[[int], str]
+
+    @property
+    def by_name(self) -> bool:
+        """Whether the labels are names, not numbers."""
+        return self.values.dtype.kind == "O"
 
 
-def to_int_labels(
-    values: np.ndarray, rows: int, name: str, place: Callable[[int], str]
-) -> np.ndarray:
-    """Returns integer labels, [rows] int32.
+def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> Column:
+    """Returns labels in one of two forms.
+
+    Texts that are all whole numbers are numbers. Blanks around a name do not count. No label is
+    meant by -1, NaN, None and empty text.
 
     Args:
-        values: Labels as read; whole numbers of any type, NaN where there is none.
-        rows: How many there must be.
+        raw: [rows] of any numeric type, bool, text, or objects that are texts or None.
         name: The column's or key's name.
         place: Names a row for a message.
 
     Raises:
-        UserError: The number of labels is wrong or a label is not a whole number.
+        UserError: A number is not whole.
     """
-    if values.shape != (rows,):
-        raise UserError(
-            f"{place(0)}: {name} has shape {values.shape}, but there are {rows} rows of inputs"
-        )
-    if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
-        raise UserError(f"{place(0)}: {name} has type {values.dtype}; whole numbers are needed")
-    wide = values.astype(np.float64)
-    wide = np.where(np.isnan(wide), UNLABELLED, wide)
-    wrong = (wide != np.round(wide)) | (np.abs(wide) > 2**31 - 1)
+    if raw.dtype.kind in "fiub":
+        return Column(_whole(raw, name, place), name, place)
+    texts = [_text(value) for value in raw.tolist()]
+    distinct = {text for text in texts if text}
+    if all(_WHOLE.fullmatch(text) for text in distinct):
+        numbers = np.array([int(text) if text else UNLABELLED for text in texts], np.int64)
+        return Column(numbers, name, place)
+    names = np.array(["" if text == str(UNLABELLED) else text for text in texts], object)
+    return Column(names, name, place)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def _whole(raw: np.ndarray, name: str, place: Callable[[int], str]) -> np.ndarray:
+    if raw.dtype.kind != "f":
+        if (raw > _LARGEST).any():
+            row = int(np.argmax(raw > _LARGEST))
+            raise UserError(f"{place(row)}: {name} {raw[row]} is too large for a class number")
+        return raw.astype(np.int64)
+    known = np.where(np.isnan(raw), UNLABELLED, raw)
+    wrong = (known != np.round(known)) | (np.abs(known) > _LARGEST)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise UserError(f"{place(row)}: {name} {values[row]} is not a whole number")
-    return wide.astype(np.int32)
+        raise UserError(
+            f"{place(row)}: {name} {raw[row]} is not a whole number; "
+            "number the classes 0, 1, 2, ... or give them names"
+        )
+    return known.astype(np.int64)
 
 
-def names_of(values: Sequence[str | None]) -> tuple[str, ...]:
-    """Returns the distinct label names in sorted order; None and "" mark no label."""
-    return tuple(sorted({value for value in values if value}))
+@dataclasses.dataclass(frozen=True)
+class Coding:
+    """Which class a label means; the training rows fix it for all rows.
+
+    Attributes:
+        names: One name per class, in class order.
+        by_name: Whether labels are names; they are numbered in sorted order.
+    """
+
+    names: tuple[str, ...]
+    by_name: bool
+
+    def classes(self, column: Column) -> np.ndarray:
+        """Returns the class of each row, [rows] int64, -1 where there is none.
+
+        Whole numbers are not checked against the number of classes.
+
+        Raises:
+            UserError: A name is not among those of the training rows, or a name stands where the
+                training rows have numbers.
+        """
+        values = column.values
+        if not self.by_name:
+            if column.by_name:
+                row = next(
+                    i for i, text in enumerate(values) if text and not _WHOLE.fullmatch(text)
+                )
+                raise UserError(
+                    f"{column.place(row)}: {column.name} {str(values[row])!r} is not a whole "
+                    "number, but the labels of the training rows are; write both in the same way"
+                )
+            return values
+        if not column.by_name:
+            values = np.where(values == UNLABELLED, "", values.astype(str).astype(object))
+        distinct, position = np.unique(values, return_inverse=True)
+        numbers = {name: number for number, name in enumerate(self.names)}
+        classes = np.array([numbers.get(str(text), UNLABELLED) for text in distinct], np.int64)
+        unknown = (classes == UNLABELLED) & distinct.astype(bool)
+        if unknown[position].any():
+            row = int(np.argmax(unknown[position]))
+            shown = ", ".join(self.names[:_SHOWN]) + (", ..." if len(self.names) > _SHOWN else "")
+            raise UserError(
+                f"{column.place(row)}: {column.name} {str(values[row])!r} does not occur in the "
+                f"training rows; known: {shown}"
+            )
+        return classes[position]
 
 
-def from_names(
-    values: Sequence[str | None], names: tuple[str, ...], name: str, place: Callable[[int], str]
-) -> np.ndarray:
-    """Returns the position of each name, [rows] int32, -1 for None and "".
+def coding(train: Column, num_classes: int = 0) -> Coding:
+    """Returns the coding that the training rows fix.
+
+    Args:
+        train: Labels of the training rows.
+        num_classes: How many classes there are; 0 counts the names, or takes the largest number
+            + 1.
 
     Raises:
-        UserError: A name is not among those of the training rows.
+        UserError: No row has a label, or the labels do not look like classes.
     """
-    position = {label: index for index, label in enumerate(names)}
-    result = np.full(len(values), UNLABELLED, np.int32)
-    for row, value in enumerate(values):
-        if value:
-            if value not in position:
-                raise UserError(
-                    f"{place(row)}: {name} {value!r} does not occur in the training rows; "
-                    f"known: {', '.join(names)}"
-                )
-            result[row] = position[value]
-    return result
+    values = train.values
+    if train.by_name:
+        names = tuple(str(name) for name in np.unique(values) if name)
+        if num_classes and num_classes != len(names):
+            raise UserError(
+                f"config.data.num_classes is {num_classes}, but the training rows have "
+                f"{len(names)} names in {train.name!r}: {', '.join(names[:_SHOWN])}"
+            )
+        labelled = int(values.astype(bool).sum())
+        if len(names) > max(_SHOWN, labelled // 2):
+            raise UserError(
+                f"{train.place(0)}: {train.name!r} holds {len(names)} different texts in "
+                f"{labelled} rows, such as {names[0][:40]!r}; name the label column"
+            )
+        return Coding(names, by_name=True)
+    if (values == UNLABELLED).all():
+        raise UserError(
+            f"no training row has a label in {train.name!r}; teachers learn from labelled rows"
+        )
+    count = num_classes or int(values.max()) + 1
+    if count > len(values):
+        row = int(np.argmax(values))
+        raise UserError(
+            f"{train.place(row)}: {train.name} {values[row]} would make {count} classes of "
+            f"{len(values)} rows; number the classes 0, 1, 2, ... and check that {train.name!r} "
+            "holds the labels"
+        )
+    return Coding(tuple(str(number) for number in range(count)), by_name=False)

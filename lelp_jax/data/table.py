@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import json
-from collections.abc import Callable
-from pathlib import Path
+import logging
 
 import numpy as np
-import pyarrow as pa
 
-from lelp_jax.data.dataset import Parts, Rows, standardization
-from lelp_jax.data.labels import class_names, from_names, names_of, to_int_labels
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.data import labels
+from lelp_jax.data.dataset import Parts, Rows
+from lelp_jax.data.preprocessing import standardization
+from lelp_jax.data.table_file import TableFile
+from lelp_jax.errors import UserError
 
-_FORMATS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "json", ".ndjson": "json", ".json": "json"}
-_FORMATS |= {".parquet": "parquet", ".pq": "parquet"}
+_LOG = logging.getLogger(__name__)
+_SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,179 +43,66 @@ class Table:
     fine_label: str = ""
     num_classes: int = 0
 
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise UserError(
+                "train is empty; give a .csv, .tsv, .jsonl or .parquet file with "
+                "--config.data.train=FILE"
+            )
+        if not self.label:
+            raise UserError("label is empty; name the label column with --config.data.label=NAME")
+        if self.fine_label == self.label:
+            raise UserError(f"label and fine_label are both {self.label!r}; name two columns")
+        for name in self.columns:
+            if name in (self.label, self.fine_label):
+                raise UserError(f"columns holds {name!r}, which is the label; leave it out")
+            if self.columns.count(name) > 1:
+                raise UserError(f"columns holds {name!r} twice; leave one out")
+        if self.num_classes < 0 or self.num_classes == 1:
+            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
+
     def parts(self) -> Parts:
         """Reads the files.
 
         Raises:
             UserError: A file, column or value is missing or cannot be used.
         """
-        if not self.train:
-            raise UserError(
-                "config.data.train is empty; give the path of a .csv, .tsv, .jsonl or .parquet file"
+        paths = {"train": self.train, "validation": self.validation, "test": self.test}
+        files = {split: TableFile(path, split) for split, path in paths.items() if path}
+        coding = labels.coding(_labels(files["train"], self.label), self.num_classes)
+        fine = labels.coding(_labels(files["train"], self.fine_label)) if self.fine_label else None
+        columns = self.columns or self._numeric_columns(files["train"])
+        rows = {
+            split: Rows(
+                inputs=np.stack([file.numbers(column) for column in columns], axis=1),
+                labels=coding.classes(_labels(file, self.label)),
+                fine_labels=fine.classes(_labels(file, self.fine_label)) if fine else None,
+                place=file.place,
+                columns=columns,
             )
-        train = _File(Path(self.train))
-        columns = self.columns or train.numeric_columns({self.label, self.fine_label})
+            for split, file in files.items()
+        }
+        return Parts(
+            train=rows["train"],
+            validation=rows.get("validation"),
+            test=rows.get("test"),
+            class_names=coding.names,
+            fine_names=fine.names if fine else (),
+            preprocess=functools.partial(standardization, columns=columns, same_unit=False),
+        )
+
+    def _numeric_columns(self, train: TableFile) -> tuple[str, ...]:
+        columns, others = train.numeric_columns({self.label, self.fine_label})
         if not columns:
             raise UserError(
                 f"{train.path}: no numeric feature column besides {self.label!r}; "
                 "name the feature columns in config.data.columns"
             )
-        rows, names = {}, {"label": (), "fine_label": ()}
-        for split, path in (
-            ("train", self.train),
-            ("validation", self.validation),
-            ("test", self.test),
-        ):
-            if path:
-                file = train if split == "train" else _File(Path(path))
-                rows[split] = self._rows(file, columns, names)
-        fine = rows["train"].fine_labels
-        return Parts(
-            train=rows["train"],
-            validation=rows.get("validation"),
-            test=rows.get("test"),
-            class_names=names["label"] or class_names(rows["train"].labels, self.num_classes),
-            fine_names=names["fine_label"] or (() if fine is None else class_names(fine, 0)),
-            preprocess=functools.partial(standardization, columns=columns),
-        )
-
-    def _rows(self, file: _File, columns: tuple[str, ...], names: dict) -> Rows:
-        """Reads one file; `names` takes the label names of the first one and checks the others."""
-        inputs = np.stack([file.numbers(column) for column in columns], axis=1)
-        labels = {}
-        for kind, column in (("label", self.label), ("fine_label", self.fine_label)):
-            if not column:
-                continue
-            values = file.column(column)
-            if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
-                texts = values.to_pylist()
-                names[kind] = names[kind] or names_of(texts)
-                labels[kind] = from_names(texts, names[kind], column, file.place)
-            else:
-                numbers = values.to_numpy(zero_copy_only=False)
-                labels[kind] = to_int_labels(numbers, len(inputs), column, file.place)
-        return Rows(
-            inputs.astype(np.float32), labels["label"], labels.get("fine_label"), file.place
-        )
+        if others:
+            names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+            _LOG.info("%s: columns without numbers are not used: %s", train.path, names)
+        return columns
 
 
-class _File:
-    """A table file whose errors name the line or row."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.format = _FORMATS.get(path.suffix.lower(), "")
-        if not self.format:
-            raise UserError(f"{path}: unknown ending {path.suffix!r}; known: {', '.join(_FORMATS)}")
-        if not path.is_file():
-            raise UserError(f"{path}: no such file; check config.data")
-        try:
-            self.table = self._read()
-        except (pa.ArrowException, UnicodeDecodeError) as error:
-            self._find_bad_line()
-            reason = " ".join(str(error).split())
-            raise UserError(f"{path} cannot be read as {self.format}: {reason}") from error
-
-    def _read(self) -> pa.Table:
-        if self.format == "json":
-            from pyarrow import json as reader
-
-            return reader.read_json(self.path)
-        if self.format == "parquet":
-            from pyarrow import parquet
-
-            return parquet.read_table(self.path)
-        from pyarrow import csv as reader
-
-        delimiter = "\t" if self.format == "tsv" else ","
-        return reader.read_csv(self.path, parse_options=reader.ParseOptions(delimiter=delimiter))
-
-    def _find_bad_line(self) -> None:
-        """Raises the error that names the first line which cannot be decoded or parsed."""
-        if self.format == "parquet":
-            return
-        width = None
-        for number, raw in enumerate(self.path.read_bytes().splitlines(), 1):
-            try:
-                text = raw.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"{self.path} line {number}: byte 0x{raw[error.start]:02x} at column "
-                    f"{error.start + 1} is not UTF-8; save the file as UTF-8"
-                ) from None
-            if self.format == "json":
-                try:
-                    json.loads(text or "{}")
-                except ValueError as error:
-                    raise UserError(
-                        f"{self.path} line {number} is not JSON: {error}: {text[:60]!r}"
-                    ) from None
-            elif text:
-                delimiter = "\t" if self.format == "tsv" else ","
-                fields = len(next(csv.reader([text], delimiter=delimiter)))
-                width = width or fields
-                if fields != width:
-                    raise UserError(
-                        f"{self.path} line {number} has {fields} fields, the header has {width}"
-                    )
-
-    def place(self, row: int) -> str:
-        """Names a row as the user finds it: the line of a text file, the row of a Parquet file."""
-        if self.format == "parquet":
-            return f"{self.path} row {row}"
-        return f"{self.path} line {row + (1 if self.format == 'json' else 2)}"
-
-    def numeric_columns(self, but: set[str]) -> tuple[str, ...]:
-        """Returns the names of all columns of numbers, but those given."""
-        return tuple(
-            field.name
-            for field in self.table.schema
-            if field.name not in but and _is_number(field.type)
-        )
-
-    def column(self, name: str) -> pa.Array:
-        """Returns a column in one piece.
-
-        Raises:
-            UserError: The file has no such column.
-        """
-        if name not in self.table.column_names:
-            error = unknown_name(f"column of {self.path}", name, self.table.column_names)
-            raise UserError(f"{error}; check config.data.columns, label and fine_label")
-        return self.table.column(name).combine_chunks()
-
-    def numbers(self, name: str) -> np.ndarray:
-        """Returns a column of numbers as float32; a missing value is NaN.
-
-        Raises:
-            UserError: A value is missing or not a number; the message names its line.
-        """
-        values = self.column(name)
-        if not _is_number(values.type):
-            bad = _first(values.to_pylist(), _not_a_number)
-            raise UserError(
-                f"{self.place(bad)}, column {name}: {values[bad].as_py()!r} is not a number"
-            )
-        if values.null_count:
-            bad = _first(values.to_pylist(), lambda value: value is None)
-            raise UserError(
-                f"{self.place(bad)}, column {name}: the value is missing; "
-                "fill it in or remove the row"
-            )
-        return values.to_numpy(zero_copy_only=False).astype(np.float32)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-
-
-def _not_a_number(value: object) -> bool:
-    try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return True
-    return False
-
-
-def _first(values: list, test: Callable[[object], bool]) -> int:
-    return next((row for row, value in enumerate(values) if test(value)), 0)
+def _labels(file: TableFile, column: str) -> labels.Column:
+    return labels.read(file.label_values(column), column, file.place)

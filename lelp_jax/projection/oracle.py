@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lelp_jax.data.dataset import UNLABELLED
+from lelp_jax.errors import UserError
 from lelp_jax.projection.base import Array, Projection, Projector, Rows
 from lelp_jax.settings import Value
 
@@ -25,16 +26,21 @@ def fit(
     Returns:
         Arrays `position` [classes, fine labels], the subclass of each fine label in each class or
         -1, and `log_prior` [classes, subclasses], -inf beyond a class's own number.
+
+    Raises:
+        UserError: A class has no row with a fine label.
     """
     assert rows.fine_label is not None
     num_classes = output_weights.shape[1]
     known = (rows.label != UNLABELLED) & (rows.fine_label != UNLABELLED)
     label, fine = rows.label[known], rows.fine_label[known]
-    counts = np.zeros((num_classes, int(fine.max()) + 1))
+    counts = np.zeros((num_classes, int(fine.max(initial=0)) + 1))
     np.add.at(counts, (label, fine), 1)
     present = counts > 0
     position = np.where(present, np.cumsum(present, axis=1) - 1, -1)
     widths = present.sum(axis=1)
+    if (widths == 0).any():
+        raise UserError(f"oracle: no row of class {int(np.argmin(widths))} has a fine label")
     log_prior = np.full((num_classes, int(widths.max())), -np.inf, np.float32)
     for index in range(num_classes):
         share = counts[index, present[index]] / counts[index].sum()

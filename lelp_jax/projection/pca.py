@@ -21,7 +21,8 @@ class ClassPCA(NamedTuple):
 
     Attributes:
         mean: Mean of the class's rows, [c, d].
-        components: Eigenvectors of the class's covariance in columns, [c, d, d].
+        components: Eigenvectors of the class's covariance in columns, [c, d, d]; beyond the rank
+            they have no meaning.
         variance: Eigenvalues, [c, d].
         skewness_sign: Sign of the third moment along each component, [c, d]; 1 where it is 0.
         rank: Numerical rank of the class's covariance, [c] int.
@@ -67,8 +68,14 @@ def fit(rows: Rows, output_weights: np.ndarray, null_space: bool) -> ClassPCA:
         num_classes=num_classes,
     )
     mean, components, variance, sign, counts = (np.asarray(part) for part in result)
-    floor = np.maximum(counts, variance.shape[1])[:, None] * np.finfo(np.float32).eps
-    rank = (variance > floor * variance[:, :1]).sum(axis=1)
+    # Rounding leaves a few eps of the largest variance, and a few eps of the mean in every row;
+    # neither grows with the number of rows.
+    eps = np.finfo(np.float32).eps
+    floor = np.maximum(
+        max(variance.shape[1], 10) * eps * variance[:, :1],
+        np.square(4 * eps * mean).sum(axis=1, keepdims=True),
+    )
+    rank = (variance > floor).sum(axis=1)
     # Centred rows of a class span at most one dimension less than there are rows.
     rank = np.minimum(rank, np.maximum(counts.astype(int) - 1, 0))
     return ClassPCA(mean, components, variance, sign, rank)
@@ -90,6 +97,8 @@ def _fit(
             covariance = centred.T @ centred / jnp.maximum(count - 1, 1)
             variance, vectors = jnp.linalg.eigh(covariance)
             variance, vectors = variance[::-1], vectors[:, ::-1]
+            # Rounding leaves some of the range in the vectors of small variance.
+            vectors = vectors - removed @ (removed.T @ vectors)
             third = ((centred @ vectors) ** 3).sum(axis=0)
             sign = jnp.where(third < 0, -1.0, 1.0)
             return mean, vectors, jnp.maximum(variance, 0), sign, count

@@ -48,8 +48,9 @@ def fit(
     centers, spread = [], []
     for index in range(output_weights.shape[1]):
         member = np.asarray(rows.embedding)[rows.label == index]
-        coordinates = (member - components.mean[index]) @ basis[index]
-        distinct = len(np.unique(coordinates, axis=0))
+        offset = member - components.mean[index]
+        coordinates = offset @ basis[index]
+        distinct = _distinct(coordinates, count, float(np.linalg.norm(offset, axis=1).max()))
         if distinct < count:
             raise UserError(
                 f"num_subclasses {count} exceeds the {distinct} distinct rows of class {index}; "
@@ -71,6 +72,28 @@ def fit(
         },
         column_mask=np.ones((len(centers), count), bool),
     )
+
+
+def _distinct(coordinates: np.ndarray, most: int, largest: float) -> int:
+    """Returns how many rows differ by more than rounding, at most `most`.
+
+    Equal rows may differ in their last bits: a matrix product need not treat all rows alike. Each
+    row counted is the one farthest from those before it.
+
+    Args:
+        coordinates: Products of the rows with orthonormal columns, [rows, components].
+        most: Where to stop counting.
+        largest: Largest norm of a row before the product.
+    """
+    rounding = max(coordinates.shape[1], 10) * np.finfo(np.float32).eps * largest
+    nearest = np.linalg.norm(coordinates - coordinates[0], axis=1)
+    for found in range(1, most):
+        farthest = nearest.argmax()
+        if nearest[farthest] <= rounding:
+            return found
+        distance = np.linalg.norm(coordinates - coordinates[farthest], axis=1)
+        nearest = np.minimum(nearest, distance)
+    return most
 
 
 def apply(projection: Projection, rows: Rows) -> Array:

@@ -60,7 +60,10 @@ def ensure(
         rows = _fit_rows(
             projector, static, dataset, bank, transfer if on_transfer else dataset.train
         )
-        fitted = projector.fit(rows, bank.output_weights, static, seed)
+        try:
+            fitted = projector.fit(rows, bank.output_weights, static, seed)
+        except UserError as error:
+            raise UserError(f"config.methods.{projector.name}: {error}") from error
         for name, values in fitted.arrays.items():
             if np.isnan(values).any():
                 raise UserError(f"projection {projector.name}: {name} holds NaN; check the teacher")
@@ -101,9 +104,16 @@ def _fit_rows(
     if "membership" in static:
         counts = np.bincount(label, minlength=dataset.num_classes)
         if (counts == 0).any():
+            empty = int(np.argmin(counts))
+            mend = (
+                "train the teacher longer, or take membership='label'"
+                if static["membership"] == "teacher"
+                else "fit on more rows"
+            )
             raise UserError(
-                f"{projector.name}: no row to fit belongs to class {int(np.argmin(counts))} "
-                f"(rows per class: {counts.tolist()}); fit on more rows"
+                f"config.methods.{projector.name}: no row to fit belongs to class {empty} "
+                f"({dataset.class_names[empty]!r}; rows per class by {static['membership']}: "
+                f"{counts.tolist()}); {mend}"
             )
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     return Rows(bank.embeddings[place], index, label, fine)

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from lelp_jax.report.table import scale
+
 # Okabe and Ito's colours, distinguishable with impaired colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
@@ -17,19 +19,21 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 def methods(path: Path, comparison: Mapping[str, Any]) -> None:
     """Draws each method's test metric with its interval, and the teachers' mean as a line."""
     rows = [row for row in comparison["methods"] if "value" in row]
+    factor, unit = scale(comparison["metric"])
     figure = Figure(figsize=(7, 1.2 + 0.45 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, row in enumerate(rows):
         value = row["value"]
         colour = _COLOURS[1] if row["method"] == comparison["baseline"] else _COLOURS[0]
-        axes.plot(value["mean"], place, "o", color=colour)
+        axes.plot(factor * value["mean"], place, "o", color=colour)
         if value["low"] is not None and value["low"] == value["low"]:
-            axes.plot([value["low"], value["high"]], [place, place], "-", lw=2, color=colour)
+            ends = [factor * value["low"], factor * value["high"]]
+            axes.plot(ends, [place, place], "-", lw=2, color=colour)
     if comparison["teacher"] is not None:
-        axes.axvline(comparison["teacher"], color="0.4", ls="--", lw=1)
+        axes.axvline(factor * comparison["teacher"], color="0.4", ls="--", lw=1)
         axes.annotate(
             "teacher",
-            (comparison["teacher"], 1),
+            (factor * comparison["teacher"], 1),
             xycoords=("data", "axes fraction"),
             xytext=(-4, 3),
             textcoords="offset points",
@@ -40,7 +44,7 @@ def methods(path: Path, comparison: Mapping[str, Any]) -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", color="0.9")
     axes.set_xlabel(
-        f"test {comparison['metric']}: mean and {100 * comparison['confidence']:g} % interval, "
+        f"test {comparison['metric']}{unit}: mean and {100 * comparison['confidence']:g} % interval, "
         f"{comparison['replicates']} replicates"
     )
     figure.savefig(path, dpi=150)

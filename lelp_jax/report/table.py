@@ -12,13 +12,14 @@ from rich.table import Table
 _PERCENT = frozenset({"accuracy", "roc_auc", "pr_auc", "matthews"})
 
 
-def _scale(metric: str) -> tuple[float, str]:
+def scale(metric: str) -> tuple[float, str]:
+    """Returns the factor and the unit in which a metric is shown."""
     return (100.0, " %") if metric in _PERCENT else (1.0, "")
 
 
 def columns(comparison: Mapping[str, Any]) -> list[str]:
     """Returns the headings."""
-    _, unit = _scale(comparison["metric"])
+    _, unit = scale(comparison["metric"])
     cover = f"{100 * comparison['confidence']:g} %"
     return [
         "method",
@@ -36,7 +37,7 @@ def columns(comparison: Mapping[str, Any]) -> list[str]:
 
 def rows(comparison: Mapping[str, Any]) -> list[list[str]]:
     """Returns one row per method, and the teachers' last."""
-    factor, _ = _scale(comparison["metric"])
+    factor, _ = scale(comparison["metric"])
     result = []
     for row in comparison["methods"]:
         if "value" not in row:

@@ -115,7 +115,9 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
         {name: np.asarray(a)[runner.group] for name, a in job.rows.constants.items()},
         job.validation_inputs,
     )
-    diverged = np.asarray(state.members.diverged)
+    # The last update may have been the one too many: no step came after it to notice.
+    finite = np.isfinite(logits).all(axis=(1, 2))
+    diverged = np.asarray(state.members.diverged)[: len(job.members)] | ~finite
     save_tree(folder / "parameters", params)
     return {
         "parameters": runner.parameters,
@@ -125,7 +127,9 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
             {
                 "fingerprint": member.fingerprint,
                 "diverged": bool(diverged[i]),
-                "validation": metrics.evaluate(logits[i], job.validation_labels),
+                "validation": metrics.evaluate(logits[i], job.validation_labels)
+                if finite[i]
+                else dict.fromkeys(metrics.METRICS, float("nan")),
             }
             for i, member in enumerate(job.members)
         ],

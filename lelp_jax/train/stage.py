@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from lelp_jax import stages
 from lelp_jax.session import Session
@@ -71,14 +73,22 @@ class Trained:
             spec: The program it was trained by.
             example: Inputs of any rows, [rows, features...].
         """
-        from lelp_jax.checkpoint import load_tree
-
-        size = len(stages.read_facts(self.folder)["members"])  # type: ignore[index]
-        row = jax.ShapeDtypeStruct((1, *example.shape[1:]), example.dtype)
-        single = jax.eval_shape(spec.model.init, jax.random.key(0), row)["params"]
-        stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
-        params = jax.device_get(load_tree(self.folder / "parameters", stacked))
+        params = _load_fleet(self.folder, spec, example.shape[1:])
         return jax.tree.map(lambda leaf: leaf[self.position], params)
+
+
+@functools.lru_cache(maxsize=2)
+def _load_fleet(folder: Path, spec: StepSpec, features: tuple[int, ...]) -> Any:
+    """Returns the parameters of a whole fleet; its members are usually asked for in a row."""
+    from lelp_jax.checkpoint import load_tree
+
+    facts = stages.read_facts(folder)
+    assert facts is not None
+    size = len(facts["members"])
+    example = jax.ShapeDtypeStruct((1, *features), jnp.float32)
+    single = jax.eval_shape(spec.model.init, jax.random.key(0), example)["params"]
+    stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
+    return jax.device_get(load_tree(folder / "parameters", stacked))
 
 
 def find(root: Path, stage: str) -> dict[str, Trained]:

@@ -1,0 +1,74 @@
+# Every target sets itself up: it needs Python 3.11 or later and make, nothing else.
+#
+#   make demo                     the comparison on the bundled digits
+#   make test PYTHON=python3.13   the checks under another Python, in an environment of its own
+
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# One environment per Python version, so that changing PYTHON never mixes two of them.
+VENV := .venv-$(VERSION)
+RUN := $(VENV)/bin/python
+PYTEST := $(RUN) -m pytest
+# Test processes; 0 runs all tests in one.
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-kills lint format bench-fleet bench-launch clean
+# The steps of a target share its environment and come in order, also under `make -j`.
+.NOTPARALLEL:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "PYTHON=$(PYTHON) (version $(or $(VERSION),not found)) makes the environment $(VENV)"
+
+demo: $(VENV)/.installed ## teachers, students and the report on the bundled digits, in runs/digits
+	$(RUN) -m lelp_jax.main --config=configs/digits.py
+
+test: lint ## lint, format, types and all tests but the kill rounds
+	$(PYTEST) -m "not kills" -n $(WORKERS)
+
+test-fast: $(VENV)/.installed-dev ## the quick tests alone
+	$(PYTEST) -m "not slow and not kills" -n $(WORKERS)
+
+test-kills: $(VENV)/.installed-dev ## twenty rounds of killing a run and resuming it
+	$(PYTEST) -m kills
+
+lint: $(VENV)/.installed-dev ## lint, format and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(VENV)/.installed-dev ## rewrite the sources in the project's format
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+bench-fleet: $(VENV)/.installed-bench ## time per student beside a bare PyTorch loop
+	$(RUN) -m benchmarks.fleet
+
+bench-launch: $(VENV)/.installed ## seconds to launch a run that is already finished
+	$(RUN) -m benchmarks.launch
+
+clean: ## remove environments and caches; runs/ stays
+	rm -rf .venv-* build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -type d -name __pycache__ -not -path './runs/*' -prune -exec rm -rf {} +
+
+# Installs the package with the extras named into the environment, which is made when it is not
+# there or was left half made. The stamp is what make compares with pyproject.toml.
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+    echo "error: lelp_jax needs Python 3.11 or later, but PYTHON=$(PYTHON) is" \
+    "$(or $(VERSION),not found); try make $(firstword $(MAKECMDGOALS)) PYTHON=python3.11" >&2; exit 1; }
+@$(RUN) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+@echo "installing lelp_jax$(1) into $(VENV)"
+@$(RUN) -m pip install --quiet --disable-pip-version-check --editable ".$(1)"
+@touch $(VENV)/.installed $@
+endef
+
+$(VENV)/.installed: pyproject.toml
+	$(call install,)
+
+$(VENV)/.installed-dev: pyproject.toml
+	$(call install,[dev])
+
+$(VENV)/.installed-bench: pyproject.toml
+	$(call install,[bench])

@@ -1,0 +1,62 @@
+"""Your own arrays: features or embeddings that another program wrote with numpy.savez.
+
+    python -m lelp_jax.main --config=configs/arrays.py --config.data.train=train.npz
+    python -m lelp_jax.main --config=configs/arrays.py:quick --config.data.train=train.npz
+
+Where there are test rows of their own, add --config.data.test=test.npz.
+
+A file holds `inputs` [rows, features...] and `labels` [rows], numbers 0, 1, ... or names. Training
+rows without a label (-1 or "") help the students: the teacher answers for them. With `fine_labels`
+[rows] in the file, the method "oracle" can be added below.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import methods
+from lelp_jax.config_sections import training
+
+
+def get_config(mode: str = "") -> ConfigDict:
+    if mode not in ("", "quick"):
+        raise ValueError(f"unknown argument {mode!r}; known: quick")
+    quick = mode == "quick"
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 2 if quick else 5
+
+    config.data = ConfigDict()
+    config.data.source = "arrays"
+    config.data.train = ""  # an .npz file
+    config.data.validation = ""  # "": split off the training rows
+    config.data.test = ""  # "": split off the training rows
+    config.data.num_classes = 0  # 0: as many as the training rows show
+    config.data.split = (0.6, 0.2, 0.2)  # shares of what has no file of its own
+    config.data.split_seed = 0
+    config.data.transfer_size = 0  # training rows that a student sees; 0: all
+
+    config.teacher = ConfigDict()
+    config.teacher.count = 2 if quick else 3  # replicate r learns from teacher r mod count
+    config.teacher.model = ConfigDict({"name": "mlp", "hidden": (256, 256), "dropout": 0.1})
+    config.teacher.learning_rate = 1e-3
+    config.teacher.weight_decay = 1e-4
+    config.teacher.train = training(steps=100 if quick else 2000, batch_size=64)
+
+    config.student = ConfigDict()
+    config.student.model = ConfigDict({"name": "mlp", "hidden": (16,), "dropout": 0.0})
+    config.student.train = training(steps=100 if quick else 2000, batch_size=64)
+
+    # Each setting is a tuple of values to try; `trials` of their combinations are drawn.
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=2 if quick else 8
+    )
+    # In the teacher's classes, so that rows without a label can be used.
+    for name in ("lelp", "soft_kmeans"):
+        config.methods[name].membership = ("teacher",)
+
+    config.report = ConfigDict()
+    config.report.baseline = "kd"
+    config.report.selection_metric = "accuracy"  # on validation rows; matthews if imbalanced
+    config.report.confidence = 0.95
+
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

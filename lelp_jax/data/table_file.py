@@ -1,0 +1,299 @@
+"""Reads CSV, TSV, JSON lines and Parquet; what is wrong is told with the line that it is in."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import functools
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lelp_jax.data.reading import existing_file
+from lelp_jax.errors import UserError, unknown_name
+
+_FORMATS = {
+    ".csv": "CSV",
+    ".tsv": "TSV",
+    ".jsonl": "JSON lines",
+    ".ndjson": "JSON lines",
+    ".json": "JSON lines",
+    ".parquet": "Parquet",
+    ".pq": "Parquet",
+}
+_DELIMITERS = {"CSV": ",", "TSV": "\t"}
+# A record must fit into a block of the reader.
+_BLOCK_BYTES = 1 << 26
+
+
+class TableFile:
+    """A table whose columns have names; the format follows from the file's ending.
+
+    Attributes:
+        path: The file.
+        table: Its columns.
+    """
+
+    def __init__(self, path: str, split: str):
+        """Reads a file.
+
+        Args:
+            path: The file.
+            split: The split that it holds, for messages.
+
+        Raises:
+            UserError: The file cannot be read.
+        """
+        suffix = Path(path).suffix
+        self._format = _FORMATS.get(suffix.lower(), "")
+        if not self._format:
+            raise UserError(
+                f"{path}: unknown ending {suffix!r} in config.data.{split}; "
+                f"known: {', '.join(_FORMATS)}"
+            )
+        self.path = existing_file(path, split)
+        try:
+            self.table = self._read()
+        except pa.ArrowException as error:
+            self._find_bad_line()
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{path} cannot be read as {self._format}: {reason}") from error
+        if not self.table.num_rows:
+            raise UserError(f"{path} has no rows")
+
+    def _read(self) -> pa.Table:
+        if self._format == "Parquet":
+            from pyarrow import parquet
+
+            return parquet.read_table(self.path)
+        content = pa.BufferReader(self._content())
+        if self._format == "JSON lines":
+            from pyarrow import json as of_json
+
+            return of_json.read_json(
+                content, read_options=of_json.ReadOptions(block_size=_BLOCK_BYTES)
+            )
+        from pyarrow import csv as of_csv
+
+        return of_csv.read_csv(
+            content,
+            read_options=of_csv.ReadOptions(block_size=_BLOCK_BYTES),
+            parse_options=of_csv.ParseOptions(
+                delimiter=_DELIMITERS[self._format], newlines_in_values=True
+            ),
+        )
+
+    def _content(self) -> bytes:
+        """Returns the content of a text file, without a byte-order mark."""
+        content = self.path.read_bytes()
+        try:
+            content.decode()
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            column = error.start - content.rfind(b"\n", 0, error.start)
+            raise UserError(
+                f"{self.path} line {line}: byte 0x{content[error.start]:02x} at byte {column} of "
+                "the line is not UTF-8; save the file as UTF-8"
+            ) from None
+        return content.removeprefix(codecs.BOM_UTF8)
+
+    def _records(self) -> Iterator[tuple[int, Any]]:
+        """Yields the line in which each record of a text file begins, and its content."""
+        if self._format == "JSON lines":
+            for number, line in enumerate(self._content().decode().split("\n"), 1):
+                if line.strip():
+                    yield number, line
+            return
+        reader = csv.reader(
+            io.StringIO(self._content().decode(), newline=""), delimiter=_DELIMITERS[self._format]
+        )
+        number = 1
+        for fields in reader:
+            if fields:
+                yield number, fields
+            number = reader.line_num + 1
+
+    def _find_bad_line(self) -> None:
+        """Raises the error that names the first line which cannot be parsed, if it is found."""
+        if self._format == "JSON lines":
+            _find_bad_object(self.path, self._records())
+        elif self._format in _DELIMITERS:
+            width = 0
+            for number, fields in self._records():
+                width = width or len(fields)
+                if len(fields) != width:
+                    raise UserError(
+                        f"{self.path} line {number} has {len(fields)} fields, the header has "
+                        f"{width}; mend the line (a text that holds a comma needs quotes)"
+                    )
+
+    @functools.cached_property
+    def _lines(self) -> list[int]:
+        """The line of every row; empty where rows are not found by line."""
+        if self._format == "Parquet":
+            return []
+        lines = [number for number, _ in self._records()]
+        lines = lines[1:] if self._format in _DELIMITERS else lines
+        return lines if len(lines) == self.table.num_rows else []
+
+    def place(self, row: int) -> str:
+        """Names a row as the user finds it: by line in a text file, else counted from 0."""
+        return f"{self.path} line {self._lines[row]}" if self._lines else f"{self.path} row {row}"
+
+    def column(self, name: str) -> pa.Array:
+        """Returns a column in one piece, decoded where it is a dictionary.
+
+        Raises:
+            UserError: The file has no such column, or two.
+        """
+        names = self.table.column_names
+        if name not in names:
+            error = unknown_name(f"column of {self.path}", name, names)
+            mend = "check config.data.columns, label and fine_label"
+            if self._format == "CSV" and len(names) == 1:
+                mend = "separate the columns by commas"
+            raise UserError(f"{error}; {mend}")
+        if names.count(name) > 1:
+            raise UserError(
+                f"{self.path}: the header holds column {name!r} {names.count(name)} times; "
+                "rename one"
+            )
+        values = self.table.column(name).combine_chunks()
+        return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+    def numeric_columns(self, but: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Returns the names of the columns of numbers, and of the others, but those given.
+
+        Raises:
+            UserError: More than half of a column's texts are numbers: the others are mistakes.
+        """
+        found: dict[bool, list[str]] = {True: [], False: []}
+        for field in self.table.schema:
+            if field.name in but:
+                continue
+            if not _is_number(field.type) and _is_text(field.type):
+                texts = [text for text in self.column(field.name).to_pylist() if text]
+                if 2 * sum(map(_is_number_text, texts)) > len(texts):
+                    self.numbers(field.name)  # names the line; a column of number texts passes
+                    found[True].append(field.name)
+                    continue
+            found[_is_number(field.type)].append(field.name)
+        return tuple(found[True]), tuple(found[False])
+
+    def numbers(self, name: str) -> np.ndarray:
+        """Returns a column of numbers, [rows].
+
+        Raises:
+            UserError: A value is missing or not a number; the message names its line.
+        """
+        values = self.column(name)
+        if not (_is_number(values.type) or _is_text(values.type) or pa.types.is_null(values.type)):
+            raise UserError(
+                f"{self.path}, column {name}: it holds {values.type}, not numbers; "
+                "name the feature columns in config.data.columns"
+            )
+        if _is_text(values.type):
+            values = self._parsed(values, name)
+        if values.null_count:
+            bad = _first(values.to_pylist(), lambda value: value is None)
+            raise UserError(
+                f"{self.place(bad)}, column {name}: the value is missing; "
+                "fill it in or remove the row"
+            )
+        if pa.types.is_boolean(values.type) or pa.types.is_decimal(values.type):
+            values = values.cast(pa.int8() if pa.types.is_boolean(values.type) else pa.float64())
+        return values.to_numpy(zero_copy_only=False)
+
+    def _parsed(self, values: pa.Array, name: str) -> pa.Array:
+        """Returns the numbers that texts stand for."""
+        texts = [None if text is None or not text.strip() else text for text in values.to_pylist()]
+        bad = _first(texts, lambda text: text is not None and not _is_number_text(text))
+        if bad >= 0:
+            raise UserError(
+                f"{self.place(bad)}, column {name}: {texts[bad]!r} is not a number; mend it, or "
+                "leave the column out of config.data.columns"
+            )
+        return pa.array([None if text is None else float(text) for text in texts], pa.float64())
+
+    def label_values(self, name: str) -> np.ndarray:
+        """Returns a column of labels, [rows]: numbers with NaN, or objects, texts and None.
+
+        Raises:
+            UserError: The file has no such column, or it holds no labels.
+        """
+        values = self.column(name)
+        if pa.types.is_nested(values.type):
+            raise UserError(
+                f"{self.path}, column {name}: it holds {values.type}; "
+                "a label is a whole number or a text"
+            )
+        if pa.types.is_boolean(values.type):
+            values = values.cast(pa.int8())
+        if pa.types.is_decimal(values.type) or pa.types.is_null(values.type):
+            values = values.cast(pa.float64())
+        if not _is_number(values.type):
+            values = values.cast(pa.string())
+        return values.to_numpy(zero_copy_only=False)
+
+
+def _find_bad_object(path: Path, records: Iterator[tuple[int, str]]) -> None:
+    """Raises the error that names the first line which does not go with those before it."""
+    kinds: dict[str, str] = {}
+    for number, line in records:
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            if line.startswith("["):
+                values = []
+            else:
+                raise UserError(
+                    f"{path} line {number} is not JSON: {error}: {line[:60]!r}"
+                ) from None
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{path} line {number} holds no object: {line[:60]!r}; "
+                "write one {...} per line, without brackets around them all"
+            )
+        for key, value in values.items():
+            kind = _KINDS.get(type(value), "text")
+            if value is not None and kinds.setdefault(key, kind) != kind:
+                raise UserError(
+                    f"{path} line {number}, column {key}: {value!r} is {kind}, "
+                    f"but the lines before hold {kinds[key]}; write all in the same way"
+                )
+
+
+_KINDS = {int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "a dict"}
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_number_text(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _first(values: list[Any], test: Callable[[Any], bool]) -> int:
+    """Returns the first place where the test holds, or -1."""
+    return next((row for row, value in enumerate(values) if test(value)), -1)

@@ -1,0 +1,519 @@
+"""Projections against float64 references, and the invariances that define them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lelp_jax.errors import UserError
+from lelp_jax.projection import PROJECTORS, base, lelp, oracle, pca, random_split, soft_kmeans
+from lelp_jax.projection.base import Rows
+
+LELP = {
+    "num_subclasses": 3,
+    "null_space": True,
+    "rotate": True,
+    "center": True,
+    "standardize": True,
+}
+KMEANS = {"num_subclasses": 3, "num_components": 4, "null_space": True}
+CLASSES, DIMS, COUNT = 2, 10, 240
+SEEDS = st.integers(0, 2**31 - 1)
+
+
+def example(seed: int = 0, mean: float = 1.0) -> tuple[Rows, np.ndarray]:
+    """Returns rows with a clear gap in the spectrum of each class, and output weights."""
+    random = np.random.default_rng(seed)
+    deviation = np.array([5.0, 4.0, 3.2, 0.6, 0.5, 0.4, 0.3, 0.3, 0.2, 0.2])
+    label = (np.arange(COUNT) % CLASSES).astype(np.int32)
+    embedding = np.empty((COUNT, DIMS))
+    for index in range(CLASSES):
+        turn = np.linalg.qr(random.normal(size=(DIMS, DIMS)))[0]
+        # Exponentials, so that third moments have a sign.
+        noise = random.exponential(size=((label == index).sum(), DIMS)) - 1
+        embedding[label == index] = noise * deviation @ turn.T + mean * random.normal(size=DIMS)
+    weights = random.normal(size=(DIMS, CLASSES)).astype(np.float32)
+    return Rows(embedding.astype(np.float32), np.arange(COUNT), label), weights
+
+
+def complement(weights: np.ndarray) -> np.ndarray:
+    """Returns the projector on the null space of the weights, in float64."""
+    wide = weights.astype(np.float64)
+    return np.eye(len(wide)) - wide @ np.linalg.pinv(wide)
+
+
+def principal(rows: Rows, weights: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns eigenvalues and eigenvectors of a class, largest first, in float64."""
+    residual = rows.embedding.astype(np.float64) @ complement(weights)
+    values, vectors = np.linalg.eigh(np.cov(residual[rows.label == index].T))
+    return values[::-1], vectors[:, ::-1]
+
+
+def scores_of(rows: Rows, weights: np.ndarray, settings: dict, seed: int = 0) -> np.ndarray:
+    return np.asarray(lelp.apply(lelp.fit(rows, weights, settings, seed), rows))
+
+
+def with_embedding(rows: Rows, embedding: np.ndarray) -> Rows:
+    return dataclasses.replace(rows, embedding=embedding.astype(np.float32))
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Returns the Frobenius distance of the projectors on two bases."""
+    return float(np.linalg.norm(first @ first.T - second @ second.T))
+
+
+@pytest.mark.parametrize("rotate", [True, False])
+def test_directions_are_orthonormal_and_orthogonal_to_the_weights(rotate):
+    rows, weights = example()
+    basis = lelp.fit(rows, weights, LELP | {"rotate": rotate}, 1).arrays["basis"]
+    for index in range(CLASSES):
+        np.testing.assert_allclose(basis[index].T @ basis[index], np.eye(3), atol=1e-5)
+        np.testing.assert_allclose(weights.T @ basis[index], 0, atol=1e-5)
+    free = lelp.fit(rows, weights, LELP | {"null_space": False}, 1).arrays["basis"]
+    assert np.abs(np.einsum("dk,cds->cks", weights, free)).max() > 0.1
+
+
+def test_directions_of_small_variance_are_orthogonal_to_the_weights_too():
+    random = np.random.default_rng(0)
+    embedding = random.normal(size=(2000, 12)) * np.geomspace(1, 5e-3, 12)
+    weights = random.normal(size=(12, 2)).astype(np.float32)
+    rows = Rows(embedding.astype(np.float32), np.arange(2000), np.arange(2000) % 2)
+    basis = lelp.fit(rows, weights, LELP | {"num_subclasses": 9}, 0).arrays["basis"]
+    np.testing.assert_allclose(np.einsum("dk,cds->cks", weights, basis), 0, atol=1e-5)
+    for index in range(CLASSES):
+        np.testing.assert_allclose(basis[index].T @ basis[index], np.eye(9), atol=1e-5)
+
+
+def test_scores_ignore_what_lies_along_the_weights():
+    rows, weights = example()
+    random = np.random.default_rng(1)
+    projection = lelp.fit(rows, weights, LELP, 1)
+    before = np.asarray(lelp.apply(projection, rows))
+    along = random.normal(size=(COUNT, CLASSES)) @ weights.T * 3
+    after = np.asarray(lelp.apply(projection, with_embedding(rows, rows.embedding + along)))
+    np.testing.assert_allclose(after, before, atol=1e-4)
+    assert np.abs(along).max() > 5
+    refitted = scores_of(with_embedding(rows, rows.embedding + along), weights, LELP, 1)
+    np.testing.assert_allclose(refitted, before, atol=1e-3)
+
+
+@pytest.mark.parametrize("mean", [1.0, 1000.0])
+def test_subspace_matches_a_float64_eigendecomposition(mean):
+    rows, weights = example(mean=mean)
+    projection = lelp.fit(rows, weights, LELP, 2)
+    for index in range(CLASSES):
+        values, vectors = principal(rows, weights, index)
+        assert distance(projection.arrays["basis"][index], vectors[:, :3]) < 2e-4
+        np.testing.assert_allclose(
+            projection.arrays["explained_variance"][index], values[:3], rtol=1e-4
+        )
+        np.testing.assert_allclose(
+            projection.arrays["scale"][index], np.sqrt(values[:3].mean()), rtol=1e-4
+        )
+
+
+def test_constant_dimensions_take_no_part():
+    rows, weights = example()
+    wide = np.concatenate([rows.embedding, np.full((COUNT, 2), [7.0, -900.0])], axis=1)
+    wide_weights = np.concatenate([weights, np.zeros((2, CLASSES), np.float32)])
+    projection = lelp.fit(with_embedding(rows, wide), wide_weights, LELP, 2)
+    for index in range(CLASSES):
+        basis = projection.arrays["basis"][index]
+        np.testing.assert_allclose(basis[DIMS:], 0, atol=1e-4)
+        _, vectors = principal(rows, weights, index)
+        assert distance(basis[:DIMS], vectors[:, :3]) < 2e-4
+    assert pca.fit(with_embedding(rows, wide), wide_weights, True).rank.tolist() == [8, 8]
+
+
+def test_rotation_keeps_the_subspace_and_the_sum_of_squares():
+    rows, weights = example()
+    plain = lelp.fit(rows, weights, LELP | {"rotate": False}, 0)
+    turned = [lelp.fit(rows, weights, LELP, seed) for seed in (0, 1)]
+    squares = np.square(lelp.apply(plain, rows)).sum(axis=2)
+    for projection in turned:
+        for index in range(CLASSES):
+            first, second = projection.arrays["basis"][index], plain.arrays["basis"][index]
+            assert distance(first, second) < 1e-5
+        np.testing.assert_allclose(
+            np.square(lelp.apply(projection, rows)).sum(axis=2), squares, rtol=1e-4, atol=1e-4
+        )
+        assert np.abs(projection.arrays["basis"] - plain.arrays["basis"]).max() > 0.1
+    assert np.abs(turned[0].arrays["basis"] - turned[1].arrays["basis"]).max() > 0.1
+    again = lelp.fit(rows, weights, LELP, 0)
+    np.testing.assert_array_equal(again.arrays["basis"], turned[0].arrays["basis"])
+
+
+def test_rotation_depends_on_the_subspace_alone():
+    import jax
+
+    random = np.random.default_rng(3)
+    directions = np.linalg.qr(random.normal(size=(2, 9, 4)))[0].astype(np.float32)
+    other = directions @ np.linalg.qr(random.normal(size=(2, 4, 4)))[0].astype(np.float32)
+    first, second = (np.asarray(lelp.rotate(x, jax.random.key(7))) for x in (directions, other))
+    np.testing.assert_allclose(first, second, atol=1e-4)
+    assert np.abs(directions - other).max() > 0.1
+
+
+def test_rotated_directions_have_equal_variance_on_average():
+    import jax
+
+    directions = np.eye(12, 3, dtype=np.float32)[None]
+    variance = np.zeros(12)
+    variance[:3] = 9, 3, 0
+    turned = np.stack([lelp.rotate(directions, jax.random.key(seed))[0] for seed in range(300)])
+    mean = np.einsum("nds,d->ns", np.square(turned), variance).mean(axis=0)
+    np.testing.assert_allclose(mean, 4, atol=0.8)
+    # Haar: an entry of a 3 x 3 orthogonal matrix has mean 0 and mean square 1/3.
+    np.testing.assert_allclose(turned[:, :3].mean(axis=0), 0, atol=0.15)
+
+
+def test_standardised_scores_have_unit_mean_variance():
+    rows, weights = example()
+    scores = scores_of(rows, weights, LELP)
+    for index in range(CLASSES):
+        own = scores[rows.label == index, index].astype(np.float64)
+        np.testing.assert_allclose(own.mean(axis=0), 0, atol=1e-4)
+        np.testing.assert_allclose(own.var(axis=0, ddof=1).mean(), 1, rtol=1e-4)
+
+
+def test_without_rotation_directions_are_ordered_and_signed_by_the_third_moment():
+    rows, weights = example()
+    projection = lelp.fit(rows, weights, LELP | {"rotate": False}, 0)
+    scores = np.asarray(lelp.apply(projection, rows), np.float64)
+    for index in range(CLASSES):
+        _, vectors = principal(rows, weights, index)
+        overlap = np.abs(np.sum(projection.arrays["basis"][index] * vectors[:, :3], axis=0))
+        np.testing.assert_allclose(overlap, 1, atol=1e-3)
+        own = scores[rows.label == index, index]
+        assert (np.diff(own.var(axis=0)) < 0).all()
+        assert ((own**3).sum(axis=0) > 0).all()
+    mirrored = with_embedding(rows, -rows.embedding)
+    flipped = lelp.fit(mirrored, weights, LELP | {"rotate": False}, 0)
+    np.testing.assert_allclose(flipped.arrays["basis"], -projection.arrays["basis"], atol=1e-3)
+
+
+def test_literal_scores_are_inner_products():
+    rows, weights = example()
+    literal = LELP | {"center": False, "standardize": False}
+    projection = lelp.fit(rows, weights, literal, 3)
+    residual = rows.embedding.astype(np.float64) @ complement(weights)
+    wanted = np.einsum("nd,cds->ncs", residual, projection.arrays["basis"].astype(np.float64))
+    np.testing.assert_allclose(lelp.apply(projection, rows), wanted, atol=1e-4)
+    centred = np.asarray(
+        lelp.apply(lelp.fit(rows, weights, LELP | {"standardize": False}, 3), rows)
+    )
+    means = np.stack([wanted[rows.label == i, i].mean(axis=0) for i in range(CLASSES)])
+    np.testing.assert_allclose(centred, wanted - means, atol=1e-3)
+    scaled = np.asarray(lelp.apply(lelp.fit(rows, weights, LELP | {"center": False}, 3), rows))
+    values = np.stack([principal(rows, weights, i)[0][:3].mean() for i in range(CLASSES)])
+    np.testing.assert_allclose(scaled, wanted / np.sqrt(values)[:, None], atol=1e-3)
+
+
+@given(seed=SEEDS)
+def test_order_of_rows_does_not_matter(seed):
+    rows, weights = example()
+    order = np.random.default_rng(seed).permutation(COUNT)
+    shuffled = Rows(rows.embedding[order], rows.index[order], rows.label[order])
+    np.testing.assert_allclose(
+        scores_of(shuffled, weights, LELP), scores_of(rows, weights, LELP)[order], atol=1e-3
+    )
+
+
+@given(seed=SEEDS)
+def test_orthogonal_maps_of_the_embedding_carry_the_subspace_along(seed):
+    rows, weights = example()
+    random = np.random.default_rng(seed)
+    turn = np.linalg.qr(random.normal(size=(DIMS, DIMS)))[0]
+    before = lelp.fit(rows, weights, LELP, 0)
+    turned = with_embedding(rows, rows.embedding @ turn.T)
+    after = lelp.fit(turned, (turn @ weights).astype(np.float32), LELP, 0)
+    for index in range(CLASSES):
+        mapped = turn @ before.arrays["basis"][index]
+        assert distance(mapped, after.arrays["basis"][index]) < 1e-3
+    np.testing.assert_allclose(
+        np.square(lelp.apply(after, turned)).sum(axis=2),
+        np.square(lelp.apply(before, rows)).sum(axis=2),
+        rtol=1e-3,
+        atol=1e-3,
+    )
+
+
+@given(scale=st.floats(1e-4, 1e4))
+def test_scale_of_the_embedding_does_not_matter(scale):
+    rows, weights = example()
+    scaled = with_embedding(rows, rows.embedding * scale)
+    np.testing.assert_allclose(
+        scores_of(scaled, weights, LELP), scores_of(rows, weights, LELP), atol=2e-3
+    )
+
+
+def test_more_subclasses_than_the_rank_are_refused_with_class_and_rank():
+    rows, weights = example()
+    flat = rows.embedding.copy()
+    # Class 1 varies in 4 dimensions, all outside the range of the weights.
+    outside = np.linalg.svd(complement(weights))[0][:, :4]
+    own = rows.label == 1
+    flat[own] = np.random.default_rng(0).normal(size=(own.sum(), 4)) @ outside.T + 3
+    flat_rows = with_embedding(rows, flat)
+    assert pca.fit(flat_rows, weights, True).rank.tolist() == [8, 4]
+    lelp.fit(flat_rows, weights, LELP | {"num_subclasses": 4}, 0)
+    with pytest.raises(
+        UserError, match=r"num_subclasses 5 exceeds the rank 4 .*null-space.*class 1"
+    ):
+        lelp.fit(flat_rows, weights, LELP | {"num_subclasses": 5}, 0)
+    lelp.fit(rows, weights, LELP | {"num_subclasses": 8}, 0)
+    with pytest.raises(UserError, match="rank 8"):
+        lelp.fit(rows, weights, LELP | {"num_subclasses": 9}, 0)
+    lelp.fit(rows, weights, LELP | {"num_subclasses": 10, "null_space": False}, 0)
+
+
+def test_few_rows_limit_the_rank():
+    rows, weights = example()
+    few = Rows(rows.embedding[:9], rows.index[:9], rows.label[:9])
+    assert pca.fit(few, weights, True).rank.tolist() == [4, 3]
+
+
+def test_rank_does_not_fall_with_the_number_of_rows():
+    random = np.random.default_rng(0)
+    deviation = np.geomspace(1, 1e-2, 8)
+    embedding = (random.normal(size=(200_000, 8)) * deviation).astype(np.float32)
+    label = np.zeros(len(embedding), np.int32)
+    rows = Rows(embedding, np.arange(len(embedding)), label)
+    assert pca.fit(rows, np.zeros((8, 1), np.float32), True).rank.tolist() == [8]
+
+
+@pytest.mark.parametrize("count", [3, 7, 100])
+def test_equal_rows_have_rank_zero(count):
+    rows = Rows(
+        np.tile(np.float32([0.1, 123.4, -0.007]), (count, 1)),
+        np.arange(count),
+        np.zeros(count, np.int32),
+    )
+    assert pca.fit(rows, np.zeros((3, 1), np.float32), True).rank.tolist() == [0]
+
+
+@pytest.mark.parametrize("dims", [2, 3, 6, 40])
+def test_rank_of_exactly_dependent_dimensions(dims):
+    random = np.random.default_rng(dims)
+    for wanted in (1, dims // 2, dims):
+        embedding = random.normal(size=(500, wanted)) @ random.normal(size=(wanted, dims))
+        rows = Rows(embedding.astype(np.float32), np.arange(500), np.zeros(500, np.int32))
+        assert pca.fit(rows, np.zeros((dims, 1), np.float32), True).rank.tolist() == [wanted]
+
+
+def test_dependent_output_weights_remove_their_range_only():
+    rows, weights = example()
+    single = weights[:, :1]
+    doubled = np.concatenate([single, -2 * single], axis=1)
+    assert pca.range_basis(doubled).shape == (DIMS, 1)
+    assert pca.range_basis(np.zeros((DIMS, 2), np.float32)).shape == (DIMS, 0)
+    basis = pca.range_basis(weights)
+    assert distance(basis, np.linalg.qr(weights)[0]) < 1e-5
+    projection = lelp.fit(rows, doubled, LELP | {"num_subclasses": 9}, 0)
+    np.testing.assert_allclose(
+        np.einsum("d,cds->cs", single[:, 0], projection.arrays["basis"]), 0, atol=1e-5
+    )
+    with_zero = np.concatenate([single, np.zeros_like(single)], axis=1)
+    for index in range(CLASSES):
+        assert (
+            distance(
+                lelp.fit(rows, with_zero, LELP, 0).arrays["basis"][index],
+                lelp.fit(rows, doubled, LELP, 0).arrays["basis"][index],
+            )
+            < 1e-4
+        )
+    zero = np.zeros_like(weights)
+    np.testing.assert_allclose(
+        scores_of(rows, zero, LELP), scores_of(rows, zero, LELP | {"null_space": False}), atol=1e-5
+    )
+
+
+def test_saved_projections_come_back(tmp_path):
+    rows, weights = example()
+    projection = lelp.fit(rows, weights, LELP, 0)
+    base.save(tmp_path / "projection.npz", projection)
+    again = base.load(tmp_path / "projection.npz")
+    assert again.kind == "lelp"
+    np.testing.assert_array_equal(again.column_mask, projection.column_mask)
+    np.testing.assert_array_equal(lelp.apply(again, rows), lelp.apply(projection, rows))
+
+
+def coordinates(rows: Rows, weights: np.ndarray, projection: base.Projection) -> list[np.ndarray]:
+    """Returns the coordinates of all rows for each class, in float64."""
+    arrays = {key: value.astype(np.float64) for key, value in projection.arrays.items()}
+    residual = rows.embedding.astype(np.float64) @ complement(weights)
+    return [(residual - arrays["mean"][i]) @ arrays["basis"][i] for i in range(CLASSES)]
+
+
+def test_soft_kmeans_scores_are_scaled_squared_distances():
+    rows, weights = example()
+    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
+    scores = np.asarray(soft_kmeans.apply(projection, rows))
+    assert scores.shape == (COUNT, CLASSES, 3)
+    for index, place in enumerate(coordinates(rows, weights, projection)):
+        values, vectors = principal(rows, weights, index)
+        assert values[3] > 0
+        assert distance(projection.arrays["basis"][index], vectors[:, :4]) < 2e-4
+        centers = projection.arrays["centers"][index].astype(np.float64)
+        squared = np.square(place[:, None] - centers).sum(axis=2)
+        spread = squared[rows.label == index].min(axis=1).mean()
+        np.testing.assert_allclose(projection.arrays["spread"][index], spread, rtol=1e-4)
+        np.testing.assert_allclose(scores[:, index], -squared / (2 * spread), rtol=1e-3, atol=1e-3)
+
+
+def test_soft_kmeans_is_as_good_as_scikit_learn():
+    from sklearn.cluster import KMeans
+
+    rows, weights = example()
+    projection = soft_kmeans.fit(rows, weights, KMEANS, 11)
+    for index, place in enumerate(coordinates(rows, weights, projection)):
+        own = place[rows.label == index]
+        best = KMeans(3, n_init=20, random_state=0).fit(own).inertia_
+        np.testing.assert_allclose(projection.arrays["spread"][index] * len(own), best, rtol=0.02)
+
+
+def test_soft_kmeans_is_repeatable_and_finds_planted_clusters():
+    rows, weights = example()
+    first, second = (soft_kmeans.fit(rows, weights, KMEANS, 4) for _ in range(2))
+    for name, values in first.arrays.items():
+        np.testing.assert_array_equal(values, second.arrays[name])
+    random = np.random.default_rng(0)
+    planted = random.integers(0, 3, COUNT)
+    outside = np.linalg.svd(complement(weights))[0][:, :3]
+    embedding = 20 * outside.T[planted] + 0.1 * random.normal(size=(COUNT, DIMS))
+    clustered = with_embedding(rows, embedding)
+    scores = np.asarray(
+        soft_kmeans.apply(soft_kmeans.fit(clustered, weights, KMEANS, 0), clustered)
+    )
+    for index in range(CLASSES):
+        table = np.zeros((3, 3), int)
+        np.add.at(table, (planted, scores[:, index].argmax(axis=1)), 1)
+        assert sorted(table.max(axis=1)) == sorted(np.bincount(planted))
+        assert len(set(table.argmax(axis=1))) == 3
+
+
+def test_soft_kmeans_with_a_row_per_centre_stays_finite():
+    random = np.random.default_rng(0)
+    rows = Rows(
+        random.normal(size=(7, DIMS)).astype(np.float32),
+        np.arange(7),
+        np.array([0, 0, 0, 1, 1, 1, 1], np.int32),
+    )
+    weights = random.normal(size=(DIMS, 2)).astype(np.float32)
+    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
+    scores = np.asarray(soft_kmeans.apply(projection, rows))
+    assert np.isfinite(scores).all()
+    assert (projection.arrays["spread"] > 0).all()
+    assert sorted(scores[:3, 0].argmax(axis=1)) == [0, 1, 2]
+
+
+def test_soft_kmeans_refuses_more_subclasses_than_distinct_rows():
+    random = np.random.default_rng(0)
+    weights = random.normal(size=(37, 2)).astype(np.float32)
+    distinct = random.normal(size=(3, 37)).astype(np.float32) + 10
+    embedding = np.concatenate([random.normal(size=(20, 37)), np.repeat(distinct, [5, 9, 20], 0)])
+    rows = Rows(
+        embedding.astype(np.float32), np.arange(54), np.repeat([0, 1], [20, 34]).astype(np.int32)
+    )
+    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
+    assert np.isfinite(soft_kmeans.apply(projection, rows)).all()
+    with pytest.raises(UserError, match=r"num_subclasses 4 exceeds the 3 distinct rows of class 1"):
+        soft_kmeans.fit(rows, weights, KMEANS | {"num_subclasses": 4}, 0)
+
+
+def test_soft_kmeans_ignores_what_lies_along_the_weights():
+    rows, weights = example()
+    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
+    along = np.random.default_rng(1).normal(size=(COUNT, CLASSES)) @ weights.T * 3
+    before = np.asarray(soft_kmeans.apply(projection, rows))
+    after = np.asarray(soft_kmeans.apply(projection, with_embedding(rows, rows.embedding + along)))
+    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3)
+
+
+def fine_rows() -> tuple[Rows, np.ndarray]:
+    # Class 0 has the fine labels 4 and 9, class 1 has 0, 5 and 7; 5 is in both.
+    label = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0], np.int32)
+    fine = np.array([4, 9, 4, 4, 7, 0, 5, 7, 7, 5, -1], np.int32)
+    return Rows(np.zeros((11, 4), np.float32), np.arange(11), label, fine), np.zeros((4, 2))
+
+
+def test_oracle_scores():
+    rows, weights = fine_rows()
+    few = dataclasses.replace(
+        rows, label=rows.label[:9], fine_label=rows.fine_label[:9], index=rows.index[:9]
+    )
+    projection = oracle.fit(few, weights, {}, 0)
+    np.testing.assert_array_equal(projection.column_mask, [[True, True, False], [True] * 3])
+    prior = np.log([[0.75, 0.25, 1.0], [0.2, 0.2, 0.6]])
+    prior[0, 2] = -np.inf
+    never = -np.inf
+    scores = oracle.apply(projection, rows)
+    np.testing.assert_allclose(scores[0], [[0, never, never], prior[1]], rtol=1e-6)
+    np.testing.assert_allclose(scores[1], [[never, 0, never], prior[1]], rtol=1e-6)
+    np.testing.assert_allclose(scores[4], [prior[0], [never, never, 0]], rtol=1e-6)
+    np.testing.assert_allclose(scores[5], [prior[0], [0, never, never]], rtol=1e-6)
+    np.testing.assert_allclose(scores[6], [prior[0], [never, 0, never]], rtol=1e-6)
+    # A fine label that the class did not have when fitted, and a row without one.
+    np.testing.assert_allclose(scores[9], prior, rtol=1e-6)
+    np.testing.assert_allclose(scores[10], prior, rtol=1e-6)
+    unknown = oracle.apply(
+        projection,
+        Rows(rows.embedding[:3], np.arange(3), np.array([-1, 1, 0]), np.array([4, 40, 9])),
+    )
+    np.testing.assert_allclose(unknown[:2], [prior, prior], rtol=1e-6)
+    assert np.isfinite(scores.max(axis=2)).all()
+    np.testing.assert_allclose(np.exp(prior).sum(axis=1), 1)
+
+
+def test_oracle_counts_a_fine_label_shared_by_two_classes_in_both():
+    rows, weights = fine_rows()
+    projection = oracle.fit(rows, weights, {}, 0)
+    scores = oracle.apply(projection, rows)
+    assert projection.column_mask.all()
+    assert scores[6, 1].tolist() == [-np.inf, 0, -np.inf]
+    assert scores[9, 0].tolist() == [-np.inf, 0, -np.inf]
+
+
+def test_oracle_refuses_a_class_without_fine_labels():
+    rows, weights = fine_rows()
+    bare = dataclasses.replace(rows, fine_label=np.where(rows.label == 1, -1, rows.fine_label))
+    with pytest.raises(UserError, match="class 1"):
+        oracle.fit(bare, weights, {}, 0)
+    with pytest.raises(UserError, match="class 0"):
+        oracle.fit(dataclasses.replace(rows, fine_label=np.full(11, -1)), weights, {}, 0)
+
+
+def split(index: np.ndarray, seed: int, classes: int = 3, count: int = 4) -> np.ndarray:
+    rows = Rows(np.zeros((len(index), 1), np.float32), index, np.zeros(len(index), np.int32))
+    projection = random_split.fit(rows, np.zeros((1, classes)), {"num_subclasses": count}, seed)
+    return np.asarray(random_split.apply(projection, rows))
+
+
+def test_random_split_gives_every_row_one_subclass_of_every_class():
+    scores = split(np.arange(6000), 3)
+    assert scores.shape == (6000, 3, 4)
+    assert ((scores == 0).sum(axis=2) == 1).all()
+    assert ((scores == 0) | (scores == -np.inf)).all()
+    share = (scores == 0).mean(axis=0)
+    # Five standard deviations.
+    np.testing.assert_allclose(share, 0.25, atol=5 * np.sqrt(0.25 * 0.75 / 6000))
+    chosen = scores.argmax(axis=2)
+    for first, second in ((0, 1), (1, 2), (0, 2)):
+        assert abs((chosen[:, first] == chosen[:, second]).mean() - 0.25) < 0.03
+
+
+def test_random_split_depends_on_seed_and_index_alone():
+    index = np.arange(500)
+    order = np.random.default_rng(0).permutation(500)
+    first = split(index, 3)
+    np.testing.assert_array_equal(split(index[order], 3), first[order])
+    np.testing.assert_array_equal(split(index[200:210], 3), first[200:210])
+    other = split(index, 4)
+    assert abs((other == first).all(axis=2).mean() - 0.25) < 0.05
+
+
+@pytest.mark.parametrize("name", PROJECTORS)
+def test_projectors_are_registered_under_their_own_name(name):
+    assert PROJECTORS[name].name == name

@@ -1,0 +1,91 @@
+"""One device, two and eight give the same students; each count of devices in its own process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lelp_jax import parallel
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = """
+import json, sys
+import jax
+import numpy as np
+from lelp_jax import methods, models, parallel
+parallel.set_up()
+from lelp_jax.train import fleet, optimizer
+from lelp_jax.train.step import GroupRows, StepSpec
+
+mesh_shape = json.loads(sys.argv[1])
+if mesh_shape:
+    parallel.fleet_mesh = lambda members, batch: parallel.make_mesh(*mesh_shape)
+method = methods.METHODS["lelp"]
+spec = StepSpec(
+    models.build({"name": "mlp", "hidden": (16,)}, 6), method.loss, method.readout,
+    optimizer.OptimizerConfig(), 25,
+)
+random = np.random.default_rng(0)
+rows = GroupRows(
+    row=np.arange(40, dtype=np.int32)[None], label=random.integers(0, 2, (1, 40), dtype=np.int32),
+    weight=np.ones((1, 40), np.float32),
+    teacher_logits=random.standard_normal((1, 40, 2)).astype(np.float32),
+    scores=random.standard_normal((1, 40, 2, 3)).astype(np.float32),
+    constants={"column_mask": np.ones((1, 2, 3), bool)},
+)
+inputs = random.standard_normal((40, 5)).astype(np.float32)
+members = tuple(
+    fleet.Member(
+        str(i),
+        {"learning_rate": 0.01, "weight_decay": 0.0, "temperature": 2.0, "beta": 0.5, "alpha": 0.1},
+        seed=i, order_seed=i, group=0,
+    )
+    for i in range(5)
+)
+job = fleet.FleetJob(
+    "students", spec, 16, members, rows, np.array([40]), inputs, inputs, rows.label[0]
+)
+from pathlib import Path
+runner = fleet._Runner(Path("x"), job)
+state = runner.new_state()
+for first in range(0, 25, runner.steps):
+    state, log = runner.dispatch(state, first)
+params = jax.device_get(jax.tree.map(lambda leaf: leaf[:5], state.members.params))
+leaves = [leaf.tolist() for leaf in jax.tree.leaves(params)]
+mesh = dict(runner.mesh.shape)
+print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}))
+"""
+
+
+def train(devices: int, mesh: list[int]) -> dict:
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps(mesh)],
+        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.slow
+def test_one_device_and_eight_train_the_same_fleet() -> None:
+    single = train(1, [])
+    assert single["mesh"] == {"member": 1, "data": 1}
+    # The rule's own mesh, with members padded to its size, and one that shares each batch.
+    for mesh, expected in (([], {"member": 5, "data": 1}), ([2, 4], {"member": 2, "data": 4})):
+        several = train(8, mesh)
+        assert several["devices"] == 8
+        assert several["mesh"] == expected
+        for one, many in zip(single["leaves"], several["leaves"], strict=True):
+            np.testing.assert_allclose(many, one, atol=2e-5)
+
+
+def test_members_are_padded_to_a_multiple_of_the_mesh() -> None:
+    mesh = parallel.make_mesh(1, 1)
+    assert parallel.padded_members(5, mesh) == 5
+    assert parallel.fleet_mesh(3, 64).shape == {"member": 1, "data": 1}
