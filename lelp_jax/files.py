@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-
 # What metadata and chunks take beside the arrays themselves.
 _OVERHEAD = 1.2
 _RESERVE = 1 << 20

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import bank, data, files, stages, students, teacher
+from lelp_jax import bank, checks, data, files, stages, students, teacher
 from lelp_jax.config import Config
 from lelp_jax.errors import UserError
 from lelp_jax.report import stage as report
@@ -43,7 +43,7 @@ def run(
         raise UserError(f"--workdir={root} is a file; give a folder")
     trials = {name: enumerate_trials(entry, config.seed) for name, entry in config.methods.items()}
     dataset = data.load(config.source, config.split)
-    _check(config, dataset)
+    checks.check(config, dataset)
     reporter.log(
         f"data: {len(dataset.train)} training, {len(dataset.validation)} validation, "
         f"{len(dataset.test)} test rows, classes {', '.join(dataset.class_names)}"
@@ -66,24 +66,6 @@ def run(
         return report.ensure(
             root, name, config, dataset, teachers, wanted, trained_students, session
         )
-
-
-def _check(config: Config, dataset: data.Dataset) -> None:
-    """Finds what does not fit before anything is trained or written."""
-    from lelp_jax import class_weights
-    from lelp_jax.config import with_place
-
-    for place, section in (("teacher", config.teacher.train), ("student", config.student.train)):
-        with_place(f"config.{place}.train", class_weights.by_class, dataset, section.class_weights)
-    for name, entry in config.methods.items():
-        projector = entry.method.projector
-        if projector is not None and projector.needs_fine_labels and dataset.fine_labels is None:
-            raise UserError(
-                f"config.methods.{name} needs fine labels, which the data do not have; "
-                f"leave it out with --config.methods.{name}.trials=0"
-            )
-    students.check_sizes(config, dataset)
-    teacher.check_sizes(config.teacher, dataset)
 
 
 def _write_run(

@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,7 +63,12 @@ def run(
     facts = read_facts(folder)
     if facts is None:
         folder.mkdir(parents=True, exist_ok=True)
-        finish(folder, inputs, build(folder))
+        try:
+            finish(folder, inputs, build(folder))
+        except UserError:
+            # What cannot be built as asked for leaves no trace.
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         facts = read_facts(folder)
         assert facts is not None
         _LOG.debug("%s %s built", stage, name)

@@ -71,54 +71,9 @@ class Student:
         return {} if self.projection is None else {"column_mask": self.projection.column_mask}
 
 
-def check_sizes(config: Config, dataset: Dataset) -> int:
-    """Returns how many rows a student may see.
-
-    Raises:
-        UserError: The transfer set is larger than the training rows or smaller than a batch, or a
-            method needs labels that rows lack.
-    """
-    size = config.transfer_size or len(dataset.train)
-    if size > len(dataset.train):
-        raise UserError(
-            f"config.data.transfer_size {size} exceeds the {len(dataset.train)} training rows"
-        )
-    if size < config.student.train.batch_size:
-        raise UserError(
-            f"config.student.train.batch_size {config.student.train.batch_size} exceeds the {size} "
-            "rows that a student may see (config.data.transfer_size)"
-        )
-    _check_labels(config, dataset)
-    return size
-
-
-def _check_labels(config: Config, dataset: Dataset) -> None:
-    """Refuses methods that need labels which training rows lack, before anything is trained."""
-    missing = len(dataset.train) - len(dataset.labelled_train)
-    for name, entry in config.methods.items():
-        if missing and "label" in entry.values.get("membership", ()):
-            raise UserError(
-                f"config.methods.{name}.membership 'label' needs labels, but {missing} of "
-                f"{len(dataset.train)} training rows have none; take the teacher's classes with "
-                f"--config.methods.{name}.membership=teacher"
-            )
-        projector = entry.method.projector
-        if projector is None or not projector.needs_fine_labels or dataset.fine_labels is None:
-            continue
-        rows = dataset.labelled_train
-        known = dataset.labels[rows[dataset.fine_labels[rows] != UNLABELLED]]
-        counts = np.bincount(known, minlength=dataset.num_classes)
-        if (counts == 0).any():
-            empty = dataset.class_names[int(np.argmin(counts))]
-            raise UserError(
-                f"config.methods.{name} needs fine labels, but no training row of class {empty!r} "
-                f"has one; leave it out with --config.methods.{name}.trials=0"
-            )
-
-
 def replicates(config: Config, dataset: Dataset, banks: Sequence[Bank]) -> list[Replicate]:
     """Returns all replicates of an experiment."""
-    size = check_sizes(config, dataset)
+    size = config.transfer_size or len(dataset.train)
     result = []
     for number in range(config.replicates):
         seed = seeds.derive(config.seed, "replicate", number)

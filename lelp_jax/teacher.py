@@ -35,20 +35,6 @@ def spec(config: TeacherConfig, num_classes: int) -> StepSpec:
     )
 
 
-def check_sizes(config: TeacherConfig, dataset: Dataset) -> None:
-    """Refuses training rows that do not fill a batch.
-
-    Raises:
-        UserError: There are fewer labelled training rows than one batch holds.
-    """
-    rows = len(dataset.labelled_train)
-    if config.train.batch_size > rows:
-        raise UserError(
-            f"config.teacher.train.batch_size {config.train.batch_size} exceeds the {rows} "
-            "labelled training rows"
-        )
-
-
 def ensure(
     root: Path, config: TeacherConfig, dataset: Dataset, seed: int, session: Session
 ) -> list[Trained]:

@@ -67,6 +67,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, types.ModuleType]:
     return modules
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_examples_train_from_data_to_report(tmp_path) -> None:
     (tmp_path / "rings.py").write_text(CONFIG)

@@ -73,7 +73,7 @@ def test_models_of_equal_settings_are_one_program():
         ({"name": "mlp", "hiden": (5,)}, "did you mean 'hidden'"),
         ({"name": "mlp", "hidden": (5,), "num_outputs": 3}, "num_outputs"),
         ({"name": "mlp", "hidden": (0,)}, "positive"),
-        ({"name": "mlp", "hidden": (5.5,)}, "positive"),
+        ({"name": "mlp", "hidden": (5.5,)}, "whole number"),
         ({"name": "mlp"}, "hidden"),
         ({"name": "mlp", "hidden": (5,), "dropout": 1.0}, "dropout"),
         ({"name": "mlp", "hidden": (5,), "dropout": -0.1}, "dropout"),

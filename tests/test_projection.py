@@ -423,6 +423,20 @@ def test_soft_kmeans_refuses_more_subclasses_than_distinct_rows():
         soft_kmeans.fit(rows, weights, KMEANS | {"num_subclasses": 4}, 0)
 
 
+@pytest.mark.parametrize("distinct", [1, 2, 3, 5])
+def test_soft_kmeans_counts_equal_rows_once_despite_rounding(distinct):
+    random = np.random.default_rng(distinct)
+    different = (random.normal(size=(distinct, 37)) * 10 + 100).astype(np.float32)
+    embedding = different[np.arange(61) % distinct]
+    rows = Rows(embedding, np.arange(61), np.zeros(61, np.int32))
+    weights = np.zeros((37, 1), np.float32)
+    settings = KMEANS | {"num_subclasses": distinct}
+    scores = soft_kmeans.apply(soft_kmeans.fit(rows, weights, settings, 0), rows)
+    assert len(np.unique(np.argmax(scores, axis=2))) == distinct
+    with pytest.raises(UserError, match=f"the {distinct} distinct rows"):
+        soft_kmeans.fit(rows, weights, settings | {"num_subclasses": distinct + 1}, 0)
+
+
 def test_soft_kmeans_ignores_what_lies_along_the_weights():
     rows, weights = example()
     projection = soft_kmeans.fit(rows, weights, KMEANS, 0)

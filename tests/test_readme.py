@@ -46,7 +46,9 @@ def own_data() -> None:
     random = np.random.default_rng(0)
     label = random.integers(0, 2, 90)
     inputs = random.standard_normal((90, 6)) + label[:, None]
-    lines = [",".join([*(f"{v:.3f}" for v in row), str(y)]) for row, y in zip(inputs, label)]
+    lines = [
+        ",".join([*(f"{v:.3f}" for v in row), str(y)]) for row, y in zip(inputs, label, strict=True)
+    ]
     text = "\n".join([",".join([*"abcdef", "label"]), *lines]) + "\n"
     for name in ("train", "validation", "test"):
         Path(f"{name}.csv").write_text(text)

@@ -119,14 +119,17 @@ def test_epochs_and_seeds_differ():
 
 
 def test_batches_span_epochs_and_blocks(monkeypatch):
+    in_one_block = batch_positions(5, 0, 90, 4, 7)
     loader._epochs.cache_clear()
     monkeypatch.setattr(loader, "_BLOCK", 21)
     whole = batch_positions(5, 0, 90, 4, 7)
+    np.testing.assert_array_equal(whole, in_one_block)
     np.testing.assert_array_equal(batch_positions(5, 4, 3, 4, 7), whole[4:7])
     for step in (0, 5, 31, 89):
         np.testing.assert_array_equal(batch_positions(5, step, 1, 4, 7)[0], whole[step])
     epochs = whole.reshape(-1)[:357].reshape(-1, 7)
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(7), (51, 1)))
+    assert len({tuple(epoch) for epoch in epochs}) > 45
     loader._epochs.cache_clear()
 
 

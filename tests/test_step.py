@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 from typing import Any
 
 import jax
@@ -10,10 +11,11 @@ import numpy as np
 import optax
 import pytest
 
-from lelp_jax import models
+from lelp_jax import class_weights, models
+from lelp_jax.errors import UserError
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import LossInputs
-from lelp_jax.train import optimizer
+from lelp_jax.train import fleet, optimizer
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.step import (
     FleetState,
@@ -371,6 +373,38 @@ def test_clipping_stays_inside_a_member():
     _, other, _ = run(spec, members, rows._replace(teacher_logits=teacher), order)
     even = np.array([0, 2])
     assert_close(select(end.members.params, even), select(other.members.params, even))
+
+
+def test_prediction_in_parts_is_the_prediction_of_the_whole(monkeypatch):
+    spec, members = spec_of(), members_of(2)
+    params = compiled_init(spec)(INPUTS[:1], members.seed).members.params
+    constants = {"column_mask": np.stack([MASK] * 2)}
+    whole = fleet.predict(spec, params, members.numeric, constants, INPUTS)
+    monkeypatch.setattr(fleet, "_PREDICT_ROWS", 7)
+    parts = fleet.predict(spec, params, members.numeric, constants, INPUTS)
+    assert whole[0].shape == (2, 30, 2)
+    assert_close(parts, whole)
+
+
+def test_parameters_are_counted_without_making_them():
+    assert fleet.count_parameters(spec_of("labels"), INPUTS) == 4 * 5 + 5 + 5 * 2 + 2
+
+
+def test_class_weights_balance_the_classes():
+    labels = np.array([0, 0, 0, 1, 2, 2, -1, 1, 1, 0, 0, 0])
+    dataset: Any = types.SimpleNamespace(
+        num_classes=3, labels=labels, labelled_train=np.flatnonzero(labels >= 0)[:9]
+    )
+    weights = class_weights.by_class(dataset, ("balanced",))
+    by_row = class_weights.by_row(weights, labels[dataset.labelled_train])
+    for index in range(3):
+        share = by_row[labels[dataset.labelled_train] == index].sum()
+        assert share == pytest.approx(3)
+    np.testing.assert_array_equal(class_weights.by_class(dataset, ()), [1, 1, 1])
+    given = class_weights.by_class(dataset, (0.5, 2, 4))
+    np.testing.assert_array_equal(class_weights.by_row(given, labels[3:8]), [2, 4, 4, 1, 2])
+    with pytest.raises(UserError, match=r"2 values.*3 classes"):
+        class_weights.by_class(dataset, (1.0, 2.0))
 
 
 def golden_losses() -> np.ndarray:

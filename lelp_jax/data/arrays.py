@@ -17,6 +17,7 @@ from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.reading import existing_file
 from lelp_jax.errors import UserError
 
+_BROKEN = (zipfile.BadZipFile, zlib.error)
 _KEYS = ("inputs", "labels", "fine_labels")
 
 
@@ -139,6 +140,7 @@ def _read(path: Path) -> dict[str, Any]:
                         f"{path}: key {key!r} is missing; it holds {', '.join(file.files)}"
                     )
             return {key: file[key] for key in file.files if key in _KEYS}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        mend = "; save texts as fixed-width strings" if "allow_pickle" in str(error) else ""
-        raise UserError(f"{path} is not a readable .npz file: {error}{mend}") from error
+    except (ValueError, OSError, EOFError, NotImplementedError, *_BROKEN) as error:
+        reason = " ".join(str(error).split())[:200]
+        mend = "; save texts as fixed-width strings" if "allow_pickle" in reason else ""
+        raise UserError(f"{path} is not a readable .npz file: {reason}{mend}") from error

@@ -74,7 +74,7 @@ def split_off(
     problem = _problem(strata, share)
     if problem is not None:
         if isinstance(problem, int):
-            problem = f"class {class_names[problem]!r} has a single row, and 2 are needed"
+            problem = f"class {class_names[problem][:40]!r} has a single row, and 2 are needed"
         raise UserError(
             f"the {name} rows cannot be split off {len(labelled)} labelled rows: {problem}; "
             f"add rows, or give the {name} rows in a file of their own (config.data.{name})"

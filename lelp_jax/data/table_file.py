@@ -59,7 +59,7 @@ class TableFile:
         self.path = existing_file(path, split)
         try:
             self.table = self._read()
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OSError) as error:
             self._find_bad_line()
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{path} cannot be read as {self._format}: {reason}") from error

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from typing import Any
 
+from lelp_jax import sections
 from lelp_jax.errors import UserError, unknown_name
 from lelp_jax.models import mlp
 from lelp_jax.models.outputs import Model
 from lelp_jax.models.outputs import output_layer as output_layer
 
+# Fields of every linen module that a config does not set.
+_NOT_SETTINGS = frozenset({"num_outputs", "parent", "name"})
 MODELS: Mapping[str, Any] = {"mlp": mlp.MLP}
 
 
@@ -29,14 +33,17 @@ def build(settings: Mapping[str, Any], num_outputs: int) -> Model:
     if name not in MODELS:
         raise unknown_name("model name", name, MODELS)
     family = MODELS[name]
-    known = {field.name for field in dataclasses.fields(family)} - {"num_outputs", "parent", "name"}
-    for key in values:
+    kinds = typing.get_type_hints(family)
+    fields = {field.name: field for field in dataclasses.fields(family)}
+    known = {key: field for key, field in fields.items() if key not in _NOT_SETTINGS}
+    for key, value in values.items():
         if key not in known:
             raise unknown_name(f"setting of model {name!r}", key, known)
-    try:
-        problem = family.check(**values)
-    except TypeError as error:
-        raise UserError(f"model {name!r}: {error}") from error
+        values[key] = sections.typed(value, kinds[key], key)
+    for key, field in known.items():
+        if key not in values and field.default is dataclasses.MISSING:
+            raise UserError(f"{key} of model {name!r} is missing")
+    problem = family.check(**values)
     if problem:
-        raise UserError(f"model {name!r}: {problem}")
+        raise UserError(problem)
     return family(num_outputs=num_outputs, **values)

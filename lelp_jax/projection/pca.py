@@ -6,6 +6,7 @@ n examples, d embedding dims, c classes.
 from __future__ import annotations
 
 import functools
+import hashlib
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,9 @@ import numpy as np
 
 from lelp_jax.errors import UserError
 from lelp_jax.projection.base import Rows
+
+_KEPT = 8
+_FITTED: dict[bytes, ClassPCA] = {}
 
 
 class ClassPCA(NamedTuple):
@@ -51,6 +55,9 @@ def range_basis(output_weights: np.ndarray) -> np.ndarray:
 def fit(rows: Rows, output_weights: np.ndarray, null_space: bool) -> ClassPCA:
     """Returns the principal components of every class.
 
+    The replicates of one teacher fit the same rows: what was found for rows of equal content is
+    kept in memory and given again.
+
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [d, c]; its number of columns is the number of classes.
@@ -61,6 +68,18 @@ def fit(rows: Rows, output_weights: np.ndarray, null_space: bool) -> ClassPCA:
     removed = range_basis(output_weights)
     if not null_space:
         removed = removed[:, :0]
+    digest = hashlib.blake2b(str((rows.embedding.shape, num_classes)).encode())
+    for array in (rows.embedding, rows.label, removed):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    key = digest.digest()
+    if key not in _FITTED:
+        while len(_FITTED) >= _KEPT:
+            _FITTED.pop(next(iter(_FITTED)))
+        _FITTED[key] = _fit_rows(rows, removed, num_classes)
+    return _FITTED[key]
+
+
+def _fit_rows(rows: Rows, removed: np.ndarray, num_classes: int) -> ClassPCA:
     result = _fit(
         jnp.asarray(rows.embedding),
         jnp.asarray(rows.label),
@@ -119,7 +138,9 @@ def check_rank(pca: ClassPCA, wanted: int, where: str) -> None:
     """
     if (pca.rank < wanted).any():
         worst = int(np.argmin(pca.rank))
+        least = pca.rank[worst]
+        mend = f"take num_subclasses of at most {least}" if least else "leave the method out"
         raise UserError(
-            f"num_subclasses {wanted} exceeds the rank {pca.rank[worst]} of the {where} of class "
-            f"{worst}; take num_subclasses of at most {pca.rank[worst]}"
+            f"num_subclasses {wanted} exceeds the rank {least} of the {where} of class {worst}; "
+            f"{mend}"
         )

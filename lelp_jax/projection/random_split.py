@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lelp_jax import seeds, settings
+from lelp_jax.errors import UserError
 from lelp_jax.projection.base import Array, Projection, Projector, Rows
 from lelp_jax.settings import Value
 
@@ -17,12 +18,20 @@ def fit(
     """Keeps the seed; there is nothing to fit.
 
     Args:
-        rows: Not used.
+        rows: Only their number is used.
         output_weights: [dims, classes]; only the number of classes is used.
         values: `num_subclasses`.
         seed: Seed of the split.
+
+    Raises:
+        UserError: There would be more subclasses than rows.
     """
     shape = (output_weights.shape[1], int(values["num_subclasses"]))
+    if shape[1] > len(rows.index):
+        raise UserError(
+            f"num_subclasses {shape[1]} exceeds the {len(rows.index)} training rows; "
+            f"take num_subclasses of at most {len(rows.index)}"
+        )
     return Projection("random_split", {"seed": np.array(seed)}, np.ones(shape, bool))
 
 

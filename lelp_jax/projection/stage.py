@@ -85,22 +85,11 @@ def _fit_rows(
     index: np.ndarray,
 ) -> Rows:
     if projector.needs_fine_labels:
-        if dataset.fine_labels is None:
-            raise UserError(
-                f"method {projector.name!r} needs fine labels, which the data do not have; "
-                f"leave it out with --config.methods.{projector.name}.trials=0"
-            )
         index = index[dataset.labels[index] != UNLABELLED]
     place = bank.position(index)
     label = dataset.labels[index]
     if static.get("membership") == "teacher":
         label = bank.logits[place].argmax(axis=1).astype(np.int32)
-    elif "membership" in static and (label == UNLABELLED).any():
-        raise UserError(
-            f"config.methods.{projector.name}.membership='label' needs labels, but "
-            f"{int((label == UNLABELLED).sum())} of {len(label)} rows have none; "
-            "take membership='teacher'"
-        )
     if "membership" in static:
         counts = np.bincount(label, minlength=dataset.num_classes)
         if (counts == 0).any():

@@ -44,8 +44,8 @@ def methods(path: Path, comparison: Mapping[str, Any]) -> None:
     axes.invert_yaxis()
     axes.grid(axis="x", color="0.9")
     axes.set_xlabel(
-        f"test {comparison['metric']}{unit}: mean and {100 * comparison['confidence']:g} % interval, "
-        f"{comparison['replicates']} replicates"
+        f"test {comparison['metric']}{unit}: mean and {100 * comparison['confidence']:g} % interval"
+        f", {comparison['replicates']} replicates"
     )
     figure.savefig(path, dpi=150)
 

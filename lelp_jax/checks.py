@@ -1,0 +1,77 @@
+"""Whether config and data fit together, found out before anything is trained or written."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lelp_jax import class_weights
+from lelp_jax.config import Config
+from lelp_jax.data.dataset import UNLABELLED, Dataset
+from lelp_jax.errors import UserError
+from lelp_jax.sections import with_place
+
+
+def check(config: Config, dataset: Dataset) -> None:
+    """Refuses a config that the data do not allow.
+
+    Raises:
+        UserError: There are too few rows or weights, or a method needs labels that rows lack.
+    """
+    for place, section in (("teacher", config.teacher.train), ("student", config.student.train)):
+        with_place(f"config.{place}.train", class_weights.by_class, dataset, section.class_weights)
+    _check_sizes(config, dataset)
+    _check_membership(config, dataset)
+    _check_fine_labels(config, dataset)
+
+
+def _check_sizes(config: Config, dataset: Dataset) -> None:
+    labelled, wanted = len(dataset.labelled_train), config.teacher.train.batch_size
+    if wanted > labelled:
+        raise UserError(
+            f"config.teacher.train.batch_size {wanted} exceeds the {labelled} labelled training "
+            "rows; take a smaller batch_size"
+        )
+    rows = len(dataset.train)
+    if config.transfer_size > rows:
+        raise UserError(
+            f"config.data.transfer_size {config.transfer_size} exceeds the {rows} training rows; "
+            "0 takes all of them"
+        )
+    seen, wanted = config.transfer_size or rows, config.student.train.batch_size
+    if wanted > seen:
+        raise UserError(
+            f"config.student.train.batch_size {wanted} exceeds the {seen} rows that a student may "
+            "see (config.data.transfer_size); take a smaller batch_size"
+        )
+
+
+def _check_membership(config: Config, dataset: Dataset) -> None:
+    missing = len(dataset.train) - len(dataset.labelled_train)
+    for name, entry in config.methods.items():
+        if missing and "label" in entry.values.get("membership", ()):
+            raise UserError(
+                f"config.methods.{name}.membership 'label' needs labels, but {missing} of "
+                f"{len(dataset.train)} training rows have none; take the teacher's classes with "
+                f"--config.methods.{name}.membership=teacher"
+            )
+
+
+def _check_fine_labels(config: Config, dataset: Dataset) -> None:
+    for name, entry in config.methods.items():
+        projector = entry.method.projector
+        if projector is None or not projector.needs_fine_labels:
+            continue
+        mend = f"leave it out with --config.methods.{name}.trials=0"
+        if dataset.fine_labels is None:
+            raise UserError(
+                f"config.methods.{name} needs fine labels, which the data do not have; {mend}"
+            )
+        rows = dataset.labelled_train
+        known = dataset.labels[rows[dataset.fine_labels[rows] != UNLABELLED]]
+        counts = np.bincount(known, minlength=dataset.num_classes)
+        if (counts == 0).any():
+            empty = dataset.class_names[int(np.argmin(counts))]
+            raise UserError(
+                f"config.methods.{name} needs fine labels, but no training row of class {empty!r} "
+                f"has one; {mend}"
+            )
