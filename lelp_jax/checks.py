@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lelp_jax import class_weights
+from lelp_jax import class_weights, metrics
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.errors import UserError
@@ -19,6 +19,12 @@ def check(config: Config, dataset: Dataset) -> None:
     """
     for place, section in (("teacher", config.teacher.train), ("student", config.student.train)):
         with_place(f"config.{place}.train", class_weights.by_class, dataset, section.class_weights)
+    metric = config.report.selection_metric
+    if metric in metrics.TWO_CLASSES and dataset.num_classes != 2:
+        raise UserError(
+            f"config.report.selection_metric {metric!r} is defined for 2 classes, but the data "
+            f"have {dataset.num_classes}; take accuracy or matthews"
+        )
     _check_sizes(config, dataset)
     _check_membership(config, dataset)
     _check_fine_labels(config, dataset)

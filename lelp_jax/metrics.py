@@ -89,6 +89,8 @@ METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "roc_auc": roc_auc,
     "pr_auc": pr_auc,
 }
+# Not a number unless there are two classes.
+TWO_CLASSES = frozenset({"roc_auc", "pr_auc"})
 _SMALLER_IS_BETTER = frozenset({"nll", "brier", "ece"})
 
 

@@ -148,6 +148,16 @@ DATA = (
         {"train.csv": RIGHT},
     ),
     Case(
+        "roc_auc_of_three_classes",
+        (
+            ARRAYS,
+            "--config.data.train=train.npz",
+            "--config.report.selection_metric=roc_auc",
+        ),
+        ("config.report.selection_metric 'roc_auc'", "3"),
+        {"train.npz": {"inputs": INPUTS, "labels": np.arange(200) % 3}},
+    ),
+    Case(
         "membership_by_label",
         (TABLE, "--config.data.train=t.csv", "--config.methods.lelp.membership=label"),
         ("config.methods.lelp.membership", "60 of", "--config.methods.lelp.membership=teacher"),

@@ -424,12 +424,14 @@ def test_soft_kmeans_refuses_more_subclasses_than_distinct_rows():
 
 
 @pytest.mark.parametrize("distinct", [1, 2, 3, 5])
-def test_soft_kmeans_counts_equal_rows_once_despite_rounding(distinct):
+def test_soft_kmeans_counts_rows_that_differ_by_rounding_once(distinct):
     random = np.random.default_rng(distinct)
-    different = (random.normal(size=(distinct, 37)) * 10 + 100).astype(np.float32)
-    embedding = different[np.arange(61) % distinct]
+    weights = random.normal(size=(37, 1)).astype(np.float32)
+    different = random.normal(size=(distinct, 37)) * 10 + 100
+    # Rows of one kind differ along the weights alone, which the coordinates leave out.
+    along = random.normal(size=(61, 1)) @ weights.T
+    embedding = (different[np.arange(61) % distinct] + along).astype(np.float32)
     rows = Rows(embedding, np.arange(61), np.zeros(61, np.int32))
-    weights = np.zeros((37, 1), np.float32)
     settings = KMEANS | {"num_subclasses": distinct}
     scores = soft_kmeans.apply(soft_kmeans.fit(rows, weights, settings, 0), rows)
     assert len(np.unique(np.argmax(scores, axis=2))) == distinct

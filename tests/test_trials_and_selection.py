@@ -44,8 +44,7 @@ def points(trials: tuple[Trial, ...]) -> list[tuple]:
 @pytest.mark.parametrize("extra", [0, 1, 1000])
 def test_a_small_space_is_tried_whole(extra):
     found = points(tried(SIZE + extra))
-    assert len(found) == SIZE
-    assert set(found) == set(itertools.product(*SPACE.values()))
+    assert found == list(itertools.product(*SPACE.values()))
 
 
 @given(trials=st.integers(1, SIZE - 1), seed=st.integers(0, 2**31 - 1))
