@@ -8,9 +8,10 @@ VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2
 # One environment per Python version, so that changing PYTHON never mixes two of them.
 VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/python
-PYTEST := $(RUN) -m pytest
 # Test processes; 0 runs all tests in one.
 WORKERS ?= 2
+# Neighbours stay in one process until another is idle: fixtures of a file are made fewer times.
+PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-kills lint format bench-fleet bench-launch clean
@@ -25,10 +26,10 @@ demo: $(VENV)/.installed ## teachers, students and the report on the bundled dig
 	$(RUN) -m lelp_jax.main --config=configs/digits.py
 
 test: lint ## lint, format, types and all tests but the kill rounds
-	$(PYTEST) -m "not kills" -n $(WORKERS)
+	$(PYTEST) -m "not kills"
 
 test-fast: $(VENV)/.installed-dev ## the quick tests alone
-	$(PYTEST) -m "not slow and not kills" -n $(WORKERS)
+	$(PYTEST) -m "not slow and not kills"
 
 test-kills: $(VENV)/.installed-dev ## twenty rounds of killing a run and resuming it
 	$(PYTEST) -m kills

@@ -8,7 +8,6 @@ import errno
 import io
 import os.path
 import runpy
-import shutil
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,9 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_dict import RequiredValueError
-from rich.console import Console
-from rich.table import Table
 
 from lelp_jax import overrides
 from lelp_jax.errors import UserError
-
-_LEAST_WIDTH = 140
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,10 +178,3 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, KeyError) and error.args:
         return " ".join(str(error.args[0]).split())
     return " ".join(str(error).split())
-
-
-def print_table(table: Table) -> None:
-    """Prints a table on standard output; not cut where the output is no terminal."""
-    width = max(shutil.get_terminal_size().columns, 80)
-    console = Console(width=None if Console().is_terminal else max(width, _LEAST_WIDTH))
-    console.print(table)

@@ -66,7 +66,7 @@ def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
         reporter,
     )
     title = f"{arguments.name}: {arguments.workdir / 'report' / 'report.md'}"
-    command_line.print_table(table.terminal(comparison, title))
+    table.show(comparison, title)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,6 @@ def run(
         wanted = students.wanted(root, config, dataset, trials, replicates, session)
         _write_run(root, name, resolved, {key: len(value) for key, value in trials.items()})
         trained_students = students.ensure(root, config, dataset, wanted, session)
-        reporter.log("report: evaluating the selected students on the test rows")
         return report.ensure(
             root, name, config, dataset, teachers, wanted, trained_students, session
         )

@@ -130,6 +130,9 @@ def test_the_same_command_again_reuses_everything(
     output = capfd.readouterr()
     assert all(new == 0 for new, _ in to_train(output.err).values())
     assert "soft_kmeans" in output.out
+    # Nothing is cut where the output is no terminal.
+    assert "trials" in output.out
+    assert "…" not in output.out
     after = tiny.snapshot(workdir)
     assert {name for name in after if after[name] != before.get(name)} <= {"run.json"}
 

@@ -14,6 +14,7 @@ from lelp_jax import bank, export, metrics
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.selection import choose
+from lelp_jax.session import Session
 from lelp_jax.students import Student
 from lelp_jax.train.stage import Trained
 
@@ -59,7 +60,11 @@ def select(
 
 
 def evaluate(
-    config: Config, dataset: Dataset, teachers: Sequence[Trained], outcomes: Sequence[Outcome]
+    config: Config,
+    dataset: Dataset,
+    teachers: Sequence[Trained],
+    outcomes: Sequence[Outcome],
+    session: Session,
 ) -> list[Outcome]:
     """Returns the outcomes with the test metrics of the selected students.
 
@@ -68,6 +73,10 @@ def evaluate(
         dataset: The data.
         teachers: The teachers.
         outcomes: As `select` gave them.
+        session: The run.
+
+    Raises:
+        Interrupted: The run was asked to stop.
     """
     labels = dataset.labels[dataset.test]
     logits = [bank.outputs(config.teacher, t, dataset, dataset.test)[0] for t in teachers]
@@ -78,6 +87,7 @@ def evaluate(
             selected.setdefault(outcome.student.trial.method, []).append(place)
     result = list(outcomes)
     for places in selected.values():
+        session.interrupts.check()
         predicted = _predict(config, dataset, [outcomes[place] for place in places])
         for place, values in zip(places, predicted, strict=True):
             teacher = outcomes[place].student.replicate.teacher
@@ -90,6 +100,7 @@ def evaluate(
                 test_logits=values,
                 teacher_test=teacher_test[teacher],
             )
+        session.reporter.advance(len(places))
     return result
 
 

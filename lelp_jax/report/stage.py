@@ -64,9 +64,10 @@ def ensure(
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
-        outcomes = evaluation.evaluate(
-            config, dataset, teachers, evaluation.select(config, students, trained)
-        )
+        outcomes = evaluation.select(config, students, trained)
+        selected = sum(outcome.selected for outcome in outcomes)
+        with session.reporter.stage("report", selected, "students"):
+            outcomes = evaluation.evaluate(config, dataset, teachers, outcomes, session)
         lines = [evaluation.result_line(name, root, config, outcome) for outcome in outcomes]
         comparison = compare(
             lines, config.report.baseline, config.report.selection_metric, config.report.confidence

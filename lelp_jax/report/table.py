@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 # Shares are printed in percent; other metrics as they are.
@@ -78,14 +79,28 @@ def _interval(value: Mapping[str, float], factor: float) -> str:
     )
 
 
-def terminal(comparison: Mapping[str, Any], title: str) -> Table:
-    """Returns the table for the terminal."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for number, name in enumerate(columns(comparison)):
-        table.add_column(name, justify="left" if number == 0 else "right")
-    for row in rows(comparison):
-        table.add_row(*row)
-    return table
+def show(comparison: Mapping[str, Any], title: str) -> None:
+    """Prints the table on standard output; on a narrow terminal without the last columns, which the report has.
+
+    Args:
+        comparison: The comparison.
+        title: Stands above it.
+    """
+    cells = [columns(comparison), *rows(comparison)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    # What a table takes that shows the columns up to each one.
+    needed = [sum(widths[: n + 1]) + 3 * (n + 1) + 2 for n in range(len(widths))]
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=needed[-1])
+    shown = max(2, sum(width <= console.width for width in needed))
+    table = Table(box=box.SIMPLE_HEAD)
+    for number, name in enumerate(cells[0][:shown]):
+        table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in cells[1:]:
+        table.add_row(*row[:shown])
+    console.print(title, highlight=False, markup=False, soft_wrap=True)
+    console.print(table)
 
 
 def markdown(comparison: Mapping[str, Any]) -> str:
