@@ -80,7 +80,9 @@ def _interval(value: Mapping[str, float], factor: float) -> str:
 
 
 def show(comparison: Mapping[str, Any], title: str) -> None:
-    """Prints the table on standard output; on a narrow terminal without the last columns, which the report has.
+    """Prints the table on standard output.
+
+    A narrow terminal is spared the last columns, which the report has.
 
     Args:
         comparison: The comparison.

@@ -95,8 +95,8 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
 
     Returns:
         The facts to keep: `parameters` of one member, `train_seconds` per member,
-        `compile_seconds`, and for each of the `members` its `fingerprint`, whether it `diverged`
-        and its `validation` metrics.
+        `compile_seconds`, the plan (`steps_per_dispatch`, `mesh`), and for each of the `members`
+        its `fingerprint`, whether it `diverged` and its `validation` metrics.
 
     Raises:
         Interrupted: The run was asked to stop; a checkpoint holds what was done.
@@ -123,6 +123,8 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
         "parameters": runner.parameters,
         "train_seconds": seconds / len(job.members),
         "compile_seconds": runner.compile_seconds,
+        "steps_per_dispatch": runner.steps,
+        "mesh": dict(runner.mesh.shape),
         "members": [
             {
                 "fingerprint": member.fingerprint,
