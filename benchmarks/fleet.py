@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -188,11 +189,12 @@ class TorchLoop:
             torch.nn.Linear(HIDDEN, CLASSES * SUBCLASSES),
         )
         parameters = list(model.parameters())
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1]},
+            {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+        ]
         optimizer = torch.optim.AdamW(
-            [
-                {"params": [p for p in parameters if p.ndim > 1]},
-                {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
-            ],
+            groups,
             lr=NUMERIC["learning_rate"],
             weight_decay=NUMERIC["weight_decay"],
             fused=self.fused,
