@@ -18,7 +18,6 @@ import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,9 +30,9 @@ from lelp_jax import methods, models, parallel
 from lelp_jax.data import loader
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, cross_entropy
 from lelp_jax.methods.pseudo_subclass import targets
-from lelp_jax.train import fleet
-from lelp_jax.train.fleet import FleetJob, Member
+from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
+from lelp_jax.train.runner import Runner
 from lelp_jax.train.step import FleetState, GroupRows, StepSpec
 
 ROUNDS = 15
@@ -143,7 +142,7 @@ class Fleet:
             validation_labels=work.labels,
         )
         self.members = members
-        self._runner = fleet._Runner(Path(), job)
+        self._runner = Runner(job)
         self.train()
         self.compile_seconds = self._runner.compile_seconds
 

@@ -20,6 +20,7 @@ from lelp_jax.config import TeacherConfig
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
 from lelp_jax.session import Session
+from lelp_jax.train.predict import predict
 from lelp_jax.train.stage import Trained
 
 STAGE = "banks"
@@ -125,8 +126,6 @@ def outputs(
     Returns:
         Logits [rows, classes], embeddings [rows, dims] and its parameters.
     """
-    from lelp_jax.train.fleet import predict
-
     spec = teacher.spec(config, dataset.num_classes)
     params = trained.load(spec, dataset.inputs)
     stacked = jax.tree.map(lambda leaf: leaf[None], params)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,23 +63,26 @@ class Checkpoints:
             abstract: Pytree of `jax.ShapeDtypeStruct` with shardings.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            try:
-                result = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        state=ocp.args.StandardRestore(abstract), facts=ocp.args.JsonRestore()
-                    ),
-                )
-                return step, result["state"], result["facts"]
-            except Exception as error:  # Orbax raises bare Exceptions for damaged files
-                reason = " ".join(str(error).split())[:80]
-                _LOG.warning(
-                    "checkpoint %s cannot be read (%s); the one before it is used",
-                    self._folder / str(step),
-                    reason,
-                )
-                shutil.rmtree(self._folder / str(step), ignore_errors=True)
-                self._manager.reload()
+            reason = ""
+            with _abandoned_tasks_unheard():
+                try:
+                    result = self._manager.restore(
+                        step,
+                        args=ocp.args.Composite(
+                            state=ocp.args.StandardRestore(abstract), facts=ocp.args.JsonRestore()
+                        ),
+                    )
+                    return step, result["state"], result["facts"]
+                except Exception as error:  # Orbax raises bare Exceptions for damaged files
+                    reason = " ".join(str(error).split())[:80]
+                gc.collect()
+            _LOG.warning(
+                "checkpoint %s cannot be read (%s); the one before it is used",
+                self._folder / str(step),
+                reason,
+            )
+            shutil.rmtree(self._folder / str(step), ignore_errors=True)
+            self._manager.reload()
         return None
 
     def close(self) -> None:
@@ -87,6 +93,21 @@ class Checkpoints:
         """Removes all states, once the fleet they belong to is finished."""
         self.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _abandoned_tasks_unheard() -> Iterator[None]:
+    """Silences what the tasks of a failed restore print when they are thrown away.
+
+    The error itself is raised; each of its sibling tasks would add a traceback of its own.
+    """
+    hook, log = sys.unraisablehook, logging.getLogger("asyncio")
+    sys.unraisablehook = lambda _: None
+    log.disabled = True
+    try:
+        yield
+    finally:
+        sys.unraisablehook, log.disabled = hook, False
 
 
 def save_tree(folder: Path, tree: Any) -> None:

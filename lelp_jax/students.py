@@ -21,6 +21,7 @@ from lelp_jax.projection.base import Projection
 from lelp_jax.session import Session
 from lelp_jax.train import plan
 from lelp_jax.train import stage as training
+from lelp_jax.train.job import FleetJob, Member, count_parameters
 from lelp_jax.train.stage import Request, Trained
 from lelp_jax.train.step import GroupRows, StepSpec
 from lelp_jax.trials import Trial
@@ -206,13 +207,11 @@ def ensure(
     by_name = dict(zip((request.fingerprint for request in requests), students, strict=True))
 
     def capacity(wanted: Request) -> int:
-        from lelp_jax.train import fleet
-
         spec = by_name[wanted.fingerprint].spec
-        parameters = fleet.count_parameters(spec, dataset.inputs)
+        parameters = count_parameters(spec, dataset.inputs)
         return plan.members_per_program(parameters, jax.devices()[0].platform)
 
-    def make_job(members: Sequence[Request]) -> Any:
+    def make_job(members: Sequence[Request]) -> FleetJob:
         return job(config, dataset, [by_name[m.fingerprint] for m in members], members)
 
     return training.ensure(
@@ -222,10 +221,8 @@ def ensure(
 
 def job(
     config: Config, dataset: Dataset, students: Sequence[Student], requests: Sequence[Request]
-) -> Any:
+) -> FleetJob:
     """Returns the fleet of students of one method, with the rows that each replicate may see."""
-    from lelp_jax.train.fleet import FleetJob, Member
-
     method = config.methods[students[0].trial.method].method
     first = {student.replicate.number: student for student in reversed(students)}
     groups = {number: place for place, number in enumerate(sorted(first))}

@@ -18,6 +18,7 @@ from lelp_jax.methods import labels
 from lelp_jax.session import Session
 from lelp_jax.train import plan
 from lelp_jax.train import stage as training
+from lelp_jax.train.job import FleetJob, Member, count_parameters
 from lelp_jax.train.stage import Request, Trained
 from lelp_jax.train.step import GroupRows, StepSpec
 
@@ -70,14 +71,10 @@ def ensure(
     program = spec(config, dataset.num_classes)
 
     def capacity(_: Request) -> int:
-        from lelp_jax.train import fleet
-
-        parameters = fleet.count_parameters(program, dataset.inputs)
+        parameters = count_parameters(program, dataset.inputs)
         return plan.members_per_program(parameters, jax.devices()[0].platform)
 
-    def make_job(members: Sequence[Request]) -> Any:
-        from lelp_jax.train.fleet import FleetJob, Member
-
+    def make_job(members: Sequence[Request]) -> FleetJob:
         return FleetJob(
             stage=STAGE,
             spec=program,

@@ -22,14 +22,14 @@ STEPS_PER_DISPATCH = 20
 POINTS = {
     "none": None,
     "teachers": (
-        "lelp_jax.train.fleet",
-        "_Runner.dispatch",
+        "lelp_jax.train.runner",
+        "Runner.dispatch",
         "after",
         lambda runner, *_: runner.job.stage == "teachers",
     ),
     "students": (
-        "lelp_jax.train.fleet",
-        "_Runner.dispatch",
+        "lelp_jax.train.runner",
+        "Runner.dispatch",
         "after",
         lambda runner, *_: runner.job.stage == "students",
     ),

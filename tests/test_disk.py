@@ -73,6 +73,8 @@ def test_trouble_in_the_middle_of_a_run_is_one_line(
 ) -> None:
     class Failing:
         def __getattr__(self, name: str):
+            if name.startswith("__"):
+                raise AttributeError(name)
             raise ValueError(f"UNKNOWN: writing failed: {word} [os_error_code='28']")
 
     monkeypatch.setitem(sys.modules, "tensorstore", Failing())

@@ -18,7 +18,9 @@ import jax
 import numpy as np
 from lelp_jax import methods, models, parallel
 parallel.set_up()
-from lelp_jax.train import fleet, optimizer
+from lelp_jax.train import optimizer
+from lelp_jax.train.job import FleetJob, Member
+from lelp_jax.train.runner import Runner
 from lelp_jax.train.step import GroupRows, StepSpec
 
 mesh_shape = json.loads(sys.argv[1])
@@ -39,18 +41,17 @@ rows = GroupRows(
 )
 inputs = random.standard_normal((40, 5)).astype(np.float32)
 members = tuple(
-    fleet.Member(
+    Member(
         str(i),
         {"learning_rate": 0.01, "weight_decay": 0.0, "temperature": 2.0, "beta": 0.5, "alpha": 0.1},
         seed=i, order_seed=i, group=0,
     )
     for i in range(5)
 )
-job = fleet.FleetJob(
+job = FleetJob(
     "students", spec, 16, members, rows, np.array([40]), inputs, inputs, rows.label[0]
 )
-from pathlib import Path
-runner = fleet._Runner(Path("x"), job)
+runner = Runner(job)
 state = runner.new_state()
 for first in range(0, 25, runner.steps):
     state, log = runner.dispatch(state, first)

@@ -15,8 +15,9 @@ from lelp_jax import class_weights, models
 from lelp_jax.errors import UserError
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import LossInputs
-from lelp_jax.train import fleet, optimizer
+from lelp_jax.train import job, optimizer
 from lelp_jax.train.optimizer import OptimizerConfig
+from lelp_jax.train.predict import predict
 from lelp_jax.train.step import (
     FleetState,
     GroupRows,
@@ -379,15 +380,15 @@ def test_prediction_in_parts_is_the_prediction_of_the_whole(monkeypatch):
     spec, members = spec_of(), members_of(2)
     params = compiled_init(spec)(INPUTS[:1], members.seed).members.params
     constants = {"column_mask": np.stack([MASK] * 2)}
-    whole = fleet.predict(spec, params, members.numeric, constants, INPUTS)
-    monkeypatch.setattr(fleet, "_PREDICT_ROWS", 7)
-    parts = fleet.predict(spec, params, members.numeric, constants, INPUTS)
+    whole = predict(spec, params, members.numeric, constants, INPUTS)
+    monkeypatch.setattr("lelp_jax.train.predict._PREDICT_ROWS", 7)
+    parts = predict(spec, params, members.numeric, constants, INPUTS)
     assert whole[0].shape == (2, 30, 2)
     assert_close(parts, whole)
 
 
 def test_parameters_are_counted_without_making_them():
-    assert fleet.count_parameters(spec_of("labels"), INPUTS) == 4 * 5 + 5 + 5 * 2 + 2
+    assert job.count_parameters(spec_of("labels"), INPUTS) == 4 * 5 + 5 + 5 * 2 + 2
 
 
 def test_class_weights_balance_the_classes():

@@ -9,7 +9,7 @@ import numpy as np
 from lelp_jax import seeds
 
 # Epochs are drawn in blocks of about this many positions, so that the work is vectorised.
-_BLOCK = 1 << 18
+_BLOCK = 1 << 15
 
 
 def batch_positions(
@@ -45,4 +45,9 @@ def _epochs(seed: int, block: int, epochs: int, size: int) -> np.ndarray:
     """Returns a block of consecutive epochs, each a permutation, [epochs * size] int32."""
     counter = np.arange(block * epochs * size, (block + 1) * epochs * size, dtype=np.uint64)
     words = seeds.hash_words(seed, counter).reshape(epochs, size)
-    return np.argsort(words, axis=1, kind="stable").astype(np.int32).reshape(-1)
+    # Each position takes the place of its word's lowest bits: no ties, and sorting is several times
+    # faster than argsort.
+    low = np.uint64((1 << (size - 1).bit_length()) - 1)
+    words = (words & ~low) | np.arange(size, dtype=np.uint64)
+    words.sort(axis=1)
+    return (words & low).astype(np.int32).reshape(-1)

@@ -16,6 +16,7 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.selection import choose
 from lelp_jax.session import Session
 from lelp_jax.students import Student
+from lelp_jax.train.predict import predict
 from lelp_jax.train.stage import Trained
 
 SCHEMA_VERSION = 1
@@ -106,8 +107,6 @@ def evaluate(
 
 def _predict(config: Config, dataset: Dataset, outcomes: Sequence[Outcome]) -> np.ndarray:
     """Exports one method's students and returns their test logits, [students, rows, classes]."""
-    from lelp_jax.train.fleet import predict
-
     spec = outcomes[0].student.spec
     params = []
     for outcome in outcomes:

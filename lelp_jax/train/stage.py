@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from lelp_jax import stages
 from lelp_jax.session import Session
 from lelp_jax.train import plan
+from lelp_jax.train.job import FleetJob
 from lelp_jax.train.step import StepSpec
 
 _VERSION = 1
@@ -116,7 +117,7 @@ def ensure(
     stage: str,
     requests: Sequence[Request],
     capacity: Callable[[Request], int],
-    make_job: Callable[[Sequence[Request]], Any],
+    make_job: Callable[[Sequence[Request]], FleetJob],
     steps: int,
     session: Session,
 ) -> list[Trained]:
@@ -147,6 +148,7 @@ def ensure(
     with session.reporter.stage(stage, steps * len(missing), "steps"):
         for block in blocks.values():
             session.interrupts.check()
+            # Imported when needed: a run that has nothing to train starts without Orbax.
             from lelp_jax.train import fleet
 
             members = [missing[position] for position in block]

@@ -1,0 +1,64 @@
+"""What a fleet is asked to do: its members and all that their training reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from lelp_jax.train.step import GroupRows, StepSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """One network to train.
+
+    Attributes:
+        fingerprint: Names everything it depends on.
+        numeric: Its traced settings.
+        seed: Seed of initialisation and dropout.
+        order_seed: Seed of the order of examples.
+        group: Which group of `FleetJob.rows` it learns from.
+    """
+
+    fingerprint: str
+    numeric: Mapping[str, float]
+    seed: int
+    order_seed: int
+    group: int
+
+
+@dataclasses.dataclass(frozen=True)
+class FleetJob:
+    """A fleet with all that its training reads.
+
+    Attributes:
+        stage: "teachers" or "students", for the log.
+        spec: The program.
+        batch_size: Examples per member and step.
+        members: The members.
+        rows: What they learn from, as host arrays.
+        group_sizes: How many of each group's rows may be drawn; the rest is padding, [groups].
+        inputs: The table that `rows.row` points into, [rows, features...].
+        validation_inputs: [rows, features...].
+        validation_labels: [rows].
+    """
+
+    stage: str
+    spec: StepSpec
+    batch_size: int
+    members: tuple[Member, ...]
+    rows: GroupRows
+    group_sizes: np.ndarray
+    inputs: np.ndarray
+    validation_inputs: np.ndarray
+    validation_labels: np.ndarray
+
+
+def count_parameters(spec: StepSpec, inputs: np.ndarray) -> int:
+    """Returns the number of parameters of one member, without making them."""
+    example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
+    params = jax.eval_shape(spec.model.init, jax.random.key(0), example)["params"]
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
