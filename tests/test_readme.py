@@ -11,6 +11,7 @@ from lelp_jax.main import main
 from tests import tiny
 
 ROOT = tiny.ROOT
+FOLDERS = ("configs", "experiments")
 SMALL = (
     "--config.teacher.count=1",
     "--config.teacher.model.hidden=(8,)",
@@ -30,7 +31,8 @@ SPLITS = tuple(f"--config.methods.{name}.num_subclasses=2" for name in ("lelp", 
 
 def documented_commands() -> list[str]:
     """Returns the launch lines of the README and of the configs' headers, without placeholders."""
-    texts = [ROOT / "README.md", *sorted((ROOT / "configs").glob("*.py"))]
+    texts = [ROOT / "README.md"]
+    texts += [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
     found = []
     for path in texts:
         for line in path.read_text().splitlines():
@@ -63,7 +65,7 @@ def test_commands_are_documented_at_all() -> None:
 @pytest.mark.parametrize("line", documented_commands())
 def test_a_documented_command_runs(line: str, capfd: pytest.CaptureFixture[str]) -> None:
     arguments = [
-        argument.replace("--config=configs/", f"--config={ROOT}/configs/")
+        re.sub(r"^--config=(?=\w+/)", f"--config={ROOT}/", argument)
         for argument in shlex.split(line)[3:]
     ]
     assert main(["main", *arguments, *SMALL, *FEW, *SPLITS]) == 0, capfd.readouterr().err
