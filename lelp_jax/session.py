@@ -43,14 +43,20 @@ class Interrupts:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[Interrupts]:
-        """Installs the handlers, and puts the old ones back at the end."""
+        """Installs the handlers, and puts the old ones back at the end.
+
+        A signal that is ignored, as Ctrl-C is by a command in the background, stays so.
+        """
         numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, self._receive) for number in numbers]
+        before = {number: signal.getsignal(number) for number in numbers}
+        heard = [number for number in numbers if before[number] is not signal.SIG_IGN]
+        for number in heard:
+            signal.signal(number, self._receive)
         try:
             yield self
         finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+            for number in heard:
+                signal.signal(number, before[number])
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame

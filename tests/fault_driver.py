@@ -109,6 +109,8 @@ def _kill_in_mid_save(folder) -> None:
 
 if __name__ == "__main__":
     plan._MAX_STEPS = STEPS_PER_DISPATCH
+    # Tests may run in the background, where Ctrl-C is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     install(sys.argv[1], int(sys.argv[2]), signal.Signals[sys.argv[3]])
     from lelp_jax.main import main
 

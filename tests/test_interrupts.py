@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,27 @@ def test_a_signal_in_training_saves_and_says_how_to_resume(
     assert "students: resumed at step 17 of 50" in resumed.stderr
 
 
+@pytest.fixture
+def own_handlers() -> Iterator[None]:
+    """The handlers of a command in the foreground, wherever the tests run."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_handlers")
+def test_an_ignored_signal_stays_ignored() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with Interrupts().listening() as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert not interrupts.requested
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("own_handlers")
 def test_a_request_is_seen_at_the_next_check() -> None:
     interrupts = Interrupts()
     with interrupts.listening():
