@@ -3,7 +3,15 @@
     python -m lelp_jax.main --config=experiments/digits_transfer.py:300
     python -m lelp_jax.main --config=experiments/digits_transfer.py:0     # all training rows
 
-configs/digits.py with another number of rows per student; 100 is the demo's own.
+configs/digits.py with another number of rows per student; 100 is the demo's own. Under a minute
+each on 2 CPU cores. Reached there: test accuracy in percent, difference to kd [95 % interval].
+
+    rows   kd     lelp                        soft_kmeans                 random_split
+    100    94.50  94.76 +0.26 [-0.63, +1.22]  97.14 +2.64 [+1.72, +3.61]  90.36 -4.13 [-5.09, -3.02]
+    300    97.48  96.61 -0.87 [-1.41, -0.42]  98.02 +0.54 [+0.21, +0.99]  92.93 -4.55 [-5.03, -4.06]
+    1077   98.12  97.95 -0.17 [-0.62, +0.38]  98.72 +0.59 [+0.35, +0.97]  97.10 -1.02 [-1.41, -0.64]
+
+The teachers reach 98.40.
 """
 
 from ml_collections import ConfigDict
