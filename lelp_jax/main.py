@@ -17,7 +17,8 @@ from absl import flags
 
 from lelp_jax import command_line
 from lelp_jax.errors import Interrupted, UserError
-from lelp_jax.session import Interrupts, Reporter, set_up_logging
+from lelp_jax.interrupts import Interrupts
+from lelp_jax.progress import Reporter, set_up_logging
 
 
 def main(argv: Sequence[str]) -> int:

@@ -8,9 +8,12 @@ from typing import Any
 
 from lelp_jax import bank, checks, data, files, stages, students, teacher
 from lelp_jax.config import Config
+from lelp_jax.curves import CurveLog
 from lelp_jax.errors import UserError
+from lelp_jax.interrupts import Interrupts
+from lelp_jax.progress import Reporter
 from lelp_jax.report import stage as report
-from lelp_jax.session import CurveLog, Interrupts, Reporter, Session
+from lelp_jax.session import Session
 from lelp_jax.trials import enumerate_trials
 
 

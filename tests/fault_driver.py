@@ -53,7 +53,7 @@ POINTS = {
     ),
     "bank": ("lelp_jax.bank", "_write", "after", lambda *_: True),
     "projection": ("lelp_jax.projection.base", "save", "after", lambda *_: True),
-    "curve log": ("lelp_jax.session", "CurveLog.write", "after", lambda *_: True),
+    "curve log": ("lelp_jax.curves", "CurveLog.write", "after", lambda *_: True),
     "evaluation": ("lelp_jax.export", "save", "after", lambda *_: True),
     "results written": (
         "lelp_jax.files",

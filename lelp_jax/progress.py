@@ -1,0 +1,114 @@
+"""What a user sees while a run goes on: bars on a terminal, log lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+import absl.logging
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+_LOG = logging.getLogger(__name__)
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+class Reporter:
+    """Shows progress: bars on a terminal, plain log lines elsewhere."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(stderr=True)
+        self._bars: Progress | None = None
+        self._task: TaskID | None = None
+        self._name, self._total, self._done, self._unit = "", 0, 0, ""
+        self._start = self._last = 0.0
+
+    def log(self, message: str) -> None:
+        """Prints one line."""
+        if self._bars is not None:
+            self._bars.console.print(message, highlight=False, markup=False)
+        elif self.console.is_terminal:
+            self.console.print(message, highlight=False, markup=False)
+        else:
+            _LOG.info("%s", message)
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
+        """Shows one stage while the block runs.
+
+        Args:
+            name: The stage's name.
+            total: Amount of work; nothing is shown when it is 0.
+            unit: What the work is counted in.
+        """
+        self._name, self._total, self._done, self._unit = name, total, 0, unit
+        self._start = self._last = time.monotonic()
+        if total and self.console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description:<11}"),
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[unit]}, {task.fields[rate]}/s,"),
+                TimeRemainingColumn(),
+                TextColumn("left"),
+                console=self.console,
+            )
+            with self._bars:
+                self._task = self._bars.add_task(name, total=total, unit=unit, rate="-")
+                try:
+                    yield
+                finally:
+                    self._bars.refresh()
+            self._bars = self._task = None
+        else:
+            yield
+
+    def advance(self, amount: int) -> None:
+        """Counts work done in the stage."""
+        self._done += amount
+        now = time.monotonic()
+        rate = self._done / max(now - self._start, 1e-9)
+        if self._bars is not None and self._task is not None:
+            self._bars.update(self._task, advance=amount, rate=f"{rate:,.0f}")
+        elif now - self._last > _SECONDS_BETWEEN_LINES:
+            self._last = now
+            left = (self._total - self._done) / max(rate, 1e-9)
+            _LOG.info(
+                "%s: %d/%d %s, %.0f/s, %.0f s left",
+                self._name,
+                self._done,
+                self._total,
+                self._unit,
+                rate,
+                left,
+            )
+
+
+def set_up_logging() -> None:
+    """Sends log lines to standard error with the time.
+
+    The storage library logs through absl, also what it then raises; it is not heard twice.
+    """
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    logger = logging.getLogger("lelp_jax")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    logger.handlers[:] = [handler]
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return f"[{time.strftime('%H:%M:%S')}] {level}{record.getMessage()}"
