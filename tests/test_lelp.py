@@ -1,6 +1,4 @@
-"""Projections against float64 references, and the invariances that define them."""
-
-import dataclasses
+"""LELP and its principal components: float64 references and the invariances that define them."""
 
 import numpy as np
 import pytest
@@ -8,60 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelp_jax.errors import UserError
-from lelp_jax.projection import PROJECTORS, base, lelp, oracle, pca, random_split, soft_kmeans
+from lelp_jax.projection import base, lelp, pca
 from lelp_jax.projection.base import Rows
-
-LELP = {
-    "num_subclasses": 3,
-    "null_space": True,
-    "rotate": True,
-    "center": True,
-    "standardize": True,
-}
-KMEANS = {"num_subclasses": 3, "num_components": 4, "null_space": True}
-CLASSES, DIMS, COUNT = 2, 10, 240
-SEEDS = st.integers(0, 2**31 - 1)
-
-
-def example(seed: int = 0, mean: float = 1.0) -> tuple[Rows, np.ndarray]:
-    """Returns rows with a clear gap in the spectrum of each class, and output weights."""
-    random = np.random.default_rng(seed)
-    deviation = np.array([5.0, 4.0, 3.2, 0.6, 0.5, 0.4, 0.3, 0.3, 0.2, 0.2])
-    label = (np.arange(COUNT) % CLASSES).astype(np.int32)
-    embedding = np.empty((COUNT, DIMS))
-    for index in range(CLASSES):
-        turn = np.linalg.qr(random.normal(size=(DIMS, DIMS)))[0]
-        # Exponentials, so that third moments have a sign.
-        noise = random.exponential(size=((label == index).sum(), DIMS)) - 1
-        embedding[label == index] = noise * deviation @ turn.T + mean * random.normal(size=DIMS)
-    weights = random.normal(size=(DIMS, CLASSES)).astype(np.float32)
-    return Rows(embedding.astype(np.float32), np.arange(COUNT), label), weights
-
-
-def complement(weights: np.ndarray) -> np.ndarray:
-    """Returns the projector on the null space of the weights, in float64."""
-    wide = weights.astype(np.float64)
-    return np.eye(len(wide)) - wide @ np.linalg.pinv(wide)
-
-
-def principal(rows: Rows, weights: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns eigenvalues and eigenvectors of a class, largest first, in float64."""
-    residual = rows.embedding.astype(np.float64) @ complement(weights)
-    values, vectors = np.linalg.eigh(np.cov(residual[rows.label == index].T))
-    return values[::-1], vectors[:, ::-1]
-
-
-def scores_of(rows: Rows, weights: np.ndarray, settings: dict, seed: int = 0) -> np.ndarray:
-    return np.asarray(lelp.apply(lelp.fit(rows, weights, settings, seed), rows))
-
-
-def with_embedding(rows: Rows, embedding: np.ndarray) -> Rows:
-    return dataclasses.replace(rows, embedding=embedding.astype(np.float32))
-
-
-def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Returns the Frobenius distance of the projectors on two bases."""
-    return float(np.linalg.norm(first @ first.T - second @ second.T))
+from tests.embeddings import (
+    CLASSES,
+    COUNT,
+    DIMS,
+    LELP,
+    SEEDS,
+    complement,
+    distance,
+    example,
+    principal,
+    scores_of,
+    with_embedding,
+)
 
 
 @pytest.mark.parametrize("rotate", [True, False])
@@ -338,198 +297,3 @@ def test_saved_projections_come_back(tmp_path):
     assert again.kind == "lelp"
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
     np.testing.assert_array_equal(lelp.apply(again, rows), lelp.apply(projection, rows))
-
-
-def coordinates(rows: Rows, weights: np.ndarray, projection: base.Projection) -> list[np.ndarray]:
-    """Returns the coordinates of all rows for each class, in float64."""
-    arrays = {key: value.astype(np.float64) for key, value in projection.arrays.items()}
-    residual = rows.embedding.astype(np.float64) @ complement(weights)
-    return [(residual - arrays["mean"][i]) @ arrays["basis"][i] for i in range(CLASSES)]
-
-
-def test_soft_kmeans_scores_are_scaled_squared_distances():
-    rows, weights = example()
-    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
-    scores = np.asarray(soft_kmeans.apply(projection, rows))
-    assert scores.shape == (COUNT, CLASSES, 3)
-    for index, place in enumerate(coordinates(rows, weights, projection)):
-        values, vectors = principal(rows, weights, index)
-        assert values[3] > 0
-        assert distance(projection.arrays["basis"][index], vectors[:, :4]) < 2e-4
-        centers = projection.arrays["centers"][index].astype(np.float64)
-        squared = np.square(place[:, None] - centers).sum(axis=2)
-        spread = squared[rows.label == index].min(axis=1).mean()
-        np.testing.assert_allclose(projection.arrays["spread"][index], spread, rtol=1e-4)
-        np.testing.assert_allclose(scores[:, index], -squared / (2 * spread), rtol=1e-3, atol=1e-3)
-
-
-def test_soft_kmeans_is_as_good_as_scikit_learn():
-    from sklearn.cluster import KMeans
-
-    rows, weights = example()
-    projection = soft_kmeans.fit(rows, weights, KMEANS, 11)
-    for index, place in enumerate(coordinates(rows, weights, projection)):
-        own = place[rows.label == index]
-        best = KMeans(3, n_init=20, random_state=0).fit(own).inertia_
-        np.testing.assert_allclose(projection.arrays["spread"][index] * len(own), best, rtol=0.02)
-
-
-def test_soft_kmeans_is_repeatable_and_finds_planted_clusters():
-    rows, weights = example()
-    first, second = (soft_kmeans.fit(rows, weights, KMEANS, 4) for _ in range(2))
-    for name, values in first.arrays.items():
-        np.testing.assert_array_equal(values, second.arrays[name])
-    random = np.random.default_rng(0)
-    planted = random.integers(0, 3, COUNT)
-    outside = np.linalg.svd(complement(weights))[0][:, :3]
-    embedding = 20 * outside.T[planted] + 0.1 * random.normal(size=(COUNT, DIMS))
-    clustered = with_embedding(rows, embedding)
-    scores = np.asarray(
-        soft_kmeans.apply(soft_kmeans.fit(clustered, weights, KMEANS, 0), clustered)
-    )
-    for index in range(CLASSES):
-        table = np.zeros((3, 3), int)
-        np.add.at(table, (planted, scores[:, index].argmax(axis=1)), 1)
-        assert sorted(table.max(axis=1)) == sorted(np.bincount(planted))
-        assert len(set(table.argmax(axis=1))) == 3
-
-
-def test_soft_kmeans_with_a_row_per_centre_stays_finite():
-    random = np.random.default_rng(0)
-    rows = Rows(
-        random.normal(size=(7, DIMS)).astype(np.float32),
-        np.arange(7),
-        np.array([0, 0, 0, 1, 1, 1, 1], np.int32),
-    )
-    weights = random.normal(size=(DIMS, 2)).astype(np.float32)
-    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
-    scores = np.asarray(soft_kmeans.apply(projection, rows))
-    assert np.isfinite(scores).all()
-    assert (projection.arrays["spread"] > 0).all()
-    assert sorted(scores[:3, 0].argmax(axis=1)) == [0, 1, 2]
-
-
-def test_soft_kmeans_refuses_more_subclasses_than_distinct_rows():
-    random = np.random.default_rng(0)
-    weights = random.normal(size=(37, 2)).astype(np.float32)
-    distinct = random.normal(size=(3, 37)).astype(np.float32) + 10
-    embedding = np.concatenate([random.normal(size=(20, 37)), np.repeat(distinct, [5, 9, 20], 0)])
-    rows = Rows(
-        embedding.astype(np.float32), np.arange(54), np.repeat([0, 1], [20, 34]).astype(np.int32)
-    )
-    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
-    assert np.isfinite(soft_kmeans.apply(projection, rows)).all()
-    with pytest.raises(UserError, match=r"num_subclasses 4 exceeds the 3 distinct rows of class 1"):
-        soft_kmeans.fit(rows, weights, KMEANS | {"num_subclasses": 4}, 0)
-
-
-@pytest.mark.parametrize("distinct", [1, 2, 3, 5])
-def test_soft_kmeans_counts_rows_that_differ_by_rounding_once(distinct):
-    random = np.random.default_rng(distinct)
-    weights = random.normal(size=(37, 1)).astype(np.float32)
-    different = random.normal(size=(distinct, 37)) * 10 + 100
-    # Rows of one kind differ along the weights alone, which the coordinates leave out.
-    along = random.normal(size=(61, 1)) @ weights.T
-    embedding = (different[np.arange(61) % distinct] + along).astype(np.float32)
-    rows = Rows(embedding, np.arange(61), np.zeros(61, np.int32))
-    settings = KMEANS | {"num_subclasses": distinct}
-    scores = soft_kmeans.apply(soft_kmeans.fit(rows, weights, settings, 0), rows)
-    assert len(np.unique(np.argmax(scores, axis=2))) == distinct
-    with pytest.raises(UserError, match=f"the {distinct} distinct rows"):
-        soft_kmeans.fit(rows, weights, settings | {"num_subclasses": distinct + 1}, 0)
-
-
-def test_soft_kmeans_ignores_what_lies_along_the_weights():
-    rows, weights = example()
-    projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
-    along = np.random.default_rng(1).normal(size=(COUNT, CLASSES)) @ weights.T * 3
-    before = np.asarray(soft_kmeans.apply(projection, rows))
-    after = np.asarray(soft_kmeans.apply(projection, with_embedding(rows, rows.embedding + along)))
-    np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-3)
-
-
-def fine_rows() -> tuple[Rows, np.ndarray]:
-    # Class 0 has the fine labels 4 and 9, class 1 has 0, 5 and 7; 5 is in both.
-    label = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0], np.int32)
-    fine = np.array([4, 9, 4, 4, 7, 0, 5, 7, 7, 5, -1], np.int32)
-    return Rows(np.zeros((11, 4), np.float32), np.arange(11), label, fine), np.zeros((4, 2))
-
-
-def test_oracle_scores():
-    rows, weights = fine_rows()
-    few = dataclasses.replace(
-        rows, label=rows.label[:9], fine_label=rows.fine_label[:9], index=rows.index[:9]
-    )
-    projection = oracle.fit(few, weights, {}, 0)
-    np.testing.assert_array_equal(projection.column_mask, [[True, True, False], [True] * 3])
-    prior = np.log([[0.75, 0.25, 1.0], [0.2, 0.2, 0.6]])
-    prior[0, 2] = -np.inf
-    never = -np.inf
-    scores = oracle.apply(projection, rows)
-    np.testing.assert_allclose(scores[0], [[0, never, never], prior[1]], rtol=1e-6)
-    np.testing.assert_allclose(scores[1], [[never, 0, never], prior[1]], rtol=1e-6)
-    np.testing.assert_allclose(scores[4], [prior[0], [never, never, 0]], rtol=1e-6)
-    np.testing.assert_allclose(scores[5], [prior[0], [0, never, never]], rtol=1e-6)
-    np.testing.assert_allclose(scores[6], [prior[0], [never, 0, never]], rtol=1e-6)
-    # A fine label that the class did not have when fitted, and a row without one.
-    np.testing.assert_allclose(scores[9], prior, rtol=1e-6)
-    np.testing.assert_allclose(scores[10], prior, rtol=1e-6)
-    unknown = oracle.apply(
-        projection,
-        Rows(rows.embedding[:3], np.arange(3), np.array([-1, 1, 0]), np.array([4, 40, 9])),
-    )
-    np.testing.assert_allclose(unknown[:2], [prior, prior], rtol=1e-6)
-    assert np.isfinite(scores.max(axis=2)).all()
-    np.testing.assert_allclose(np.exp(prior).sum(axis=1), 1)
-
-
-def test_oracle_counts_a_fine_label_shared_by_two_classes_in_both():
-    rows, weights = fine_rows()
-    projection = oracle.fit(rows, weights, {}, 0)
-    scores = oracle.apply(projection, rows)
-    assert projection.column_mask.all()
-    assert scores[6, 1].tolist() == [-np.inf, 0, -np.inf]
-    assert scores[9, 0].tolist() == [-np.inf, 0, -np.inf]
-
-
-def test_oracle_refuses_a_class_without_fine_labels():
-    rows, weights = fine_rows()
-    bare = dataclasses.replace(rows, fine_label=np.where(rows.label == 1, -1, rows.fine_label))
-    with pytest.raises(UserError, match="class 1"):
-        oracle.fit(bare, weights, {}, 0)
-    with pytest.raises(UserError, match="class 0"):
-        oracle.fit(dataclasses.replace(rows, fine_label=np.full(11, -1)), weights, {}, 0)
-
-
-def split(index: np.ndarray, seed: int, classes: int = 3, count: int = 4) -> np.ndarray:
-    rows = Rows(np.zeros((len(index), 1), np.float32), index, np.zeros(len(index), np.int32))
-    projection = random_split.fit(rows, np.zeros((1, classes)), {"num_subclasses": count}, seed)
-    return np.asarray(random_split.apply(projection, rows))
-
-
-def test_random_split_gives_every_row_one_subclass_of_every_class():
-    scores = split(np.arange(6000), 3)
-    assert scores.shape == (6000, 3, 4)
-    assert ((scores == 0).sum(axis=2) == 1).all()
-    assert ((scores == 0) | (scores == -np.inf)).all()
-    share = (scores == 0).mean(axis=0)
-    # Five standard deviations.
-    np.testing.assert_allclose(share, 0.25, atol=5 * np.sqrt(0.25 * 0.75 / 6000))
-    chosen = scores.argmax(axis=2)
-    for first, second in ((0, 1), (1, 2), (0, 2)):
-        assert abs((chosen[:, first] == chosen[:, second]).mean() - 0.25) < 0.03
-
-
-def test_random_split_depends_on_seed_and_index_alone():
-    index = np.arange(500)
-    order = np.random.default_rng(0).permutation(500)
-    first = split(index, 3)
-    np.testing.assert_array_equal(split(index[order], 3), first[order])
-    np.testing.assert_array_equal(split(index[200:210], 3), first[200:210])
-    other = split(index, 4)
-    assert abs((other == first).all(axis=2).mean() - 0.25) < 0.05
-
-
-@pytest.mark.parametrize("name", PROJECTORS)
-def test_projectors_are_registered_under_their_own_name(name):
-    assert PROJECTORS[name].name == name
