@@ -90,7 +90,8 @@ def install(point: str, count: int, number: int) -> None:
         if left == 0 and when == "before":
             os.kill(os.getpid(), number)
         if left == 0 and when == "during":
-            watcher = threading.Thread(target=_kill_in_mid_save, args=[arguments[0]._folder])
+            folder = arguments[0]._folder
+            watcher = threading.Thread(target=_kill_in_mid_save, args=[folder], daemon=True)
             watcher.start()
         result = original(*arguments, **named)
         if left == 0:
