@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from lelp_jax import parallel
 
 
 def describe(*packages: str) -> str:
@@ -28,7 +24,9 @@ def describe(*packages: str) -> str:
         names = [value.strip() for key, _, value in lines if key.strip() == "model name"]
         processor = names[0] if names else processor
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    return f"{processor}, {cores()} cores; Python {platform.python_version()}, {versions}"
+    return (
+        f"{processor}, {parallel.num_cores()} cores; Python {platform.python_version()}, {versions}"
+    )
 
 
 def spread(values: Sequence[float], digits: int) -> str:

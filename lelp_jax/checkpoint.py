@@ -89,11 +89,6 @@ class Checkpoints:
         """Releases the manager's threads."""
         self._manager.close()
 
-    def delete(self) -> None:
-        """Removes all states, once the fleet they belong to is finished."""
-        self.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
 
 @contextlib.contextmanager
 def _abandoned_tasks_unheard() -> Iterator[None]:

@@ -25,12 +25,20 @@ def set_up() -> None:
     are kept in a cache shared by all runs; `JAX_COMPILATION_CACHE_DIR` names another folder.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "XLA_FLAGS" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", num_cores())
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(home / "lelp_jax" / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def num_cores() -> int:
+    """Returns how many processor cores this process may use."""
+    # macOS has no affinity.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def fleet_mesh(members: int, batch_size: int) -> Mesh:
@@ -77,7 +85,7 @@ def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
 def _jitted(
     function: Callable[..., Any], static: Hashable, out_shardings: Any, donate: tuple[int, ...]
 ) -> Any:
-    bound = functools.partial(function, static) if static is not None else function
+    bound = functools.partial(function, static)
     return jax.jit(bound, out_shardings=out_shardings, donate_argnums=donate)
 
 
@@ -95,8 +103,8 @@ def compiled(
     """Compiles a pure function ahead of its first call, or finds it already compiled.
 
     Args:
-        function: Called as `function(static, *arguments)`, or `function(*arguments)` when `static`
-            is None; module-level, since it is part of the key.
+        function: Called as `function(static, *arguments)`; module-level, since it is part of the
+            key.
         static: Hashable description of the program.
         arguments: Arrays placed as they will be in every call; their shardings become those of
             the compiled program.

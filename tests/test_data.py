@@ -1,5 +1,6 @@
 """Rows, labels, splits and preprocessing, whatever the source."""
 
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -49,6 +50,20 @@ def test_the_split_depends_on_its_own_seed_alone() -> None:
     other = data.load(Digits(), data.Split(SPLIT.fractions, 1))
     assert other.digest != again.digest
     assert not np.array_equal(other.test, again.test)
+
+
+def test_data_in_other_units_are_other_data(tmp_path: Path) -> None:
+    """Standardised they are equal to the last bit, but not the map that a student ships with."""
+    inputs = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    datasets = []
+    for unit in (1, 4):
+        path = tmp_path / f"unit{unit}.npz"
+        np.savez(path, inputs=unit * inputs, labels=np.arange(200) % 2)
+        datasets.append(data.load(Arrays(str(path)), SPLIT))
+    first, second = datasets
+    np.testing.assert_array_equal(first.inputs, second.inputs)
+    assert not np.array_equal(first.preprocessing.scale, second.preprocessing.scale)
+    assert first.digest != second.digest
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_one_device_and_eight_train_the_same_fleet() -> None:
             np.testing.assert_allclose(many, one, atol=2e-5)
 
 
+def test_cores_are_counted_where_there_is_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert parallel.num_cores() == os.cpu_count()
+
+
 def test_members_are_padded_to_a_multiple_of_the_mesh() -> None:
     mesh = parallel.make_mesh(1, 1)
     assert parallel.padded_members(5, mesh) == 5

@@ -170,6 +170,17 @@ def test_differences_are_paired_whatever_the_order_of_lines():
                     assert other[key] == pytest.approx(row[key])
 
 
+def test_teachers_stay_with_their_students_whatever_the_order_of_lines():
+    """Three teachers: they are resampled, so an interval depends on who taught whom."""
+    values = np.random.default_rng(0).uniform(0.5, 0.9, 12) + np.repeat([0.0, 0.04, 0.1], 4)
+    made = [line("kd", r, float(v), teacher=r // 4) for r, v in enumerate(values)]
+    ordered = compare(made, "kd", "accuracy", 0.95)["methods"][0]["value"]
+    for seed in range(3):
+        shuffled = [made[i] for i in np.random.default_rng(seed).permutation(len(made))]
+        again = compare(shuffled, "kd", "accuracy", 0.95)["methods"][0]["value"]
+        assert again == pytest.approx(ordered)
+
+
 def test_without_a_baseline_that_trained_there_are_no_differences():
     only = [x for x in lines() if x["method"] != "kd"]
     only += [line("kd", r, None, status="diverged") for r in range(4)]

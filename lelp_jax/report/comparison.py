@@ -24,9 +24,9 @@ def compare(lines: Sequence[Line], baseline: str, metric: str, confidence: float
     Returns:
         `methods`, a list in the order of the lines, and `teacher`, the teachers' mean metric.
     """
-    by_method: dict[str, list[Line]] = {}
-    for line in lines:
-        by_method.setdefault(line["method"], []).append(line)
+    by_method: dict[str, list[Line]] = {line["method"]: [] for line in lines}
+    for line in sorted(lines, key=lambda line: line["replicate"]):
+        by_method[line["method"]].append(line)
     reference = _values([x for x in by_method[baseline] if x["selected"]], metric)
     methods = []
     for name, members in by_method.items():
@@ -70,7 +70,7 @@ def compare(lines: Sequence[Line], baseline: str, metric: str, confidence: float
 
 
 def _values(lines: Sequence[Line], metric: str) -> np.ndarray:
-    return np.array([line["test"][metric] for line in sorted(lines, key=lambda x: x["replicate"])])
+    return np.array([line["test"][metric] for line in lines])
 
 
 def _mean(lines: Sequence[Line], metric: str) -> float:
