@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import platform
 import statistics
 from collections.abc import Sequence
@@ -27,6 +28,11 @@ def describe(*packages: str) -> str:
     return (
         f"{processor}, {parallel.num_cores()} cores; Python {platform.python_version()}, {versions}"
     )
+
+
+def installed(*packages: str) -> list[str]:
+    """Returns those of the packages that are installed."""
+    return [name for name in packages if importlib.util.find_spec(name.split("-")[0])]
 
 
 def spread(values: Sequence[float], digits: int) -> str:

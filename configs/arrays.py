@@ -35,15 +35,21 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.transfer_size = 0  # training rows that a student sees; 0: all
 
     config.teacher = ConfigDict()
+    config.teacher.source = "network"  # trained here; configs/own_teacher.py: brought along
     config.teacher.count = 2 if quick else 3  # replicate r learns from teacher r mod count
     config.teacher.model = ConfigDict({"name": "mlp", "hidden": (256, 256), "dropout": 0.1})
     config.teacher.learning_rate = 1e-3
     config.teacher.weight_decay = 1e-4
     config.teacher.train = training(steps=100 if quick else 2000, batch_size=64)
 
+    # How the teachers' answers are kept; root: a folder or gs:// address, "": the workdir.
+    config.bank = ConfigDict({"dtype": "float32", "root": ""})
+
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (16,), "dropout": 0.0})
     config.student.train = training(steps=100 if quick else 2000, batch_size=64)
+    config.student.input_noise = 0.0  # deviation of noise on the inputs, drawn in every step
+    config.student.teacher_outputs = "bank"  # "online": the teacher sees the noisy inputs, too
 
     # Each setting is a tuple of values to try; `trials` of their combinations are drawn.
     config.methods = methods.default_config(

@@ -17,8 +17,14 @@ def check(config: Config, dataset: Dataset) -> None:
     Raises:
         UserError: There are too few rows or weights, or a method needs labels that rows lack.
     """
-    for place, section in (("teacher", config.teacher.train), ("student", config.student.train)):
-        with_place(f"config.{place}.train", class_weights.by_class, dataset, section.class_weights)
+    config.teacher.check(dataset)
+    if config.student.teacher_outputs == "online" and not config.teacher.answers_inputs:
+        raise UserError(
+            "config.student.teacher_outputs 'online' needs a teacher that is trained here "
+            "(config.teacher.source 'network'): of this one only answers are known; take 'bank'"
+        )
+    weights = config.student.train.class_weights
+    with_place("config.student.train", class_weights.by_class, dataset, weights)
     metric = config.report.selection_metric
     if metric in metrics.TWO_CLASSES and dataset.num_classes != 2:
         raise UserError(
@@ -31,12 +37,6 @@ def check(config: Config, dataset: Dataset) -> None:
 
 
 def _check_sizes(config: Config, dataset: Dataset) -> None:
-    labelled, wanted = len(dataset.labelled_train), config.teacher.train.batch_size
-    if wanted > labelled:
-        raise UserError(
-            f"config.teacher.train.batch_size {wanted} exceeds the {labelled} labelled training "
-            "rows; take a smaller batch_size"
-        )
     rows = len(dataset.train)
     if config.transfer_size > rows:
         raise UserError(

@@ -58,8 +58,15 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     )
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
-    if {"-h", "--help", "-help"} & set(argv):
-        _print_help(values, usage)
+    if asks_for_help(argv):
+        flags.DEFINE_string(
+            "config",
+            None,
+            "Config file, such as configs/digits.py or configs/digits.py:quick; "
+            "--config.KEY=VALUE overrides one of its values.",
+            flag_values=values,
+        )
+        print_help(values, usage)
         return None
     path, others = _take_config(argv[1:])
     file, colon, argument = path.partition(":")
@@ -148,14 +155,18 @@ def _take_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
     return found[0], others
 
 
-def _print_help(values: flags.FlagValues, usage: str | None) -> None:
-    flags.DEFINE_string(
-        "config",
-        None,
-        "Config file, such as configs/digits.py or configs/digits.py:quick; "
-        "--config.KEY=VALUE overrides one of its values.",
-        flag_values=values,
-    )
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Returns whether a command line asks for help."""
+    return bool({"-h", "--help", "-help"} & set(argv))
+
+
+def print_help(values: flags.FlagValues, usage: str | None) -> None:
+    """Prints how a program is used.
+
+    Args:
+        values: Its flags.
+        usage: What stands before them.
+    """
     own, _, _ = values.get_help("  ").partition("absl.flags:")
     _, _, own = own.strip().partition("\n")
     print(f"{(usage or '').strip()}\n\nflags:\n{own}")

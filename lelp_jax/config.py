@@ -6,75 +6,28 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from lelp_jax import data, methods, metrics, models, settings
+from lelp_jax import data, methods, metrics, models, settings, teachers
+from lelp_jax.bank.stage import BankConfig
 from lelp_jax.data import Source, Split
 from lelp_jax.errors import UserError, unknown_name
 from lelp_jax.methods.base import Method
 from lelp_jax.sections import build, section, typed
 from lelp_jax.sections import with_place as with_place
-from lelp_jax.train.optimizer import OptimizerConfig
+from lelp_jax.train.config import TrainConfig
 
-TEACHER_SETTINGS = {
-    "learning_rate": settings.LEARNING_RATE,
-    "weight_decay": settings.WEIGHT_DECAY,
-}
-_SECTIONS = ("seed", "replicates", "data", "teacher", "student", "methods", "report", "checkpoint")
+_SECTIONS = (
+    "seed",
+    "replicates",
+    "data",
+    "teacher",
+    "bank",
+    "student",
+    "methods",
+    "report",
+    "checkpoint",
+)
 _LARGEST_SEED = 2**31 - 1
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """How a network is trained.
-
-    Attributes:
-        steps: Number of updates.
-        batch_size: Examples per update.
-        optimizer: The update rule.
-        class_weights: Weight of each class in the loss; empty weighs all alike, ("balanced",)
-            weighs each class by the inverse of its share of the training rows.
-    """
-
-    steps: int
-    batch_size: int
-    optimizer: OptimizerConfig
-    class_weights: tuple[Any, ...] = ()
-
-    def __post_init__(self) -> None:
-        _at_least("steps", self.steps, 1)
-        _at_least("batch_size", self.batch_size, 1)
-        if self.class_weights != ("balanced",) and not all(
-            settings.is_positive(weight) for weight in self.class_weights
-        ):
-            raise UserError(
-                "class_weights must be empty, 'balanced' or one positive number per class, "
-                f"got {self.class_weights}"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class TeacherConfig:
-    """The teachers.
-
-    Attributes:
-        count: How many; replicate r learns from teacher r mod count.
-        model: The network's family and settings.
-        learning_rate: Peak learning rate.
-        weight_decay: Decoupled weight decay.
-        train: How they are trained.
-    """
-
-    count: int
-    model: Mapping[str, Any]
-    learning_rate: float
-    weight_decay: float
-    train: TrainConfig
-
-    def __post_init__(self) -> None:
-        _at_least("count", self.count, 1)
-        for name in ("learning_rate", "weight_decay"):
-            setting, value = TEACHER_SETTINGS[name], getattr(self, name)
-            if not setting.allows(value):
-                raise UserError(f"{name} must be {setting.must}, got {value}")
+_TEACHER_OUTPUTS = ("bank", "online")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +37,26 @@ class StudentConfig:
     Attributes:
         model: The network's family and settings.
         train: How they are trained; learning rate and weight decay are settings of each method.
+        input_noise: Standard deviation of the Gaussian noise added to every input in every training
+            step, in units of the preprocessed inputs; 0 adds none.
+        teacher_outputs: "bank" teaches the teacher's answers for the rows as they are, computed
+            once; "online" asks the frozen teacher in every step for the very inputs that the
+            student sees.
     """
 
     model: Mapping[str, Any]
     train: TrainConfig
+    input_noise: float = 0.0
+    teacher_outputs: str = "bank"
+
+    def __post_init__(self) -> None:
+        if not (settings.is_number(self.input_noise) and self.input_noise >= 0):
+            raise UserError(f"input_noise must be a number of 0 or more, got {self.input_noise}")
+        if self.teacher_outputs not in _TEACHER_OUTPUTS:
+            raise UserError(
+                f"teacher_outputs must be {' or '.join(map(repr, _TEACHER_OUTPUTS))}, "
+                f"got {self.teacher_outputs!r}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +120,8 @@ class Config:
         transfer_size: How many training rows a student may see; 0 shows all.
         source: Where the data come from.
         split: How they are split.
-        teacher: The teachers.
+        teacher: Where the teachers come from.
+        bank: Where and how their answers are kept.
         student: The students.
         methods: The methods compared, in the order of the report.
         report: The comparison.
@@ -163,7 +133,8 @@ class Config:
     transfer_size: int
     source: Source
     split: Split
-    teacher: TeacherConfig
+    teacher: teachers.Source
+    bank: BankConfig
     student: StudentConfig
     methods: Mapping[str, MethodConfig]
     report: ReportConfig
@@ -190,10 +161,10 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
     replicates = typed(sections["replicates"], int, "config.replicates")
     with_place("config.replicates", _at_least, "", replicates, 1)
     transfer_size, source, split = _data(section(sections["data"], "config.data"))
-    teacher = build(TeacherConfig, sections["teacher"], "config.teacher")
+    teacher = _teacher(section(sections["teacher"], "config.teacher"))
+    bank = build(BankConfig, sections["bank"], "config.bank")
     student = build(StudentConfig, sections["student"], "config.student")
-    for place, model in (("teacher", teacher.model), ("student", student.model)):
-        with_place(f"config.{place}.model", models.build, model, 2)
+    with_place("config.student.model", models.build, student.model, 2)
     compared = _methods(section(sections["methods"], "config.methods"))
     report = build(ReportConfig, sections["report"], "config.report")
     if report.baseline not in compared:
@@ -206,6 +177,7 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
         source,
         split,
         teacher,
+        bank,
         student,
         compared,
         report,
@@ -230,6 +202,14 @@ def _data(values: dict[str, Any]) -> tuple[int, Source, Split]:
         raise UserError(f"{place} must sum to 1, got {fractions} = {sum(fractions):g}")
     source: Source = build(data.SOURCES[name], values, "config.data")
     return transfer_size, source, Split((fractions[0], fractions[1], fractions[2]), seed)
+
+
+def _teacher(values: dict[str, Any]) -> teachers.Source:
+    name = typed(values.pop("source", ""), str, "config.teacher.source")
+    if name not in teachers.SOURCES:
+        raise unknown_name("teacher source config.teacher.source", name, teachers.SOURCES)
+    source: teachers.Source = build(teachers.SOURCES[name], values, "config.teacher")
+    return source
 
 
 def _methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:

@@ -115,17 +115,19 @@ def evaluate(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {name: metric(logits, labels) for name, metric in METRICS.items()}
 
 
-def agreement(logits: np.ndarray, teacher_logits: np.ndarray) -> dict[str, float]:
+def agreement(logits: np.ndarray, teacher_logits: np.ndarray | None) -> dict[str, float]:
     """Returns how closely a student follows its teacher (Stanton et al., arXiv 2106.05945).
 
     Args:
         logits: Student's class logits, [rows, classes].
-        teacher_logits: [rows, classes].
+        teacher_logits: [rows, classes]; None gives NaN.
 
     Returns:
         `agreement`, the share of rows with the same prediction, and `teacher_kl`, the mean
         KL divergence of the student's probabilities from the teacher's, in nats.
     """
+    if teacher_logits is None:
+        return {"agreement": float("nan"), "teacher_kl": float("nan")}
     student, teacher = log_softmax(logits), log_softmax(teacher_logits)
     return {
         "agreement": float((student.argmax(axis=-1) == teacher.argmax(axis=-1)).mean()),

@@ -6,11 +6,12 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 MEMBER = "member"
@@ -68,6 +69,103 @@ def make_mesh(members: int, data: int) -> Mesh:
         axis_types=(AxisType.Auto, AxisType.Auto),
         devices=jax.devices()[: members * data],
     )
+
+
+def join_processes() -> None:
+    """Joins the other processes of this program; call it before anything asks for a device.
+
+    The environment says whether there are any, as jax.distributed reads it:
+    `JAX_COORDINATOR_ADDRESS` (host:port of process 0), `JAX_NUM_PROCESSES` and `JAX_PROCESS_ID`.
+    """
+    if "JAX_COORDINATOR_ADDRESS" not in os.environ:
+        return
+    count, number = (os.environ.get(f"JAX_{name}") for name in ("NUM_PROCESSES", "PROCESS_ID"))
+    jax.distributed.initialize(
+        num_processes=int(count) if count else None, process_id=int(number) if number else None
+    )
+
+
+def is_first_process() -> bool:
+    """Returns whether this process writes what only one of them may write."""
+    return jax.process_index() == 0
+
+
+def several_processes() -> bool:
+    """Returns whether this process is one of several."""
+    return jax.process_count() > 1
+
+
+def wait_for_processes(place: str) -> None:
+    """Returns once every process has come to this place."""
+    if several_processes():
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(place)
+
+
+def share_of_process(count: int, multiple: int = 1) -> slice:
+    """Returns the stretch of `count` things that this process takes care of.
+
+    Args:
+        count: How many there are.
+        multiple: Stretches begin at multiples of it.
+    """
+    size = math.ceil(count / (multiple * jax.process_count())) * multiple
+    first = min(jax.process_index() * size, count)
+    return slice(first, min(first + size, count))
+
+
+def own_mesh() -> Mesh:
+    """Returns this process's devices along the data axis."""
+    return _data_mesh(jax.local_devices())
+
+
+def whole_mesh() -> Mesh:
+    """Returns the devices of all processes along the data axis."""
+    return _data_mesh(jax.devices())
+
+
+def _data_mesh(devices: list[jax.Device]) -> Mesh:
+    return jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def put_on_each(mesh: Mesh, arrays: Sequence[np.ndarray]) -> jax.Array:
+    """Places one array of equal shape on each device, [devices, ...].
+
+    Args:
+        mesh: This process's devices.
+        arrays: As many as there are devices.
+    """
+    # One at a time: cutting up a stacked array takes an order of magnitude longer.
+    pieces = [
+        jax.device_put(array[None], device)
+        for array, device in zip(arrays, mesh.devices.flat, strict=True)
+    ]
+    return jax.make_array_from_single_device_arrays(
+        (len(pieces), *arrays[0].shape), sharding(mesh, DATA), pieces
+    )
+
+
+def across_processes(tree: Any) -> Any:
+    """Returns arrays over the devices of all processes, from each process's share.
+
+    Args:
+        tree: Arrays over this process's devices, [own devices, ...] each; nothing is copied.
+    """
+    mesh = whole_mesh()
+
+    def whole(array: jax.Array) -> jax.Array:
+        pieces = [shard.data for shard in array.addressable_shards]
+        return jax.make_array_from_single_device_arrays(
+            (mesh.size, *array.shape[1:]), sharding(mesh, DATA), pieces
+        )
+
+    return jax.tree.map(whole, tree)
+
+
+def on_first_device(tree: Any) -> Any:
+    """Returns replicated arrays as arrays of this process's first device alone."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
 def padded_members(members: int, mesh: Mesh) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import bank, checks, data, files, stages, students, teacher
+from lelp_jax import checks, data, files, stages, students
+from lelp_jax.bank import stage as bank
 from lelp_jax.config import Config
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import UserError
@@ -55,13 +56,13 @@ def run(
         session = Session(
             reporter, interrupts, CurveLog(root / "metrics.jsonl"), config.checkpoint.every_seconds
         )
-        teachers = teacher.ensure(root, config.teacher, dataset, config.seed, session)
+        teachers = config.teacher.ensure(root, dataset, config.seed, session)
         with reporter.stage(bank.STAGE, len(teachers), "banks"):
             banks = []
-            for trained in teachers:
-                banks.append(bank.ensure(root, config.teacher, trained, dataset, session))
+            for teacher in teachers:
+                banks.append(bank.ensure(root, config.bank, teacher, dataset, session))
                 reporter.advance(1)
-        replicates = students.replicates(config, dataset, banks)
+        replicates = students.replicates(config, dataset, teachers, banks)
         wanted = students.wanted(root, config, dataset, trials, replicates, session)
         _write_run(root, name, resolved, {key: len(value) for key, value in trials.items()})
         trained_students = students.ensure(root, config, dataset, wanted, session)

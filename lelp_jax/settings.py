@@ -75,6 +75,9 @@ CENTER = _switch(True)
 STANDARDIZE = _switch(True)
 MEMBERSHIP = _choice("label", "teacher")
 FIT_ON = _choice("train", "transfer")
+ASSIGNMENT = _choice("hard", "soft")
+SAMPLE_SIZE = Setting((2000,), "a whole number above 0", _count)
+SOLVER = _choice("auto", "covariance", "randomized", "svd")
 
 
 def check(

@@ -53,6 +53,9 @@ OVERRIDES = (
     override("student.train.class_weights", "1,2,3", "config.student.train", "3 values", "2 cl"),
     override("student.train.class_weights", "(0.0,1.0)", "class_weights", "(0.0, 1.0)"),
     override("student.train.optimizer.schedule", "linear", "schedule", "'linear'", "cosine"),
+    override("student.teacher_outputs", "sometimes", "config.student", "'online'", "'sometimes'"),
+    override("student.input_noise", "-1", "config.student", "input_noise", "0 or more", "-1"),
+    override("student.input_noise", "nan", "config.student", "input_noise", "0 or more", "nan"),
     override("methods.kd.temperature", "0"),
     override("methods.kd.alpha", "1.3"),
     override("methods.kd.learning_rate", "-1"),
@@ -67,6 +70,9 @@ OVERRIDES = (
     override("data.transfer_size", "5000", "config.data.transfer_size 5000", "1077"),
     override("data.transfer_size", "10", "batch_size 64", "10", "config.data.transfer_size"),
     override("teacher.train.batch_size", "5000"),
+    override("teacher.source", "array", "config.teacher.source", "did you mean 'arrays'?"),
+    override("bank.dtype", "float16", "config.bank", "'bfloat16'", "'float16'"),
+    override("bank.roots", "x", "config.bank: 'roots'", "did you mean 'root'?"),
     override("report.baseline", "kdd", "config.report.baseline", "did you mean 'kd'?"),
     override("report.selection_metric", "acuracy", "selection_metric", "'accuracy'"),
     override("report.confidence", "1", "config.report", "confidence", "got 1"),
@@ -140,7 +146,7 @@ CONFIG_FILES = (
         {
             "c.py": "from ml_collections import ConfigDict\n"
             "def get_config():\n"
-            "    keys = 'teacher student methods report checkpoint'.split()\n"
+            "    keys = 'teacher bank student methods report checkpoint'.split()\n"
             "    sections = {key: ConfigDict() for key in keys}\n"
             "    return ConfigDict({'seed': 0, 'replicates': 1, 'data': 3, **sections})\n"
         },

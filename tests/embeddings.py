@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from hypothesis import strategies as st
 
-from lelp_jax.projection import lelp
+from lelp_jax.projection import lelp, pca
 from lelp_jax.projection.base import Rows
 
 LELP = {
@@ -14,8 +14,9 @@ LELP = {
     "rotate": True,
     "center": True,
     "standardize": True,
+    "solver": "covariance",
 }
-KMEANS = {"num_subclasses": 3, "num_components": 4, "null_space": True}
+KMEANS = {"num_subclasses": 3, "num_components": 4, "null_space": True, "solver": "covariance"}
 CLASSES, DIMS, COUNT = 2, 10, 240
 SEEDS = st.integers(0, 2**31 - 1)
 
@@ -54,6 +55,11 @@ def scores_of(rows: Rows, weights: np.ndarray, settings: dict, seed: int = 0) ->
 
 def with_embedding(rows: Rows, embedding: np.ndarray) -> Rows:
     return dataclasses.replace(rows, embedding=embedding.astype(np.float32))
+
+
+def ranks(rows: Rows, weights: np.ndarray) -> list[int]:
+    """Returns the rank of each class outside the range of the weights."""
+    return pca.fit(rows, weights, null_space=True, count=1, solver="covariance").rank.tolist()
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -13,9 +13,11 @@ import sys
 import threading
 import time
 
+from lelp_jax.bank import store
 from lelp_jax.train import plan
 
 STEPS_PER_DISPATCH = 20
+CHUNK_ROWS = 256
 
 # Point: module, attribute path, whether to kill before, during or after the call, and a test of
 # its arguments.
@@ -51,7 +53,18 @@ POINTS = {
         "after",
         lambda folder, *_: folder.parent.name == "students",
     ),
-    "bank": ("lelp_jax.bank", "_write", "after", lambda *_: True),
+    "bank chunk": (
+        "lelp_jax.bank.store",
+        "_write_json",
+        "after",
+        lambda _, name, *__: name.startswith("chunks/"),
+    ),
+    "bank": (
+        "lelp_jax.bank.store",
+        "_write_json",
+        "after",
+        lambda _, name, *__: name == "manifest.json",
+    ),
     "projection": ("lelp_jax.projection.base", "save", "after", lambda *_: True),
     "curve log": ("lelp_jax.curves", "CurveLog.write", "after", lambda *_: True),
     "evaluation": ("lelp_jax.export", "save", "after", lambda *_: True),
@@ -110,6 +123,7 @@ def _kill_in_mid_save(folder) -> None:
 
 if __name__ == "__main__":
     plan._MAX_STEPS = STEPS_PER_DISPATCH
+    store._MOST_CHUNK_ROWS = CHUNK_ROWS
     # Tests may run in the background, where Ctrl-C is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     install(sys.argv[1], int(sys.argv[2]), signal.Signals[sys.argv[3]])

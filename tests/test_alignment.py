@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import bank, config, data, students
-from lelp_jax.bank import Bank
+from lelp_jax import config, data, students
+from lelp_jax.bank import store
+from lelp_jax.bank.store import Bank
 from lelp_jax.command_line import load_config
 from lelp_jax.errors import UserError
 from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.teachers.base import Teacher
 from lelp_jax.trials import enumerate_trials
 from tests import tiny
 
@@ -33,17 +35,32 @@ def banks(experiment, tmp_path: Path) -> list[Bank]:
     index = np.sort(np.concatenate([dataset.train, dataset.validation]))
     made = []
     for number in range(TEACHERS):
-        folder = tmp_path / f"bank{number}"
-        logits = np.stack([index, np.full(len(index), number)], axis=1).astype(np.float32)
-        for name, values in (
-            ("index", index),
-            ("logits", logits),
-            ("embeddings", index[:, None].astype(np.float32)),
-            ("output_weights", np.ones((1, 2), np.float32)),
-        ):
-            bank._write(folder / name, values)
-        made.append(Bank(folder, folder.name))
+
+        def answers(rows: np.ndarray, number: int = number) -> tuple[np.ndarray, np.ndarray]:
+            logits = np.stack([rows, np.full(len(rows), number)], axis=1)
+            return logits.astype(np.float32), rows[:, None].astype(np.float32)
+
+        of = {"teacher": str(number), "data": dataset.digest}
+        location = str(tmp_path / f"bank{number}")
+        store.write(
+            location,
+            of,
+            index,
+            answers,
+            lambda: np.ones((1, 2), np.float32),
+            shape=(2, 1),
+            dtype="float32",
+            check=lambda: None,
+        )
+        made.append(store.read(location, f"bank{number}", of, index))
     return made
+
+
+def replicates_of(frozen, dataset, banks) -> list[students.Replicate]:
+    teachers = [
+        Teacher(bank.fingerprint, 1, lambda _: None, lambda: None, True, "", None) for bank in banks
+    ]
+    return students.replicates(frozen, dataset, teachers, banks)
 
 
 def echo(projection: Projection, rows) -> np.ndarray:
@@ -60,7 +77,7 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experime
     method = dataclasses.replace(entry.method, projector=projector)
     methods = {**frozen.methods, "random_split": dataclasses.replace(entry, method=method)}
     frozen = dataclasses.replace(frozen, methods=methods)
-    replicates = students.replicates(frozen, dataset, banks)
+    replicates = replicates_of(frozen, dataset, banks)
     assert [replicate.teacher for replicate in replicates] == [0, 1, 2, 0, 1]
     trial = enumerate_trials(entry, 0)[0]
     projection = Projection("echo", {}, np.ones((2, 2), bool))
@@ -84,7 +101,7 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experime
 
 def test_replicates_see_different_rows_and_never_validation_or_test_rows(experiment, banks) -> None:
     frozen, dataset = experiment
-    replicates = students.replicates(frozen, dataset, banks)
+    replicates = replicates_of(frozen, dataset, banks)
     seen = [set(replicate.transfer.tolist()) for replicate in replicates]
     assert all(len(rows) == 70 for rows in seen)
     assert all(rows <= set(dataset.train.tolist()) for rows in seen)
@@ -104,8 +121,8 @@ def test_test_rows_are_not_in_a_bank(experiment, banks) -> None:
 
 
 def test_a_damaged_bank_names_the_folder_to_delete(banks) -> None:
-    (banks[1].folder / "logits" / "zarr.json").write_text("{")
-    with pytest.raises(UserError, match=f"{banks[1].folder} is damaged"):
+    (Path(banks[1].location) / "logits" / "zarr.json").write_text("{")
+    with pytest.raises(UserError, match=f"{banks[1].location} is damaged"):
         _ = banks[1].logits
 
 
@@ -120,7 +137,7 @@ def test_labels_alone_draw_from_labelled_rows_only(experiment, banks) -> None:
     )
     wanted = [
         students._student(frozen, dataset, method, trial, replicate, None)
-        for replicate in students.replicates(frozen, dataset, banks)[:2]
+        for replicate in replicates_of(frozen, dataset, banks)[:2]
     ]
     requests = [students.request(frozen, dataset, student) for student in wanted]
     job = students.job(frozen, dataset, wanted, requests)

@@ -17,7 +17,9 @@ from lelp_jax.main import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 # What a config file needs besides itself; files that are not listed need nothing.
-DATA = {"table": "train.csv", "arrays": "train.npz"}
+DATA = {"table": "train.csv", "arrays": "train.npz", "own_teacher": "train.npz"}
+# Those that train teachers.
+TRAINED = ("arrays", "table")
 KINDS = ("egg", "ham", "spam")
 
 
@@ -41,6 +43,8 @@ def plain(name: str, *arguments: str) -> dict:
     raw = load_config(CONFIGS / f"{name}.py", arguments)
     if name in DATA:
         raw.data.train = DATA[name]
+    if name == "own_teacher":
+        raw.teacher.files = ("teacher.npz",)
     return raw.to_dict()
 
 
@@ -50,7 +54,6 @@ def test_every_config_file_builds_the_frozen_config(path: Path, arguments: tuple
     frozen = config.from_config_dict(plain(path.stem, *arguments))
     assert frozen.report.baseline in frozen.methods
     assert {"kd", "lelp"} <= set(frozen.methods)
-    assert frozen.teacher.train.class_weights == ()
     with pytest.raises(dataclasses.FrozenInstanceError):
         frozen.seed = 1  # type: ignore[misc]
 
@@ -58,12 +61,14 @@ def test_every_config_file_builds_the_frozen_config(path: Path, arguments: tuple
 @pytest.mark.parametrize("name", sorted(DATA))
 def test_templates_for_own_data(name: str) -> None:
     frozen = config.from_config_dict(plain(name))
-    assert (frozen.replicates, frozen.teacher.count, frozen.transfer_size) == (5, 3, 0)
+    assert (frozen.replicates, frozen.transfer_size) == (5, 0)
+    assert name not in TRAINED or frozen.teacher.count == 3
     assert list(frozen.methods) == ["labels", "kd", "lelp", "soft_kmeans", "random_split"]
     assert frozen.methods["lelp"].values["membership"] == ("teacher",)
 
 
-@pytest.mark.parametrize("name", sorted(DATA))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRAINED)
 def test_own_data_from_end_to_end(name: str, tmp_path: Path) -> None:
     inputs = write_data()
     code = main(
@@ -171,6 +176,37 @@ def test_class_weights_that_cannot_be(weights: tuple, message: str) -> None:
     raw["student"]["train"]["class_weights"] = weights
     with pytest.raises(UserError, match=f"config.student.train: class_weights must be .*{message}"):
         config.from_config_dict(raw)
+
+
+def test_what_the_bank_section_can_get_wrong() -> None:
+    with pytest.raises(UserError, match="config.bank: dtype must be 'float32' or 'bfloat16', got"):
+        config.from_config_dict(changed(bank={"dtype": "float16"}))
+    with pytest.raises(UserError, match="unknown key of config.bank: 'folder'"):
+        config.from_config_dict(changed(bank={"folder": "banks"}))
+    with pytest.raises(UserError, match="config.bank.root must be text, got 3"):
+        config.from_config_dict(changed(bank={"root": 3}))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ({}, "teacher source config.teacher.source: ''"),
+        ({"source": "array"}, "'array'; did you mean 'arrays'"),
+        ({"source": "arrays"}, "config.teacher.files is missing"),
+        ({"source": "arrays", "files": ()}, "config.teacher: files is empty"),
+        ({"source": "arrays", "files": ("",)}, "config.teacher: files is empty"),
+        ({"source": "arrays", "files": ("a", ""), "id": ""}, "config.teacher: files"),
+        ({"source": "arrays", "files": (3,)}, "config.teacher.files must be"),
+        (
+            {"source": "arrays", "files": ("a", "b"), "output_weights": ("w",)},
+            "output_weights names 1 files, but files 2",
+        ),
+        ({"source": "arrays", "files": ("a",), "count": 2}, "config.teacher: 'count'"),
+    ],
+)
+def test_what_an_own_teacher_section_can_get_wrong(teacher: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        config.from_config_dict(changed(teacher=teacher))
 
 
 def test_training_section_has_every_key() -> None:

@@ -18,6 +18,7 @@ from tests.embeddings import (
     distance,
     example,
     principal,
+    ranks,
     scores_of,
     with_embedding,
 )
@@ -83,7 +84,7 @@ def test_constant_dimensions_take_no_part():
         np.testing.assert_allclose(basis[DIMS:], 0, atol=1e-4)
         _, vectors = principal(rows, weights, index)
         assert distance(basis[:DIMS], vectors[:, :3]) < 2e-4
-    assert pca.fit(with_embedding(rows, wide), wide_weights, True).rank.tolist() == [8, 8]
+    assert ranks(with_embedding(rows, wide), wide_weights) == [8, 8]
 
 
 def test_rotation_keeps_the_subspace_and_the_sum_of_squares():
@@ -216,7 +217,7 @@ def test_more_subclasses_than_the_rank_are_refused_with_class_and_rank():
     own = rows.label == 1
     flat[own] = np.random.default_rng(0).normal(size=(own.sum(), 4)) @ outside.T + 3
     flat_rows = with_embedding(rows, flat)
-    assert pca.fit(flat_rows, weights, True).rank.tolist() == [8, 4]
+    assert ranks(flat_rows, weights) == [8, 4]
     lelp.fit(flat_rows, weights, LELP | {"num_subclasses": 4}, 0)
     with pytest.raises(
         UserError, match=r"num_subclasses 5 exceeds the rank 4 .*null-space.*class 1"
@@ -231,7 +232,7 @@ def test_more_subclasses_than_the_rank_are_refused_with_class_and_rank():
 def test_few_rows_limit_the_rank():
     rows, weights = example()
     few = Rows(rows.embedding[:9], rows.index[:9], rows.label[:9])
-    assert pca.fit(few, weights, True).rank.tolist() == [4, 3]
+    assert ranks(few, weights) == [4, 3]
 
 
 def test_rank_does_not_fall_with_the_number_of_rows():
@@ -240,7 +241,7 @@ def test_rank_does_not_fall_with_the_number_of_rows():
     embedding = (random.normal(size=(200_000, 8)) * deviation).astype(np.float32)
     label = np.zeros(len(embedding), np.int32)
     rows = Rows(embedding, np.arange(len(embedding)), label)
-    assert pca.fit(rows, np.zeros((8, 1), np.float32), True).rank.tolist() == [8]
+    assert ranks(rows, np.zeros((8, 1), np.float32)) == [8]
 
 
 @pytest.mark.parametrize("count", [3, 7, 100])
@@ -250,7 +251,7 @@ def test_equal_rows_have_rank_zero(count):
         np.arange(count),
         np.zeros(count, np.int32),
     )
-    assert pca.fit(rows, np.zeros((3, 1), np.float32), True).rank.tolist() == [0]
+    assert ranks(rows, np.zeros((3, 1), np.float32)) == [0]
 
 
 @pytest.mark.parametrize("dims", [2, 3, 6, 40])
@@ -259,7 +260,7 @@ def test_rank_of_exactly_dependent_dimensions(dims):
     for wanted in (1, dims // 2, dims):
         embedding = random.normal(size=(500, wanted)) @ random.normal(size=(wanted, dims))
         rows = Rows(embedding.astype(np.float32), np.arange(500), np.zeros(500, np.int32))
-        assert pca.fit(rows, np.zeros((dims, 1), np.float32), True).rank.tolist() == [wanted]
+        assert ranks(rows, np.zeros((dims, 1), np.float32)) == [wanted]
 
 
 def test_dependent_output_weights_remove_their_range_only():
@@ -292,8 +293,22 @@ def test_dependent_output_weights_remove_their_range_only():
 def test_saved_projections_come_back(tmp_path):
     rows, weights = example()
     projection = lelp.fit(rows, weights, LELP, 0)
-    base.save(tmp_path / "projection.npz", projection)
-    again = base.load(tmp_path / "projection.npz")
+    base.save(tmp_path / "projection.npz", base.Stored(projection, 7, LELP))
+    stored = base.load(tmp_path / "projection.npz")
+    assert (stored.version, stored.settings) == (7, LELP)
+    again = stored.projection
     assert again.kind == "lelp"
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
     np.testing.assert_array_equal(lelp.apply(again, rows), lelp.apply(projection, rows))
+    with np.load(tmp_path / "projection.npz") as file:
+        shapes = {name: file[name].shape for name in file.files}
+    assert shapes == {
+        "kind": (),
+        "version": (),
+        "settings": (),
+        "column_mask": (CLASSES, 3),
+        "basis": (CLASSES, DIMS, 3),
+        "mean": (CLASSES, DIMS),
+        "scale": (CLASSES,),
+        "explained_variance": (CLASSES, 3),
+    }

@@ -25,6 +25,9 @@ SETTINGS = {
     "rotate": True,
     "center": True,
     "standardize": True,
+    "solver": "covariance",
+    "assignment": "hard",
+    "sample_size": 60,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lelp_jax.data import arrays, digits, table
+from lelp_jax.data import arrays, digits, identity, table
 from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
 from lelp_jax.data.split import Split, split_off
 from lelp_jax.errors import UserError
@@ -56,6 +56,7 @@ def load(source: Source, split: Split) -> Dataset:
     if parts.fine_names:
         fine = [rows.fine_labels for rows in pieces.values() if rows.fine_labels is not None]
         fine_labels = np.concatenate(fine).astype(np.int32)
+    ids = _ids(pieces)
     ends = np.cumsum([len(rows.inputs) for rows in pieces.values()])
     indices = {
         name: np.arange(end - len(rows.inputs), end)
@@ -89,6 +90,25 @@ def load(source: Source, split: Split) -> Dataset:
         class_names=parts.class_names,
         fine_names=parts.fine_names,
         preprocessing=preprocessing,
+        ids=ids,
     )
     check_classes(dataset)
     return dataset
+
+
+def _ids(pieces: Mapping[str, Rows]) -> np.ndarray | None:
+    """Returns the names of all rows, or None where rows have none."""
+    named = [rows.ids for rows in pieces.values() if rows.ids is not None]
+    if len(named) < len(pieces):
+        if named:
+            missing = next(name for name, rows in pieces.items() if rows.ids is None)
+            raise UserError(f"the {missing} rows have no ids, but others do; give them to all rows")
+        return None
+    starts = np.cumsum([0, *map(len, named)])
+    parts = list(pieces.values())
+
+    def place(row: int) -> str:
+        part = int(np.searchsorted(starts, row, side="right")) - 1
+        return parts[part].place(row - int(starts[part]))
+
+    return identity.read(np.concatenate(named), "id", place)

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.data import labels
+from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.reading import existing_file
 from lelp_jax.errors import UserError
 
 _BROKEN = (zipfile.BadZipFile, zlib.error)
-_KEYS = ("inputs", "labels", "fine_labels")
+_KEYS = ("inputs", "labels", "fine_labels", "ids")
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrays:
-    """One .npz file per split with keys `inputs`, `labels` and, optionally, `fine_labels`.
+    """One .npz file per split with keys `inputs`, `labels` and, optionally, `fine_labels`, `ids`.
 
     Labels are whole numbers (-1 or NaN: not labelled) or texts ("": not labelled). Features are
     standardised with the training rows' mean and deviation.
@@ -71,6 +71,7 @@ class Arrays:
                 if fine and file.has("fine_labels")
                 else None,
                 place=file.place,
+                ids=file.ids() if file.has("ids") else None,
             )
             for split, file in files.items()
         }
@@ -114,17 +115,29 @@ class _File:
         Raises:
             UserError: There are more or fewer labels than rows, or they are no labels.
         """
-        values = self._arrays[key]
-        if values.shape != self.inputs.shape[:1]:
-            raise UserError(
-                f"{self.path}: {key} have shape {values.shape}, but inputs have "
-                f"{len(self.inputs)} rows; one label per row is needed"
-            )
+        values = self._per_row(key)
         if values.dtype.kind not in "fiubUS":
             raise UserError(
                 f"{self.path}: {key} are of type {values.dtype}; whole numbers or texts are needed"
             )
         return labels.read(values, key, self.place)
+
+    def ids(self) -> np.ndarray:
+        """Returns the name of each row.
+
+        Raises:
+            UserError: There are more or fewer names than rows, or they are no names.
+        """
+        return identity.read(self._per_row("ids"), "id", self.place)
+
+    def _per_row(self, key: str) -> np.ndarray:
+        values = self._arrays[key]
+        if values.shape != self.inputs.shape[:1]:
+            raise UserError(
+                f"{self.path}: {key} have shape {values.shape}, but inputs have "
+                f"{len(self.inputs)} rows; one per row is needed"
+            )
+        return values
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ class Rows:
         fine_labels: Finer class of each row, [rows] integers, -1 where unknown, or None.
         place: Names a row for a message ("train.csv line 7").
         columns: Names of the features, empty where they have none.
+        ids: Name of each row, [rows] texts, each once, or None where rows have no names.
     """
 
     inputs: np.ndarray
@@ -32,6 +33,7 @@ class Rows:
     fine_labels: np.ndarray | None
     place: Callable[[int], str]
     columns: tuple[str, ...] = ()
+    ids: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,8 @@ class Dataset:
         class_names: One name per class.
         fine_names: One name per fine label.
         preprocessing: How raw features became `inputs`.
-        digest: Hash of all of the above.
+        ids: Name of each row, [rows] texts, each once, or None where rows have no names.
+        digest: Hash of all but the rows' names, which change nothing.
     """
 
     inputs: np.ndarray
@@ -81,6 +84,7 @@ class Dataset:
     class_names: tuple[str, ...]
     fine_names: tuple[str, ...]
     preprocessing: Preprocessing
+    ids: np.ndarray | None = None
     digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import logging
 
 import numpy as np
 
-from lelp_jax.data import labels
+from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.table_file import TableFile
@@ -32,6 +32,7 @@ class Table:
         columns: Names of the feature columns; empty takes every numeric column but the labels.
         label: Name of the label column.
         fine_label: Name of the fine-label column; "" when there is none.
+        id: Name of the column that names the rows; "" when there is none.
         num_classes: Number of classes of whole-number labels; 0 takes the largest + 1.
     """
 
@@ -41,6 +42,7 @@ class Table:
     columns: tuple[str, ...] = ()
     label: str = "label"
     fine_label: str = ""
+    id: str = ""
     num_classes: int = 0
 
     def __post_init__(self) -> None:
@@ -53,9 +55,11 @@ class Table:
             raise UserError("label is empty; name the label column with --config.data.label=NAME")
         if self.fine_label == self.label:
             raise UserError(f"label and fine_label are both {self.label!r}; name two columns")
+        if self.id and self.id in (self.label, self.fine_label):
+            raise UserError(f"id is {self.id!r}, which is the label; name another column")
         for name in self.columns:
-            if name in (self.label, self.fine_label):
-                raise UserError(f"columns holds {name!r}, which is the label; leave it out")
+            if name in (self.label, self.fine_label, self.id):
+                raise UserError(f"columns holds {name!r}, which is no feature; leave it out")
             if self.columns.count(name) > 1:
                 raise UserError(f"columns holds {name!r} twice; leave one out")
         if self.num_classes < 0 or self.num_classes == 1:
@@ -79,6 +83,7 @@ class Table:
                 fine_labels=fine.classes(_labels(file, self.fine_label)) if fine else None,
                 place=file.place,
                 columns=columns,
+                ids=_ids(file, self.id) if self.id else None,
             )
             for split, file in files.items()
         }
@@ -92,7 +97,7 @@ class Table:
         )
 
     def _numeric_columns(self, train: TableFile) -> tuple[str, ...]:
-        columns, others = train.numeric_columns({self.label, self.fine_label})
+        columns, others = train.numeric_columns({self.label, self.fine_label, self.id})
         if not columns:
             raise UserError(
                 f"{train.path}: no numeric feature column besides {self.label!r}; "
@@ -102,6 +107,10 @@ class Table:
             names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
             _LOG.info("%s: columns without numbers are not used: %s", train.path, names)
         return columns
+
+
+def _ids(file: TableFile, column: str) -> np.ndarray:
+    return identity.read(file.label_values(column), column, file.place)
 
 
 def _labels(file: TableFile, column: str) -> labels.Column:

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from ml_collections import ConfigDict
 
 from lelp_jax.errors import unknown_name
-from lelp_jax.methods import kd, labels, lelp, oracle, random_split, soft_kmeans
+from lelp_jax.methods import (
+    agglomerative,
+    kd,
+    kmeans,
+    labels,
+    lelp,
+    oracle,
+    random_split,
+    soft_kmeans,
+    tsne_kmeans,
+)
 from lelp_jax.methods.base import Method
 
 METHODS: Mapping[str, Method] = {
@@ -15,6 +25,9 @@ METHODS: Mapping[str, Method] = {
     "kd": kd.METHOD,
     "lelp": lelp.METHOD,
     "soft_kmeans": soft_kmeans.METHOD,
+    "kmeans": kmeans.METHOD,
+    "agglomerative": agglomerative.METHOD,
+    "tsne_kmeans": tsne_kmeans.METHOD,
     "oracle": oracle.METHOD,
     "random_split": random_split.METHOD,
 }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lelp_jax.projection import lelp, oracle, random_split, soft_kmeans
+from lelp_jax.projection import (
+    agglomerative,
+    kmeans,
+    lelp,
+    oracle,
+    random_split,
+    soft_kmeans,
+    tsne_kmeans,
+)
 from lelp_jax.projection.base import Projector
 
 PROJECTORS: Mapping[str, Projector] = {
@@ -12,6 +20,9 @@ PROJECTORS: Mapping[str, Projector] = {
     for projector in (
         lelp.PROJECTOR,
         soft_kmeans.PROJECTOR,
+        kmeans.PROJECTOR,
+        agglomerative.PROJECTOR,
+        tsne_kmeans.PROJECTOR,
         oracle.PROJECTOR,
         random_split.PROJECTOR,
     )

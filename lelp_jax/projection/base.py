@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,8 +13,11 @@ import jax
 import numpy as np
 
 from lelp_jax.settings import Setting, Value
+from lelp_jax.storage.rows import RowArray
 
 Array = jax.Array | np.ndarray
+# What reading a file that is no .npz raises, besides ValueError and OSError.
+BROKEN = (zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,16 +25,37 @@ class Rows:
     """Examples as a projection sees them.
 
     Attributes:
-        embedding: Teacher embedding, [rows, dims] float32.
+        embedding: Teacher embedding, [rows, dims]; it need not fit into memory.
         index: Position of each row in the data set, [rows].
-        label: Class of each row, [rows] int32; when fitting, the class it is fitted in.
+        label: Class of each row, [rows] int32; when fitting, the class it is fitted in, or -1 for
+            rows that are not fitted.
         fine_label: Finer class, [rows] int32 with -1 for none, or None.
+        name: Names all of this, so that what was computed of it can be found again; "" where
+            nothing shall be kept.
     """
 
-    embedding: Array
+    embedding: RowArray
     index: np.ndarray
     label: np.ndarray
     fine_label: np.ndarray | None = None
+    name: str = ""
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return len(self.index)
+
+    def part(self, rows: Any) -> Rows:
+        """Returns some rows, with their embedding in memory as float32.
+
+        Args:
+            rows: A slice without a step, or positions, [n] integers.
+        """
+        return Rows(
+            np.asarray(self.embedding[rows], np.float32),
+            self.index[rows],
+            self.label[rows],
+            None if self.fine_label is None else self.fine_label[rows],
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +86,8 @@ class Projector:
         apply: `(projection, rows) -> scores [rows, classes, subclasses]`; -inf where a row cannot
             belong to a pseudo-subclass. Every row has a finite score in every class.
         needs_fine_labels: Whether `fit` reads `rows.fine_label`.
+        uses_embedding: Whether `apply` goes by `rows.embedding`, and by nothing that tells the rows
+            of the data set apart; where it does not, a row keeps its scores when noise is added.
     """
 
     name: str
@@ -67,17 +96,54 @@ class Projector:
     fit: Callable[[Rows, np.ndarray, Mapping[str, Value], int], Projection]
     apply: Callable[[Projection, Rows], Array]
     needs_fine_labels: bool = False
+    uses_embedding: bool = True
 
 
-def save(path: Any, projection: Projection) -> None:
-    """Writes a projection into one .npz file."""
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A projection as a file holds it.
+
+    Attributes:
+        projection: What was fitted.
+        version: The projector's version that fitted it.
+        settings: What it was fitted with.
+    """
+
+    projection: Projection
+    version: int
+    settings: Mapping[str, Value]
+
+
+def save(path: Any, stored: Stored) -> None:
+    """Writes a projection into one .npz file.
+
+    Its keys are `kind`, `version`, `settings` (JSON), `column_mask` and the projection's arrays.
+    """
+    projection = stored.projection
     with open(path, "wb") as file:
-        arrays: dict[str, Any] = {f"array_{k}": array for k, array in projection.arrays.items()}
-        np.savez(file, kind=np.array(projection.kind), column_mask=projection.column_mask, **arrays)
+        np.savez(
+            file,
+            allow_pickle=False,
+            **{
+                **projection.arrays,
+                "kind": np.array(projection.kind),
+                "version": np.array(stored.version),
+                "settings": np.array(json.dumps(dict(stored.settings))),
+                "column_mask": projection.column_mask,
+            },
+        )
 
 
-def load(path: Any) -> Projection:
-    """Reads what `save` wrote."""
-    with np.load(path) as file:
-        arrays = {key[6:]: file[key] for key in file.files if key.startswith("array_")}
-        return Projection(str(file["kind"]), arrays, file["column_mask"])
+def load(path: Any) -> Stored:
+    """Reads what `save` wrote.
+
+    Raises:
+        KeyError: The file is no projection.
+    """
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {key: file[key] for key in file.files}
+    kind, version, settings, mask = (
+        arrays.pop(key) for key in ("kind", "version", "settings", "column_mask")
+    )
+    projection = Projection(str(kind), arrays, mask)
+    return Stored(projection, int(version), json.loads(str(settings)))

@@ -27,7 +27,7 @@ def fit(
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes].
-        values: `num_subclasses`, `null_space`, `rotate`, `center` and `standardize`.
+        values: `num_subclasses`, `null_space`, `rotate`, `center`, `standardize` and `solver`.
         seed: Seed of the rotations.
 
     Returns:
@@ -38,7 +38,13 @@ def fit(
         UserError: `num_subclasses` exceeds the rank of a class's covariance.
     """
     count = int(values["num_subclasses"])
-    components = pca.fit(rows, output_weights, bool(values["null_space"]))
+    components = pca.fit(
+        rows,
+        output_weights,
+        null_space=bool(values["null_space"]),
+        count=count,
+        solver=str(values["solver"]),
+    )
     pca.check_rank(
         components, count, "null-space embedding" if values["null_space"] else "embedding"
     )
@@ -47,7 +53,7 @@ def fit(
     if values["rotate"]:
         basis = np.asarray(rotate(jnp.asarray(top), jax.random.key(seed)))
     else:
-        basis = top * components.skewness_sign[:, None, :count]
+        basis = top * pca.orientation(rows, components.mean, top)[:, None]
     mean = components.mean if values["center"] else np.zeros_like(components.mean)
     scale = np.sqrt(variance.mean(axis=1)) if values["standardize"] else np.ones(len(variance))
     return Projection(
@@ -89,13 +95,16 @@ def apply(projection: Projection, rows: Rows) -> Array:
 @jax.jit
 def _apply(embedding: jax.Array, basis: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
     with jax.default_matmul_precision("highest"):
-        offset = jnp.einsum("cd,cds->cs", mean, basis)
-        return (jnp.einsum("nd,cds->ncs", embedding, basis) - offset) / scale[:, None]
+        # From the middle of the means: the products of a large common mean would round away the
+        # difference that is wanted.
+        middle = mean.mean(axis=0)
+        offset = jnp.einsum("cd,cds->cs", mean - middle, basis)
+        return (jnp.einsum("nd,cds->ncs", embedding - middle, basis) - offset) / scale[:, None]
 
 
 PROJECTOR = Projector(
     name="lelp",
-    version=1,
+    version=2,
     settings={
         "num_subclasses": settings.NUM_SUBCLASSES,
         "null_space": settings.NULL_SPACE,
@@ -104,6 +113,7 @@ PROJECTOR = Projector(
         "standardize": settings.STANDARDIZE,
         "membership": settings.MEMBERSHIP,
         "fit_on": settings.FIT_ON,
+        "solver": settings.SOLVER,
     },
     fit=fit,
     apply=apply,

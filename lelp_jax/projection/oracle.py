@@ -71,5 +71,11 @@ def apply(projection: Projection, rows: Rows) -> Array:
 
 
 PROJECTOR = Projector(
-    name="oracle", version=1, settings={}, fit=fit, apply=apply, needs_fine_labels=True
+    name="oracle",
+    version=1,
+    settings={},
+    fit=fit,
+    apply=apply,
+    needs_fine_labels=True,
+    uses_embedding=False,
 )

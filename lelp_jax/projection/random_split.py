@@ -52,4 +52,5 @@ PROJECTOR = Projector(
     settings={"num_subclasses": settings.NUM_SUBCLASSES.trying(5)},
     fit=fit,
     apply=apply,
+    uses_embedding=False,
 )

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from lelp_jax import stages
-from lelp_jax.bank import Bank
+from lelp_jax.bank.store import Bank
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.errors import UserError
-from lelp_jax.projection import base
-from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection import base, scoring
+from lelp_jax.projection.base import Projection, Projector, Rows, Stored
 from lelp_jax.session import Session
 from lelp_jax.settings import Value
+from lelp_jax.storage.checked import checksum
+from lelp_jax.storage.rows import Selection
 
 STAGE = "projections"
 
@@ -67,12 +69,12 @@ def ensure(
         for name, values in fitted.arrays.items():
             if np.isnan(values).any():
                 raise UserError(f"projection {projector.name}: {name} holds NaN; check the teacher")
-        base.save(folder / "projection.npz", fitted)
+        base.save(folder / "projection.npz", Stored(fitted, projector.version, static))
         return {"subclasses": fitted.column_mask.shape[1]}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Projection:
         del facts
-        return base.load(folder / "projection.npz")
+        return base.load(folder / "projection.npz").projection
 
     return stages.run(root, STAGE, inputs, build, load)
 
@@ -105,7 +107,8 @@ def _fit_rows(
                 f"{counts.tolist()}); {mend}"
             )
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
-    return Rows(bank.embeddings[place], index, label, fine)
+    name = stages.fingerprint([bank.fingerprint, checksum(place), checksum(label)])
+    return Rows(Selection(bank.embeddings, place), index, label, fine, name)
 
 
 def scores(
@@ -117,11 +120,6 @@ def scores(
 ) -> np.ndarray:
     """Returns the scores of rows of the data set, [rows, classes, subclasses] float32."""
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
-    rows = Rows(bank.embeddings[bank.position(index)], index, dataset.labels[index], fine)
-    result = np.asarray(projector.apply(projection, rows), np.float32)
-    if np.isnan(result).any() or not np.isfinite(result.max(axis=2)).all():
-        row = index[int(np.argmin(np.isfinite(result.max(axis=2)).all(axis=1)))]
-        raise UserError(
-            f"projection {projector.name}: data row {row} has no finite score; check the teacher"
-        )
-    return result
+    embedding = Selection(bank.embeddings, bank.position(index))
+    rows = Rows(embedding, index, dataset.labels[index], fine)
+    return scoring.collect(projector, projection, rows)

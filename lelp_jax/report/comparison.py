@@ -74,4 +74,5 @@ def _values(lines: Sequence[Line], metric: str) -> np.ndarray:
 
 
 def _mean(lines: Sequence[Line], metric: str) -> float:
+    """Returns the mean of a metric; NaN where the teacher's test answers are not known."""
     return float(np.mean([line["test"][metric] for line in lines]))

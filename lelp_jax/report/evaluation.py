@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import bank, export, metrics
+from lelp_jax import export, metrics
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.selection import choose
 from lelp_jax.session import Session
 from lelp_jax.students import Student
+from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.predict import predict
 from lelp_jax.train.stage import Trained
 
@@ -32,7 +33,7 @@ class Outcome:
         selected: Whether its trial was chosen for its method.
         test: Test metrics of a selected student.
         test_logits: Class logits of the test rows of a selected student, [rows, classes].
-        teacher_test: Test metrics of its teacher.
+        teacher_test: Test metrics of its teacher, where they are known.
     """
 
     student: Student
@@ -63,7 +64,7 @@ def select(
 def evaluate(
     config: Config,
     dataset: Dataset,
-    teachers: Sequence[Trained],
+    teachers: Sequence[Teacher],
     outcomes: Sequence[Outcome],
     session: Session,
 ) -> list[Outcome]:
@@ -80,8 +81,10 @@ def evaluate(
         Interrupted: The run was asked to stop.
     """
     labels = dataset.labels[dataset.test]
-    logits = [bank.outputs(config.teacher, t, dataset, dataset.test)[0] for t in teachers]
-    teacher_test = [metrics.evaluate(values, labels) for values in logits]
+    logits = [
+        teacher.answers(dataset.test)[0] if teacher.answers_test else None for teacher in teachers
+    ]
+    teacher_test = [None if known is None else metrics.evaluate(known, labels) for known in logits]
     selected: dict[str, list[int]] = {}
     for place, outcome in enumerate(outcomes):
         if outcome.selected:

@@ -17,6 +17,7 @@ from lelp_jax.report.comparison import compare
 from lelp_jax.report.evaluation import Outcome
 from lelp_jax.session import Session
 from lelp_jax.students import Student
+from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.stage import Trained
 
 STAGE = "reports"
@@ -29,7 +30,7 @@ def ensure(
     name: str,
     config: Config,
     dataset: Dataset,
-    teachers: Sequence[Trained],
+    teachers: Sequence[Teacher],
     students: Sequence[Student],
     trained: Sequence[Trained],
     session: Session,
@@ -100,7 +101,7 @@ def _write(
     name: str,
     config: Config,
     dataset: Dataset,
-    teachers: Sequence[Trained],
+    teachers: Sequence[Teacher],
     outcomes: Sequence[Outcome],
     lines: Sequence[Mapping[str, Any]],
     comparison: Mapping[str, Any],
@@ -128,13 +129,16 @@ def _write(
 
 
 def _losses(
-    teachers: Sequence[Trained], selected: Sequence[Outcome], session: Session
+    teachers: Sequence[Teacher], selected: Sequence[Outcome], session: Session
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns steps and losses per panel: the teachers, and each method's selected students."""
     by_fleet: dict[str, list[dict[str, Any]]] = {}
     for line in session.curves.read():
         by_fleet.setdefault(line["fleet"], []).append(line)
-    members: dict[str, list[Trained]] = {"teacher": list(teachers)}
+    members: dict[str, list[Trained]] = {}
+    networks = [teacher.network.trained for teacher in teachers if teacher.network]
+    if networks:
+        members["teacher"] = networks
     for outcome in selected:
         members.setdefault(outcome.student.trial.method, []).append(outcome.trained)
     result = {}

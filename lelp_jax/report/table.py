@@ -52,7 +52,7 @@ def rows(comparison: Mapping[str, Any]) -> list[list[str]]:
                 _interval(difference, factor) if difference else "",
                 f"{row['nll']:.3f}",
                 f"{row['ece']:.3f}",
-                f"{100 * row['agreement']:.1f}",
+                _agreement(row["agreement"]),
                 str(row["num_outputs"]),
                 f"{row['parameters']:,}",
                 f"{row['train_seconds']:.3f}",
@@ -64,6 +64,10 @@ def rows(comparison: Mapping[str, Any]) -> list[list[str]]:
             [f"teacher ({comparison['teachers']})", f"{factor * comparison['teacher']:.2f}"]
         )
     return [row + [""] * (10 - len(row)) for row in result]
+
+
+def _agreement(value: float | None) -> str:
+    return "" if value is None or value != value else f"{100 * value:.1f}"
 
 
 def _plus_minus(std: float | None, factor: float) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
 
+from lelp_jax.models.outputs import Model
 from lelp_jax.train.step import GroupRows, StepSpec
 
 
@@ -18,7 +20,7 @@ class Member:
     Attributes:
         fingerprint: Names everything it depends on.
         numeric: Its traced settings.
-        seed: Seed of initialisation and dropout.
+        seed: Seed of initialisation, dropout and noise.
         order_seed: Seed of the order of examples.
         group: Which group of `FleetJob.rows` it learns from.
     """
@@ -59,6 +61,34 @@ class FleetJob:
 
 def count_parameters(spec: StepSpec, inputs: np.ndarray) -> int:
     """Returns the number of parameters of one member, without making them."""
+    return _count(abstract_parameters(spec.model, inputs))
+
+
+def count_frozen(
+    spec: StepSpec, projection: Mapping[str, np.ndarray] | None, inputs: np.ndarray
+) -> int:
+    """Returns how many numbers a member reads in every step and never changes.
+
+    Args:
+        spec: The program.
+        projection: Arrays of the projection that it applies, if any.
+        inputs: Inputs of any rows, [rows, features...].
+    """
+    if spec.teacher is None:
+        return 0
+    return _count((abstract_parameters(spec.teacher, inputs), projection))
+
+
+def abstract_parameters(model: Model, inputs: np.ndarray) -> Any:
+    """Returns shapes and types of a model's parameters.
+
+    Args:
+        model: The model.
+        inputs: Inputs of any rows, [rows, features...].
+    """
     example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    params = jax.eval_shape(spec.model.init, jax.random.key(0), example)["params"]
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
+    return jax.eval_shape(model.init, jax.random.key(0), example)["params"]
+
+
+def _count(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

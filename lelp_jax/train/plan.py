@@ -18,24 +18,28 @@ _FLOPS_ON_ACCELERATORS = 2e13
 _MAX_STEPS = 1000
 # Parameters, their gradient and two moments, and the activations' share of the memory.
 _COPIES = 6
+# What is frozen: its group's copy and the member's own.
+_FROZEN_COPIES = 2
 _BYTES_PER_MEMBER_AXIS = 2 << 30
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-def members_per_program(parameters: int, platform: str) -> int:
+def members_per_program(parameters: int, platform: str, frozen: int = 0) -> int:
     """Returns the largest fleet.
 
     Args:
         parameters: Parameters of one member.
         platform: "cpu", "gpu" or "tpu".
+        frozen: Parameters that a member reads in every step and never changes.
     """
     limit = _MEMBERS.get(platform, _MEMBERS_ON_ACCELERATORS)
-    return max(1, min(limit, _BYTES_PER_MEMBER_AXIS // (4 * _COPIES * parameters)))
+    numbers = _COPIES * parameters + _FROZEN_COPIES * frozen
+    return max(1, min(limit, _BYTES_PER_MEMBER_AXIS // (4 * numbers)))
 
 
 def steps_per_dispatch(
-    parameters: int, batch_size: int, members: int, steps: int, platform: str
+    parameters: int, batch_size: int, members: int, steps: int, platform: str, frozen: int = 0
 ) -> int:
     """Returns how many steps one call of the compiled program does.
 
@@ -48,8 +52,10 @@ def steps_per_dispatch(
         members: Fleet size.
         steps: Length of training.
         platform: "cpu", "gpu" or "tpu".
+        frozen: Parameters that a member reads in every step and never changes.
     """
-    flops = 6 * parameters * batch_size * members
+    # Forward and twice as much backward; forward alone through what is frozen.
+    flops = (6 * parameters + 2 * frozen) * batch_size * members
     limit = int(_FLOPS.get(platform, _FLOPS_ON_ACCELERATORS) // flops)
     longest = max(1, min(limit, _MAX_STEPS, steps))
     return math.ceil(steps / math.ceil(steps / longest))

@@ -34,8 +34,10 @@ class Runner:
         self.job = job
         self.parameters = count_parameters(job.spec, job.inputs)
         platform = jax.devices()[0].platform
+        # Of one group: all are of the same shapes.
+        frozen = sum(leaf[0].size for leaf in jax.tree.leaves(job.rows.frozen))
         self.steps = plan.steps_per_dispatch(
-            self.parameters, job.batch_size, len(job.members), job.spec.steps, platform
+            self.parameters, job.batch_size, len(job.members), job.spec.steps, platform, frozen
         )
         self.mesh = parallel.fleet_mesh(len(job.members), job.batch_size)
         size = parallel.padded_members(len(job.members), self.mesh)

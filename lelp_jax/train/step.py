@@ -7,7 +7,7 @@ differ in seeds, numeric settings and rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ import optax
 
 from lelp_jax.methods.base import Loss, LossInputs, Readout
 from lelp_jax.models.outputs import Model
+from lelp_jax.projection.base import Projection, Rows
 from lelp_jax.train import optimizer
 from lelp_jax.train.optimizer import OptimizerConfig
 
@@ -34,6 +35,12 @@ class StepSpec:
         readout: The method's readout.
         optimizer: The update rule.
         steps: Length of training; steps beyond it change nothing.
+        input_noise: Standard deviation of the Gaussian noise added to the inputs of every training
+            step; 0 adds none.
+        teacher: The frozen network that answers in every step for the inputs that the member sees,
+            with parameters in `GroupRows.frozen`; None where its answers stand in the rows.
+        score: A projector's pure `apply`, for scores of that network's embedding; None where scores
+            stand in the rows.
     """
 
     model: Model
@@ -41,6 +48,9 @@ class StepSpec:
     readout: Readout
     optimizer: OptimizerConfig
     steps: int
+    input_noise: float = 0.0
+    teacher: Model | None = None
+    score: Callable[[Projection, Rows], Array] | None = None
 
 
 class MemberState(NamedTuple):
@@ -75,13 +85,25 @@ class Members(NamedTuple):
 
     Attributes:
         numeric: Traced settings, such as `learning_rate`, [members] float32 each.
-        seed: Seed of initialisation and dropout, [members] uint32.
+        seed: Seed of initialisation, dropout and noise, [members] uint32.
         group: Which group of rows a member learns from, [members] int32.
     """
 
     numeric: Mapping[str, Array]
     seed: Array
     group: Array
+
+
+class Frozen(NamedTuple):
+    """What training reads in every step and never changes.
+
+    Attributes:
+        teacher: Parameters of `StepSpec.teacher`.
+        projection: Arrays of the projection that `StepSpec.score` applies, or None.
+    """
+
+    teacher: Params
+    projection: Mapping[str, Array] | None
 
 
 class GroupRows(NamedTuple):
@@ -94,6 +116,7 @@ class GroupRows(NamedTuple):
         teacher_logits: [groups, rows, classes] float32, or None.
         scores: Pseudo-subclass scores, [groups, rows, classes, subclasses] float32, or None.
         constants: The method's other arrays, each [groups, ...].
+        frozen: The teacher that is asked in every step, each array [groups, ...], or None.
     """
 
     row: Array
@@ -102,6 +125,7 @@ class GroupRows(NamedTuple):
     teacher_logits: Array | None
     scores: Array | None
     constants: Mapping[str, Array]
+    frozen: Frozen | None = None
 
 
 class StepLog(NamedTuple):
@@ -131,6 +155,43 @@ def init_fleet(spec: StepSpec, example: jax.Array, seeds: jax.Array) -> FleetSta
     return FleetState(jnp.zeros((), jnp.int32), members)
 
 
+def answers(
+    spec: StepSpec,
+    frozen: Frozen,
+    constants: Mapping[str, Array],
+    batch: jax.Array,
+    label: jax.Array,
+) -> tuple[jax.Array, jax.Array | None]:
+    """Returns what the frozen teacher says of a batch; no gradient passes.
+
+    Args:
+        spec: The program.
+        frozen: Teacher and projection of the member.
+        constants: The method's other arrays; `column_mask` where there is a projection.
+        batch: [batch, features...].
+        label: Class, [batch] int32; -1 where unknown.
+
+    Returns:
+        Logits, [batch, classes], and scores, [batch, classes, subclasses] float32, or None without
+        `spec.score`. As in the scores of the rows none is NaN, and in every class one is finite.
+    """
+    assert spec.teacher is not None
+    outputs = spec.teacher.apply({"params": frozen.teacher}, batch, train=False)
+    logits, embedding = jax.lax.stop_gradient((outputs.logits, outputs.embedding))
+    if spec.score is None:
+        return logits, None
+    assert frozen.projection is not None
+    mask = constants["column_mask"]
+    # A noisy input is no row of the data set.
+    rows = Rows(embedding, jnp.full(len(batch), -1), label)  # type: ignore[arg-type]
+    projection = Projection("", frozen.projection, mask)  # type: ignore[arg-type]
+    scores = jnp.asarray(spec.score(projection, rows), jnp.float32)
+    # Far out, squared distances overflow: where the scores of a class say nothing, its
+    # pseudo-subclasses share alike. A teacher that is not finite still shows, by its logits.
+    tells = jnp.isfinite(scores.max(axis=-1, keepdims=True))
+    return logits, jnp.where(tells, scores, jnp.where(mask, 0.0, -jnp.inf))
+
+
 def train_member(
     spec: StepSpec,
     state: MemberState,
@@ -139,6 +200,7 @@ def train_member(
     rows: GroupRows,
     inputs: jax.Array,
     position: jax.Array,
+    frozen: Frozen | None = None,
 ) -> tuple[MemberState, StepLog]:
     """Does one step of one member.
 
@@ -150,6 +212,7 @@ def train_member(
         rows: All groups of rows.
         inputs: Inputs of the whole data set, [all rows, features...].
         position: Which rows of its group the member sees, [batch] int32.
+        frozen: The teacher of its group, for a program that asks it.
 
     Returns:
         The new state and the loss.
@@ -161,8 +224,15 @@ def train_member(
         lambda array: array[group, position], (rows.teacher_logits, rows.scores)
     )
     constants = {name: array[group] for name, array in rows.constants.items()}
-    # 1 apart from the key of the initialisation, which is the seed's own.
+    # Apart from the key of the initialisation, which is the seed's own: 1 drops out, 2 is noise.
     dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), 1), step)
+    if spec.input_noise:
+        noise = jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), 2), step)
+        batch = batch + spec.input_noise * jax.random.normal(noise, batch.shape, batch.dtype)
+    if spec.teacher is not None:
+        assert frozen is not None
+        teacher_logits, fresh = answers(spec, frozen, constants, batch, label)
+        scores = scores if fresh is None else fresh
 
     def mean_loss(params: Params) -> tuple[jax.Array, StepLog]:
         outputs = spec.model.apply({"params": params}, batch, train=True, rngs={"dropout": dropout})
@@ -210,14 +280,16 @@ def train_fleet(
     Returns:
         The new state, and the losses, [steps, members].
     """
+    # Once for all steps: members of one group read the same teacher, each from a copy of its own.
+    frozen = jax.tree.map(lambda array: array[members.group], rows.frozen)
 
     def one_step(state: FleetState, position: jax.Array) -> tuple[FleetState, StepLog]:
         def one_member(
-            state_: MemberState, member: Members, position: jax.Array
+            state_: MemberState, member: Members, position: jax.Array, frozen: Frozen | None
         ) -> tuple[MemberState, StepLog]:
-            return train_member(spec, state_, member, state.step, rows, inputs, position)
+            return train_member(spec, state_, member, state.step, rows, inputs, position, frozen)
 
-        new, log = jax.vmap(one_member)(state.members, members, position)
+        new, log = jax.vmap(one_member)(state.members, members, position, frozen)
         return FleetState(state.step + 1, new), log
 
     return jax.lax.scan(one_step, state, positions)

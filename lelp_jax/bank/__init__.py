@@ -1,0 +1,1 @@
+"""Banks: a teacher's logits and embedding of every training and validation row, on disk."""

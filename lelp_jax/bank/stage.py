@@ -1,0 +1,96 @@
+"""The bank stage: asks a teacher for its answers to every training and validation row, once.
+
+Test rows are not in the bank.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lelp_jax import stages
+from lelp_jax.bank import store
+from lelp_jax.bank.store import Bank
+from lelp_jax.data.dataset import Dataset
+from lelp_jax.errors import UserError
+from lelp_jax.session import Session
+from lelp_jax.storage import objects
+from lelp_jax.teachers.base import Teacher
+
+STAGE = "banks"
+_VERSION = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class BankConfig:
+    """Where and how banks are kept.
+
+    Attributes:
+        dtype: In which embeddings are kept: "float32", or "bfloat16" in half the space.
+        root: Folder or address (gs://bucket/folder) of the banks; "" keeps them in the workdir.
+    """
+
+    dtype: str = "float32"
+    root: str = ""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in store.DTYPES:
+            raise UserError(
+                f"dtype must be {' or '.join(map(repr, store.DTYPES))}, got {self.dtype!r}"
+            )
+
+
+def ensure(
+    root: Path, config: BankConfig, teacher: Teacher, dataset: Dataset, session: Session
+) -> Bank:
+    """Returns the bank of a teacher, computed now or before.
+
+    Args:
+        root: The workdir.
+        config: Where and how it is kept.
+        teacher: The teacher.
+        dataset: The data.
+        session: The run.
+
+    Raises:
+        UserError: The teacher gives a value that is not finite, or the bank is damaged or of
+            another teacher.
+        Interrupted: The run was asked to stop; what was computed is kept.
+    """
+    session.interrupts.check()
+    of = {"teacher": teacher.fingerprint, "data": dataset.digest}
+    index = np.sort(np.concatenate([dataset.train, dataset.validation]))
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        elsewhere = objects.join(config.root, folder.name) if config.root else ""
+        store.write(
+            elsewhere or str(folder),
+            of,
+            index,
+            lambda rows: _finite(teacher, rows),
+            teacher.output_weights,
+            shape=(dataset.num_classes, teacher.dims),
+            dtype=config.dtype,
+            check=session.interrupts.check,
+        )
+        return {"rows": len(index), "dims": teacher.dims, "location": elsewhere}
+
+    def load(folder: Path, facts: Mapping[str, Any]) -> Bank:
+        return store.read(facts["location"] or str(folder), folder.name, of, index)
+
+    return stages.run(root, STAGE, {"version": _VERSION, **of, "dtype": config.dtype}, build, load)
+
+
+def _finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a teacher's answers; refuses those that are not finite."""
+    logits, embeddings = teacher.answers(index)
+    for name, values in (("logits", logits), ("embedding", embeddings)):
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            row = index[int(np.argmin(finite))]
+            raise UserError(f"the teacher's {name} of data row {row} is not finite; {teacher.mend}")
+    return logits, embeddings

@@ -1,0 +1,65 @@
+"""The names of rows, by which arrays that another program made are joined to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lelp_jax.errors import UserError
+
+
+def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> np.ndarray:
+    """Returns the rows' names as texts, so that the number 7 and the text "7" are the same.
+
+    Args:
+        raw: [rows] whole numbers, texts, or objects that are texts or whole numbers.
+        name: The column's or key's name.
+        place: Names a row for a message ("train.csv line 7").
+
+    Raises:
+        UserError: A row has no name, or two rows have the same.
+    """
+    if raw.dtype.kind == "f":
+        wrong = ~(np.isfinite(raw) & (raw == np.round(raw)) & (np.abs(raw) < 2**53))
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            raise UserError(
+                f"{place(row)}: {name} {raw[row]} is not a whole number; name every row by a whole "
+                "number or a text"
+            )
+        raw = raw.astype(np.int64)
+    elif raw.dtype.kind not in "iuSUO":
+        raise UserError(f"{place(0)}: {name} holds {raw.dtype}; whole numbers or texts are needed")
+    texts = np.array([_text(value) for value in raw.tolist()], np.str_)
+    if (texts == "").any():
+        row = int(np.argmax(texts == ""))
+        raise UserError(f"{place(row)}: {name} is empty; give every row a name")
+    order = np.argsort(texts, kind="stable")
+    twice = np.flatnonzero(texts[order][1:] == texts[order][:-1])
+    if len(twice):
+        first, second = order[twice[0]], order[twice[0] + 1]
+        raise UserError(
+            f"{place(int(second))}: {name} {str(texts[second])!r} is also that of "
+            f"{place(int(first))}; each row needs its own"
+        )
+    return texts
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+def positions(wanted: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """Returns where each wanted name is among those there, [wanted] int64; -1 where it is not.
+
+    Args:
+        wanted: Texts, [wanted].
+        there: Texts, each once, [rows].
+    """
+    order = np.argsort(there)
+    place = np.minimum(np.searchsorted(there[order], wanted), len(there) - 1)
+    found = order[place]
+    return np.where(there[found] == wanted, found, -1)

@@ -1,0 +1,13 @@
+"""Pseudo-subclasses from agglomerative clustering of the teacher's embedding."""
+
+from lelp_jax import settings
+from lelp_jax.methods import pseudo_subclass
+from lelp_jax.projection import agglomerative
+
+METHOD = pseudo_subclass.method(
+    name="agglomerative",
+    reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, section 4, 2024",
+    projector=agglomerative.PROJECTOR,
+    # A hard assignment, the default, does not depend on beta.
+    beta=settings.BETA.trying(1.0),
+)

@@ -1,0 +1,68 @@
+"""Splits a teacher's classes into pseudo-subclasses and writes what a student shall learn.
+
+    python -m lelp_jax.project --input=teacher.npz --out=targets.npz --num_subclasses=10
+    python -m lelp_jax.project --input=new.npz --out=new_targets.npz --apply=projection.npz
+
+The input holds the arrays `embeddings` [rows, dims] and `logits` or `probabilities` [rows, classes]
+and, optionally, `labels` and `fine_labels` [rows], `output_weights` [dims, classes] and `ids`
+[rows]: an .npz or .parquet file, a folder of .npy files, or a zarr folder or address (gs://...).
+The output holds `targets` [rows, classes * subclasses] (column c * S + s is subclass s of class c),
+`membership` [rows], the class that each row was fitted in or -1, and `ids` [rows]; its ending says
+the format. Neither needs to fit into memory.
+"""
+
+# Kept short: flags, then the projection. JAX is imported after the flags are read.
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from lelp_jax import command_line, project_flags
+from lelp_jax.errors import Interrupted, UserError
+from lelp_jax.interrupts import Interrupts
+from lelp_jax.progress import Reporter, set_up_logging
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command line and returns its exit code.
+
+    Args:
+        argv: The program's name and its arguments.
+
+    Returns:
+        0 when it is done, 2 after a mistake of the user's or a full or read-only disk, 130 or 143
+        when it was interrupted.
+    """
+    set_up_logging()
+    interrupts = Interrupts()
+    try:
+        with interrupts.listening():
+            arguments = project_flags.parse(argv, __doc__)
+            if arguments is None:
+                return 0
+            _run(arguments, interrupts)
+            return 0
+    except Interrupted as stop:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 128 + stop.signal_number
+    except (UserError, OSError, flags.Error) as error:
+        if "--debug" in argv:
+            raise
+        print(f"error: {command_line.one_line(error)}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: project_flags.Arguments, interrupts: Interrupts) -> None:
+    from lelp_jax import parallel
+
+    parallel.set_up()
+    parallel.join_processes()
+    from lelp_jax import offline
+
+    offline.run(arguments, interrupts, Reporter())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

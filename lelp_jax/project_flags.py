@@ -1,0 +1,144 @@
+"""The command line of `lelp_jax.project`, read before JAX is imported."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import flags
+
+from lelp_jax import command_line, settings
+from lelp_jax.errors import UserError
+from lelp_jax.settings import Setting, Value
+
+_LARGEST_SEED = 2**31 - 1
+# Settings of the ways to split, by flag; which of them one takes is its own affair.
+_SETTINGS: Mapping[str, tuple[Setting, str]] = {
+    "num_subclasses": (settings.NUM_SUBCLASSES, "Pseudo-subclasses per class."),
+    "num_components": (settings.NUM_COMPONENTS, "Principal coordinates that are clustered."),
+    "null_space": (settings.NULL_SPACE, "Leave out what the output layer sees."),
+    "rotate": (settings.ROTATE, "Rotate the directions at random."),
+    "center": (settings.CENTER, "Measure from each class's mean."),
+    "standardize": (settings.STANDARDIZE, "Divide by the deviation along the directions."),
+    "assignment": (settings.ASSIGNMENT, "To the nearest centre alone, or to all by distance."),
+    "sample_size": (settings.SAMPLE_SIZE, "Rows that are clustered."),
+    "membership": (
+        settings.MEMBERSHIP,
+        "Class in which a row is fitted: its label, or the teacher's opinion; by default the "
+        "label where every row has one.",
+    ),
+    "solver": (settings.SOLVER, "How principal components are found."),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """What the command line says; None where it says nothing.
+
+    Attributes:
+        input: Where the teacher's arrays are.
+        out: Where the targets go.
+        apply: A fitted projection to apply.
+        save_projection: Where the fitted projection goes.
+        method: How to split.
+        seed: Seed of random choices.
+        temperature: Softens the classes.
+        beta: Softens the split.
+        settings: Settings of the way to split that were given.
+    """
+
+    input: str
+    out: str
+    apply: str | None
+    save_projection: str | None
+    method: str | None
+    seed: int | None
+    temperature: float | None
+    beta: float | None
+    settings: Mapping[str, Value]
+
+
+def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
+    """Reads a command line.
+
+    Args:
+        argv: The program's name and its arguments.
+        usage: Printed before the flags by --help.
+
+    Returns:
+        What it says, or None when it asked for help, which was printed.
+
+    Raises:
+        UserError: A flag is unknown or missing, or a value cannot be used.
+    """
+    values = flags.FlagValues()
+    _define(values)
+    if command_line.asks_for_help(argv):
+        command_line.print_help(values, usage)
+        return None
+    try:
+        # absl prints its own words for some mistakes before raising; one line is enough.
+        with contextlib.redirect_stderr(io.StringIO()):
+            rest = values(list(argv))
+    except SystemExit:
+        raise UserError(f"the command line cannot be read: {' '.join(argv[1:])}") from None
+    except flags.Error as error:
+        raise UserError(f"{command_line.one_line(error)}; --help shows the flags") from error
+    if len(rest) > 1:
+        raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
+    given: dict[str, Any] = {name: values[name].value for name in values}
+    for name, example in (("input", "teacher.npz"), ("out", "targets.npz")):
+        if not given[name]:
+            raise UserError(f"--{name} is missing; for example --{name}={example}")
+    for name, setting in (("temperature", settings.TEMPERATURE), ("beta", settings.BETA)):
+        _check(name, given[name], setting)
+    for name, (setting, _) in _SETTINGS.items():
+        _check(name, given[name], setting)
+    if given["seed"] is not None and not 0 <= given["seed"] <= _LARGEST_SEED:
+        raise UserError(f"--seed must be in 0..{_LARGEST_SEED}, got {given['seed']}")
+    chosen = {name: given[name] for name in _SETTINGS if given[name] is not None}
+    names = [field.name for field in dataclasses.fields(Arguments)]
+    arguments = Arguments(**{**{name: given.get(name) for name in names}, "settings": chosen})
+    if arguments.apply is not None:
+        fixed = {"method": arguments.method, "seed": arguments.seed, **chosen}
+        fixed["save_projection"] = arguments.save_projection
+        for name, value in fixed.items():
+            if value is not None:
+                raise UserError(f"--{name} belongs to fitting; leave it out with --apply")
+    return arguments
+
+
+def _define(values: flags.FlagValues) -> None:
+    for name, text in (
+        ("input", "The teacher's arrays."),
+        ("out", "Where the targets go."),
+        ("apply", "A fitted projection: applied to the input, nothing is fitted."),
+        ("save_projection", "An .npz file for the fitted projection."),
+        ("method", "How to split classes; by default lelp."),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    flags.DEFINE_integer("seed", None, "Seed of random choices; by default 0.", flag_values=values)
+    flags.DEFINE_float(
+        "temperature", None, "Softens the classes; by default 4.", flag_values=values
+    )
+    flags.DEFINE_float(
+        "beta", None, "Softens the split; by default 0.5, or 1 for hard ones.", flag_values=values
+    )
+    for name, (setting, text) in _SETTINGS.items():
+        default = setting.default[0]
+        if isinstance(default, bool):
+            flags.DEFINE_bool(name, None, text, flag_values=values)
+        elif isinstance(default, int):
+            flags.DEFINE_integer(name, None, text, flag_values=values)
+        else:
+            flags.DEFINE_string(name, None, f"{text} ({setting.must})", flag_values=values)
+    flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
+    flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+
+
+def _check(name: str, value: Value | None, setting: Setting) -> None:
+    if value is not None and not setting.allows(value):
+        raise UserError(f"--{name} must be {setting.must}, got {value!r}")

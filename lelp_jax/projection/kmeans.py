@@ -1,0 +1,76 @@
+"""K-means of each class's embedding (LELP, section 4, a baseline)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+from lelp_jax import settings
+from lelp_jax.projection import centers, clusters, moments
+from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.settings import Value
+
+_RESTARTS = 4
+
+
+def fit(
+    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+) -> Projection:
+    """Fits k-means per class on the embedding as it is.
+
+    Args:
+        rows: Rows to fit; `rows.label` is the class each is fitted in.
+        output_weights: [dims, classes]; only the number of classes is used.
+        values: `num_subclasses` and `assignment`.
+        seed: Seed of the centres' start.
+
+    Returns:
+        Arrays `mean` [classes, dims], `centers` [classes, subclasses, dims] from the mean, and
+        `spread` [classes].
+
+    Raises:
+        UserError: `num_subclasses` exceeds the distinct rows of a class.
+    """
+    count, num_classes = int(values["num_subclasses"]), output_weights.shape[1]
+    mean = moments.means(rows, num_classes)
+    found = clusters.fit_rows(
+        rows,
+        num_classes,
+        count=count,
+        seed=seed,
+        restarts=_RESTARTS,
+        passes=clusters.PASSES,
+        project=_offsets,
+        constants=(mean,),
+        memory=clusters.MEMORY,
+    )
+    centers.check_distinct(found.distinct, count)
+    return centers.projection(
+        "kmeans",
+        mean=mean,
+        centers=found.centers,
+        spread=clusters.spread(found, rows),
+        soft=values["assignment"] == "soft",
+    )
+
+
+def _offsets(rows: jax.Array, label: jax.Array, count: jax.Array, mean: jax.Array) -> jax.Array:
+    """Returns rows of one class from its mean."""
+    del count
+    return rows - mean[label]
+
+
+PROJECTOR = Projector(
+    name="kmeans",
+    version=1,
+    settings={
+        "num_subclasses": settings.NUM_SUBCLASSES,
+        "assignment": settings.ASSIGNMENT,
+        "membership": settings.MEMBERSHIP,
+        "fit_on": settings.FIT_ON,
+    },
+    fit=fit,
+    apply=centers.apply,
+)

@@ -1,0 +1,128 @@
+"""Leading principal components where the covariances do not fit into memory.
+
+Randomized block Krylov iteration (Musco and Musco, "Randomized block Krylov methods for stronger
+and faster approximate singular value decomposition", NeurIPS 2015), streaming: every pass
+multiplies the covariances, which are never formed, with a few vectors.
+
+b rows of a batch, d embedding dims, c classes, k vectors, r dims taken out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lelp_jax.projection import moments, stream
+from lelp_jax.projection.base import Rows
+
+_MORE = 10
+_BLOCKS = 5
+_SEED = 0
+
+
+class Spectrum(NamedTuple):
+    """Eigenvalues and leading eigenvectors of each class's covariance.
+
+    Attributes:
+        mean: Mean of the rows' offsets from the origin, [c, d].
+        values: Eigenvalues, largest first; more than vectors where they are known, [c, k or more].
+        vectors: Eigenvectors in columns, [c, d, k].
+    """
+
+    mean: jax.Array
+    values: jax.Array
+    vectors: jax.Array
+
+
+class _Sums(NamedTuple):
+    """Sums over the rows of each class: their number [c], offsets [c, d], products [c, d, k]."""
+
+    count: jax.Array
+    offset: jax.Array
+    product: jax.Array
+
+
+def solve(rows: Rows, origin: np.ndarray, removed: np.ndarray, count: int) -> Spectrum:
+    """Returns the leading eigenvectors of the covariances.
+
+    Args:
+        rows: The rows.
+        origin: What is taken off the rows of each class, [c, d].
+        removed: Orthonormal columns whose span is taken out, [d, r].
+        count: How many are wanted.
+    """
+    num_classes, dims = origin.shape
+    width = min(count + _MORE, dims)
+    noise = jax.random.normal(jax.random.key(_SEED), (num_classes, dims, width))
+    block = _orthonormal(noise, removed)
+    blocks = [block]
+    while len(blocks) < _BLOCKS and len(blocks) * width < dims:
+        _, product = _times_covariance(rows, origin, removed, block)
+        block = _orthonormal(product, removed)
+        blocks.append(block)
+    # As many columns as dims span everything: then the result is exact.
+    basis = _orthonormal(jnp.concatenate(blocks, axis=2)[:, :, :dims], removed)
+    mean, product = _times_covariance(rows, origin, removed, basis)
+    return Spectrum(mean, *_rotate(basis, product))
+
+
+@jax.jit
+def _orthonormal(columns: jax.Array, removed: jax.Array) -> jax.Array:
+    """Returns orthonormal bases of the columns' spans, outside the range taken out, [c, d, k]."""
+    with jax.default_matmul_precision("highest"):
+        # Columns may be tiny or huge; QR is not disturbed by their scale, the projection is.
+        largest = jnp.abs(columns).max(axis=1, keepdims=True)
+        scaled = columns / jnp.where(largest > 0, largest, 1)
+        outside = jax.vmap(lambda own: moments.outside(own.T, removed).T)(scaled)
+        return jnp.linalg.qr(outside)[0]
+
+
+def _times_covariance(
+    rows: Rows, origin: np.ndarray, removed: np.ndarray, vectors: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the means and each class's covariance times its vectors, [c, d, k]."""
+    start = _Sums(
+        np.zeros(len(origin), np.float32),
+        np.zeros(origin.shape, np.float32),
+        np.zeros(vectors.shape, np.float32),
+    )
+    sums = stream.reduce(_add, stream.add_up, start, rows, len(origin), (origin, removed, vectors))
+    return _centred(sums, vectors)
+
+
+def _add(
+    state: _Sums,
+    rows: jax.Array,
+    label: jax.Array,
+    count: jax.Array,
+    origin: jax.Array,
+    removed: jax.Array,
+    vectors: jax.Array,
+) -> _Sums:
+    offset = moments.offsets(rows, label, count, origin, removed)
+    return _Sums(
+        state.count.at[label].add(count),
+        state.offset.at[label].add(offset.sum(axis=0)),
+        state.product.at[label].add(offset.T @ (offset @ vectors[label])),
+    )
+
+
+@jax.jit
+def _centred(sums: _Sums, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
+    with jax.default_matmul_precision("highest"):
+        mean = sums.offset / jnp.maximum(sums.count, 1)[:, None]
+        along = jnp.einsum("cd,cdk->ck", mean, vectors)
+        between = sums.offset[:, :, None] * along[:, None]
+        return mean, (sums.product - between) / jnp.maximum(sums.count - 1, 1)[:, None, None]
+
+
+@jax.jit
+def _rotate(basis: jax.Array, product: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the Ritz values [c, k] and vectors [c, d, k] of the spans, largest first."""
+    with jax.default_matmul_precision("highest"):
+        inner = jnp.einsum("cdk,cdl->ckl", basis, product)
+        values, turn = jnp.linalg.eigh((inner + jnp.swapaxes(inner, 1, 2)) / 2)
+        return values[:, ::-1], basis @ turn[:, :, ::-1]

@@ -1,0 +1,131 @@
+"""Mean and covariance of every class in one pass, whatever the number of rows.
+
+Batches are merged as Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for
+computing sample variances" (1979), merge samples, about an origin near each class's mean, so that
+neither many rows nor a large common mean costs accuracy.
+
+b rows of a batch, d embedding dims, c classes, r dims taken out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lelp_jax.projection import stream
+from lelp_jax.projection.base import Rows
+
+
+class Moments(NamedTuple):
+    """Moments of each class.
+
+    Attributes:
+        count: Rows, [c] float32.
+        mean: Mean of the rows' offsets from the origin, [c, d].
+        scatter: Sum of the squared deviations from the mean, [c, d, d].
+    """
+
+    count: jax.Array
+    mean: jax.Array
+    scatter: jax.Array
+
+
+def collect(rows: Rows, num_classes: int, origin: np.ndarray, removed: np.ndarray) -> Moments:
+    """Returns the moments of every class.
+
+    Args:
+        rows: The rows.
+        num_classes: Number of classes.
+        origin: What is taken off the rows of each class, [c, d].
+        removed: Orthonormal columns whose span is taken out of the offsets, [d, r].
+    """
+    dims = origin.shape[1]
+    start = Moments(
+        np.zeros(num_classes, np.float32),
+        np.zeros((num_classes, dims), np.float32),
+        np.zeros((num_classes, dims, dims), np.float32),
+    )
+    return stream.reduce(_add, _merge, start, rows, num_classes, (origin, removed))
+
+
+def offsets(
+    rows: jax.Array, label: jax.Array, count: jax.Array, origin: jax.Array, removed: jax.Array
+) -> jax.Array:
+    """Returns the rows of a batch from their class's origin, outside a span, [b, d].
+
+    Args:
+        rows: Rows of one class, [b, d].
+        label: The class, [].
+        count: How many there are; the others come out as zeros.
+        origin: [c, d].
+        removed: Orthonormal columns, [d, r].
+    """
+    offset = outside(rows - origin[label], removed)
+    return jnp.where(jnp.arange(len(rows))[:, None] < count, offset, 0)
+
+
+def outside(rows: jax.Array, removed: jax.Array) -> jax.Array:
+    """Returns the part of the rows [b, d] outside the span of orthonormal columns [d, r]."""
+    return rows - (rows @ removed) @ removed.T
+
+
+def _add(
+    state: Moments,
+    rows: jax.Array,
+    label: jax.Array,
+    count: jax.Array,
+    origin: jax.Array,
+    removed: jax.Array,
+) -> Moments:
+    offset = offsets(rows, label, count, origin, removed)
+    size = count.astype(jnp.float32)
+    mean = offset.sum(axis=0) / jnp.maximum(size, 1)
+    centred = jnp.where(jnp.arange(len(rows))[:, None] < count, offset - mean, 0)
+    before = state.count[label]
+    total = before + size
+    difference = mean - state.mean[label]
+    share = size / jnp.maximum(total, 1)
+    scatter = centred.T @ centred + before * share * jnp.outer(difference, difference)
+    return Moments(
+        state.count.at[label].set(total),
+        state.mean.at[label].add(share * difference),
+        state.scatter.at[label].add(scatter),
+    )
+
+
+def _merge(state: Moments, axis: str) -> Moments:
+    count = jax.lax.psum(state.count, axis)
+    mean = jax.lax.psum(state.count[:, None] * state.mean, axis) / jnp.maximum(count, 1)[:, None]
+    difference = state.mean - mean
+    between = state.count[:, None, None] * difference[:, :, None] * difference[:, None, :]
+    return Moments(count, mean, jax.lax.psum(state.scatter + between, axis))
+
+
+def means(rows: Rows, num_classes: int) -> np.ndarray:
+    """Returns the mean of every class, [c, d] float32.
+
+    Args:
+        rows: The rows.
+        num_classes: Number of classes.
+    """
+    origin = stream.origin(rows, num_classes)
+    start = (np.zeros(num_classes, np.float32), np.zeros(origin.shape, np.float32))
+    count, total = stream.reduce(_add_rows, stream.add_up, start, rows, num_classes, (origin,))
+    offset = np.asarray(total) / np.maximum(np.asarray(count), 1)[:, None]
+    if not np.isfinite(offset).all():
+        stream.refuse_bad_rows(rows)
+    return origin + offset
+
+
+def _add_rows(
+    state: tuple[jax.Array, jax.Array],
+    rows: jax.Array,
+    label: jax.Array,
+    count: jax.Array,
+    origin: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    offset = offsets(rows, label, count, origin, jnp.zeros((rows.shape[1], 0)))
+    return state[0].at[label].add(count), state[1].at[label].add(offset.sum(axis=0))

@@ -1,0 +1,61 @@
+"""Scores of rows by a fitted projection, a stretch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lelp_jax.errors import UserError
+from lelp_jax.projection.base import Projection, Projector, Rows
+
+_BATCH_BYTES = 32 << 20
+_MOST_ROWS = 8192
+
+
+def batches(
+    projector: Projector, projection: Projection, rows: Rows, within: slice | None = None
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields stretches of rows and their scores, [rows, classes, subclasses] float32.
+
+    Args:
+        projector: The way to score.
+        projection: What it fitted.
+        rows: The rows; they need not fit into memory.
+        within: Which stretch of them; all when not given.
+
+    Raises:
+        UserError: A row has no finite score in some class.
+    """
+    start, stop, _ = (within or slice(None)).indices(len(rows))
+    width = 4 * max(rows.embedding.shape[1], projection.column_mask.size)
+    size = max(1, min(_BATCH_BYTES // width, _MOST_ROWS))
+    while start < stop:
+        stretch = slice(start, min(start + size, stop))
+        yield stretch, _scores(projector, projection, rows, stretch, size)
+        start = stretch.stop
+
+
+def _scores(
+    projector: Projector, projection: Projection, rows: Rows, stretch: slice, size: int
+) -> np.ndarray:
+    count = stretch.stop - stretch.start
+    # The last stretch takes rows before it along, so that it needs no program of its own.
+    first = max(0, stretch.stop - size) if count < size else stretch.start
+    part = rows.part(slice(first, stretch.stop))
+    result = np.asarray(projector.apply(projection, part), np.float32)[-count:]
+    finite = np.isfinite(result.max(axis=2)).all(axis=1) & ~np.isnan(result).any(axis=(1, 2))
+    if not finite.all():
+        row = rows.index[stretch][int(np.argmin(finite))]
+        raise UserError(
+            f"projection {projector.name}: data row {row} has no finite score; check the teacher"
+        )
+    return result
+
+
+def collect(projector: Projector, projection: Projection, rows: Rows) -> np.ndarray:
+    """Returns the scores of all rows, [rows, classes, subclasses] float32."""
+    result = np.empty((len(rows), *projection.column_mask.shape), np.float32)
+    for stretch, values in batches(projector, projection, rows):
+        result[stretch] = values
+    return result

@@ -1,0 +1,240 @@
+"""Passes over rows that need not fit into memory, one class at a time on every device.
+
+Rows are read once per pass, in order, and collected by class: a matrix product over rows of one
+class does a fraction of the work of one that masks the others. Each process reads its own stretch,
+each device keeps sums of its own, and these meet at the end of the pass. Batches are of one shape.
+
+b rows of a batch, d embedding dims, c classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from lelp_jax import parallel
+from lelp_jax.errors import UserError
+from lelp_jax.projection.base import Rows
+
+_BATCH_BYTES = 24 << 20
+# All classes' unfinished batches together.
+_WAITING_BYTES = 256 << 20
+_MOST_ROWS = 8192
+_LEAST_ROWS = 64
+# Rows of a class whose mean is the origin of its sums.
+_ORIGIN_ROWS = 16
+
+Step = Callable[..., Any]
+
+
+class ClassBatch(NamedTuple):
+    """Rows of one class on every device.
+
+    Attributes:
+        rows: [devices, b, d] float32, zeros beyond `count`.
+        label: Class of each device's rows, [devices] int32.
+        count: How many rows each device has, [devices] int32.
+        index: Position in the data set of each row, [devices, b] int64 on the host.
+    """
+
+    rows: jax.Array
+    label: jax.Array
+    count: jax.Array
+    index: np.ndarray
+
+
+def batch_rows(dims: int, num_classes: int, rows: int) -> int:
+    """Returns how many rows a batch has.
+
+    Args:
+        dims: Embedding dims.
+        num_classes: Number of classes.
+        rows: Rows in all.
+    """
+    row = 4 * dims
+    size = min(_BATCH_BYTES // row, _WAITING_BYTES // (row * num_classes), _MOST_ROWS)
+    # A power of two, so that passes over sets of nearly equal size share a program.
+    size = 1 << max(size, _LEAST_ROWS).bit_length() - 1
+    while size > _LEAST_ROWS and size // 2 * num_classes >= rows:
+        size //= 2
+    return size
+
+
+def class_batches(rows: Rows, num_classes: int) -> Iterator[ClassBatch]:
+    """Yields this process's share of the rows that have a class.
+
+    Args:
+        rows: The rows.
+        num_classes: Rows of label 0..num_classes-1 are yielded.
+    """
+    dims = rows.embedding.shape[1]
+    size = batch_rows(dims, num_classes, len(rows))
+    mesh = parallel.own_mesh()
+    ready: list[_Waiting] = []
+    waiting: dict[int, _Waiting] = {}
+    share = parallel.share_of_process(len(rows))
+    for start in range(share.start, share.stop, size):
+        stretch = slice(start, min(start + size, share.stop))
+        labels = rows.label[stretch]
+        block = np.asarray(rows.embedding[stretch])
+        for label in np.unique(labels[labels >= 0]):
+            own = np.flatnonzero(labels == label)
+            while len(own):
+                filling = waiting.setdefault(int(label), _Waiting(int(label), size, dims))
+                own = filling.take(block, own, start, rows.index)
+                if filling.count == size:
+                    ready.append(waiting.pop(int(label)))
+                if len(ready) == mesh.size:
+                    yield _place(ready, mesh)
+                    ready = []
+    ready += waiting.values()
+    for first in range(0, len(ready), mesh.size):
+        batch = ready[first : first + mesh.size]
+        batch += [_Waiting(0, size, dims) for _ in range(mesh.size - len(batch))]
+        yield _place(batch, mesh)
+
+
+class _Waiting:
+    """A batch of one class that is being filled."""
+
+    def __init__(self, label: int, size: int, dims: int):
+        self.label, self.count = label, 0
+        # New memory for every batch: the device may still read the one before.
+        self.rows = np.empty((size, dims), np.float32)
+        self.index = np.zeros(size, np.int64)
+
+    def take(self, block: np.ndarray, own: np.ndarray, start: int, index: np.ndarray) -> np.ndarray:
+        """Takes rows of a block as long as there is room; returns the positions left over."""
+        taken, rest = np.split(own, [len(self.rows) - self.count])
+        place = slice(self.count, self.count + len(taken))
+        # mode="clip" writes into `out` directly; positions are within the block.
+        if block.dtype == np.float32:
+            np.take(block, taken, axis=0, out=self.rows[place], mode="clip")
+        else:
+            self.rows[place] = block[taken]
+        self.index[place] = index[start + taken]
+        self.count += len(taken)
+        return rest
+
+
+def _place(batch: list[_Waiting], mesh: Any) -> ClassBatch:
+    for waiting in batch:
+        waiting.rows[waiting.count :] = 0
+    return ClassBatch(
+        parallel.put_on_each(mesh, [waiting.rows for waiting in batch]),
+        parallel.put_on_each(mesh, [np.int32(waiting.label) for waiting in batch]),
+        parallel.put_on_each(mesh, [np.int32(waiting.count) for waiting in batch]),
+        np.stack([waiting.index for waiting in batch]),
+    )
+
+
+def reduce(
+    step: Step,
+    merge: Callable[[Any, str], Any],
+    start: Any,
+    rows: Rows,
+    num_classes: int,
+    constants: tuple[Any, ...],
+) -> Any:
+    """Returns what one pass over the rows adds up to, on this process's first device.
+
+    Args:
+        step: Pure, module-level: `(state, rows [b, d], label [], count [], *constants) -> state`
+            for the rows of one class on one device.
+        merge: Pure, module-level: `(state, axis) -> state` joins the states of all devices along a
+            mesh axis.
+        start: State before the first batch, arrays.
+        rows: The rows.
+        num_classes: Number of classes.
+        constants: Arrays that every step reads.
+    """
+    mesh = parallel.own_mesh()
+    everywhere, each = parallel.sharding(mesh), parallel.sharding(mesh, parallel.DATA)
+    constants = jax.device_put(constants, everywhere)
+    state = jax.tree.map(
+        lambda array: parallel.put_on_each(mesh, [np.asarray(array)] * mesh.size), start
+    )
+    with jax.default_matmul_precision("highest"):
+        for batch in class_batches(rows, num_classes):
+            # Collecting a batch overlaps with the device's work on the one before it, and no more
+            # than two are in memory.
+            jax.block_until_ready(state)
+            arguments = (state, batch.rows, batch.label, batch.count, constants)
+            program, _ = parallel.compiled(
+                _on_each, (step, mesh), arguments, out_shardings=each, donate=(0,)
+            )
+            state = program(*arguments)
+        everything = parallel.across_processes(state)
+        program, _ = parallel.compiled(_merged, (merge, parallel.whole_mesh()), (everything,))
+        return parallel.on_first_device(program(everything))
+
+
+def _on_each(
+    static: Any,
+    state: Any,
+    rows: jax.Array,
+    label: jax.Array,
+    count: jax.Array,
+    constants: tuple[Any, ...],
+) -> Any:
+    step, mesh = static
+
+    def one_device(
+        state: Any, rows: jax.Array, label: jax.Array, count: jax.Array, constants: tuple[Any, ...]
+    ) -> Any:
+        own = jax.tree.map(lambda array: array[0], state)
+        new = step(own, rows[0], label[0], count[0], *constants)
+        return jax.tree.map(lambda array: array[None], new)
+
+    each, everywhere = PartitionSpec(parallel.DATA), PartitionSpec()
+    return jax.shard_map(
+        one_device, mesh=mesh, in_specs=(each, each, each, each, everywhere), out_specs=each
+    )(state, rows, label, count, constants)
+
+
+def _merged(static: Any, state: Any) -> Any:
+    merge, mesh = static
+
+    def one_device(state: Any) -> Any:
+        return merge(jax.tree.map(lambda array: array[0], state), parallel.DATA)
+
+    return jax.shard_map(
+        one_device, mesh=mesh, in_specs=PartitionSpec(parallel.DATA), out_specs=PartitionSpec()
+    )(state)
+
+
+def add_up(state: Any, axis: str) -> Any:
+    """Merges states that are sums."""
+    return jax.lax.psum(state, axis)
+
+
+def origin(rows: Rows, num_classes: int) -> np.ndarray:
+    """Returns a point among the rows of each class, [c, d] float32.
+
+    Sums of offsets from it stay accurate when the mean is large beside the deviation. It is the
+    mean of a few rows spread over the class, the same whatever the devices.
+    """
+    result = np.zeros((num_classes, rows.embedding.shape[1]), np.float32)
+    for label in range(num_classes):
+        own = np.flatnonzero(rows.label == label)
+        if len(own):
+            spread = np.unique(np.linspace(0, len(own) - 1, _ORIGIN_ROWS).astype(int))
+            result[label] = np.asarray(rows.embedding[own[spread]], np.float64).mean(axis=0)
+    return result
+
+
+def refuse_bad_rows(rows: Rows) -> None:
+    """Raises the error that names the first row which is not finite, if there is one."""
+    size = batch_rows(rows.embedding.shape[1], 1, len(rows))
+    for start in range(0, len(rows), size):
+        finite = np.isfinite(np.asarray(rows.embedding[start : start + size])).all(axis=1)
+        if not finite.all():
+            row = rows.index[start + int(np.argmin(finite))]
+            raise UserError(f"the embedding of row {row} is not finite; mend or remove the row")
+    raise UserError(
+        "the embeddings are too large: their squares are beyond the range of float32; scale them"
+    )

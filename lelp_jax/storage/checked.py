@@ -1,0 +1,91 @@
+"""Arrays whose every chunk is compared with a checksum that was noted when it was written.
+
+The format's own checksums tell a damaged chunk; these also tell a sound one that is not the chunk
+which was written there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lelp_jax.errors import UserError
+from lelp_jax.storage import indexing
+from lelp_jax.storage.zarr import ZarrArray
+
+
+def checksum(values: np.ndarray) -> int:
+    """Returns the CRC-32 of an array's bytes."""
+    return zlib.crc32(np.ascontiguousarray(values).view(np.uint8).data)
+
+
+class CheckedArray:
+    """An array of rows that refuses chunks other than those written.
+
+    Attributes:
+        shape: Rows first.
+        dtype: Type of what is read.
+    """
+
+    def __init__(self, array: ZarrArray, checksums: Sequence[int]):
+        """Takes an array that is open.
+
+        Args:
+            array: The array.
+            checksums: Of each chunk, as it is read.
+        """
+        self._array, self._checksums = array, checksums
+        self.shape, self.dtype = array.shape, array.dtype
+        # Readers go through the rows in order, in steps that need not be chunks.
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of rows."""
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Returns rows; the chunks that hold them are read whole.
+
+        Args:
+            rows: A slice without a step, or positions, [n] integers.
+
+        Raises:
+            UserError: A chunk is damaged, lost, or another one.
+        """
+        rows = indexing.normalised(rows, len(self))
+        if isinstance(rows, slice):
+            positions = np.arange(rows.start, rows.stop)
+        else:
+            positions = np.asarray(rows)
+        size = self._array.chunk_rows
+        result = np.empty((len(positions), *self.shape[1:]), self.dtype)
+        chunks = positions // size
+        order = np.argsort(chunks, kind="stable")
+        first = np.flatnonzero(np.diff(chunks[order], prepend=-1))
+        for own in np.split(order, first[1:]):
+            if len(own):
+                number = int(chunks[own[0]])
+                result[own] = self._chunk(number)[positions[own] - number * size]
+        return result
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """Returns all rows in memory."""
+        del copy
+        return np.asarray(self[:], dtype)
+
+    def _chunk(self, number: int) -> np.ndarray:
+        if self._last is not None and self._last[0] == number:
+            return self._last[1]
+        size = self._array.chunk_rows
+        start, stop = number * size, min((number + 1) * size, len(self))
+        values = self._array[start:stop]
+        if checksum(values) != self._checksums[number]:
+            raise UserError(
+                f"{self._array.location}: rows {start} to {stop - 1} are not those that were "
+                "written there; delete the folder to compute it again"
+            )
+        self._last = (number, values)
+        return values

@@ -1,0 +1,70 @@
+"""What names the content of a bundle, so that a change of it is noticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lelp_jax import files
+from lelp_jax.storage import objects
+from lelp_jax.storage.bundle import Bundle
+
+_BLOCK_BYTES = 64 << 20
+# Rows of each array that name a bundle at an address, where reading all of it takes too long.
+_SPREAD_ROWS = 256
+
+
+def digest(bundle: Bundle, memory: Path) -> str:
+    """Returns a hash of all arrays of a bundle.
+
+    Local files are read once; until their sizes or times of change differ, the hash is remembered.
+    At an address the arrays' shapes and rows spread over each of them are hashed.
+
+    Args:
+        bundle: The bundle.
+        memory: A JSON file in which hashes are remembered.
+    """
+    if objects.is_url(bundle.location):
+        return _hash(bundle, spread=True)
+    state = _state(objects.local_path(bundle.location))
+    known: dict[str, str] = {}
+    if memory.is_file():
+        try:
+            known = json.loads(memory.read_text())
+        except ValueError:
+            known = {}
+    if state not in known:
+        known[state] = _hash(bundle, spread=False)
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        files.write_json(memory, known)
+    return known[state]
+
+
+def _state(path: Path) -> str:
+    """Names the files of a path by their names, sizes and times of change."""
+    found = sorted(path.rglob("*")) if path.is_dir() else [path]
+    parts = []
+    for file in found:
+        if file.is_file():
+            status = file.stat()
+            parts.append([str(file), status.st_size, status.st_mtime_ns])
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _hash(bundle: Bundle, spread: bool) -> str:
+    content = hashlib.blake2b(digest_size=16)
+    for name in sorted(bundle.names()):
+        array = bundle.array(name)
+        content.update(json.dumps([name, list(array.shape), str(array.dtype)]).encode())
+        if spread:
+            rows = np.unique(np.linspace(0, len(array) - 1, _SPREAD_ROWS).astype(np.int64))
+            content.update(np.ascontiguousarray(array[rows]).tobytes())
+            continue
+        width = max(int(np.prod(array.shape[1:], dtype=np.int64)) * array.dtype.itemsize, 1)
+        size = max(_BLOCK_BYTES // width, 1)
+        for start in range(0, len(array), size):
+            content.update(np.ascontiguousarray(array[start : start + size]).data)
+    return content.hexdigest()

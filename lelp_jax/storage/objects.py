@@ -1,0 +1,197 @@
+"""Small objects, and where they lie: in a folder of this machine or at an address such as gs://."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from lelp_jax import files
+from lelp_jax.errors import UserError
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
+_FILE = "file://"
+# About a minute in all: the library's own 32 tries take a quarter of an hour to report a host that
+# cannot be reached.
+_RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "16s"}
+
+
+def is_url(location: str | os.PathLike[str]) -> bool:
+    """Tells whether a location is an address, not a path of this machine."""
+    name = os.fspath(location)
+    return bool(_ADDRESS.match(name)) and not name.startswith(_FILE)
+
+
+def local_path(location: str | os.PathLike[str]) -> Path:
+    """Returns the absolute path of a location of this machine; ~ is the home folder."""
+    name = os.fspath(location)
+    if name.startswith(_FILE):
+        name = unquote(name.removeprefix(_FILE))
+    return Path(os.path.abspath(os.path.expanduser(name)))
+
+
+def join(location: str | os.PathLike[str], name: str) -> str:
+    """Returns the location of something inside a folder."""
+    if is_url(location):
+        return f"{os.fspath(location).rstrip('/')}/{name}"
+    return str(local_path(location) / name)
+
+
+@functools.cache
+def context() -> Any:
+    """Returns what all uses of TensorStore share: no cache, few tries, one memory:// store."""
+    import tensorstore as ts
+
+    return ts.Context(
+        {
+            "cache_pool": {"total_bytes_limit": 0},
+            "http_request_retries": _RETRIES,
+            "gcs_request_retries": _RETRIES,
+            "s3_request_retries": _RETRIES,
+        }
+    )
+
+
+def folder_spec(location: str | os.PathLike[str]) -> Any:
+    """Returns TensorStore's specification of the folder at a location.
+
+    Raises:
+        UserError: The address is none that TensorStore knows.
+    """
+    if not is_url(location):
+        return {"driver": "file", "path": f"{local_path(location)}/"}
+    import tensorstore as ts
+
+    try:
+        spec = ts.KvStore.Spec(os.fspath(location))
+    except ValueError as error:
+        raise UserError(
+            f"{location} is no address that can be used ({reason(error)}); "
+            "give gs://bucket/folder, s3://bucket/folder, https://host/folder or a local path"
+        ) from error
+    # Or a name that begins alike would seem to lie in this folder.
+    return spec if spec.path.endswith("/") or not spec.path else spec + "/"
+
+
+def reason(error: Exception) -> str:
+    """Returns the gist of what a storage library says, in one line."""
+    return " ".join(str(error).split(" [tensorstore_spec")[0].split())[:200]
+
+
+def unreadable(location: str | os.PathLike[str], error: Exception) -> UserError:
+    """Returns the error for something that is there but cannot be read."""
+    mend = "it is damaged or not what its name says: write it again"
+    if is_url(location):
+        mend = "check the address, the connection and the right to read, or write it again"
+    return UserError(f"{location} cannot be read: {reason(error)}; {mend}")
+
+
+def unwritable(location: str | os.PathLike[str], error: Exception) -> UserError:
+    """Returns the error for an address that cannot be written."""
+    return UserError(
+        f"{location} cannot be written: {reason(error)}; "
+        "check the address, the connection and the right to write"
+    )
+
+
+def read_bytes(location: str | os.PathLike[str], name: str) -> bytes | None:
+    """Returns the content of an object of a folder; None when there is no such object.
+
+    Args:
+        location: The folder.
+        name: The object in it; its parts are separated by /.
+
+    Raises:
+        OSError: A local file cannot be read.
+        UserError: The address cannot be read.
+    """
+    if not is_url(location):
+        try:
+            return (local_path(location) / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+    try:
+        result = _open(location).read(name).result()
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise unreadable(join(location, name), error) from error
+    return result.value if result.state == "value" else None
+
+
+def write_bytes(location: str | os.PathLike[str], name: str, content: bytes) -> None:
+    """Writes an object of a folder, whole or not at all; the folder is made where needed.
+
+    Args:
+        location: The folder.
+        name: The object in it; its parts are separated by /.
+        content: What it shall hold.
+
+    Raises:
+        OSError: A local file cannot be written.
+        UserError: The address cannot be written.
+    """
+    if not is_url(location):
+        path = local_path(location) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_atomic(path, content)
+        return
+    try:
+        _open(location).write(name, content).result()
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise unwritable(join(location, name), error) from error
+
+
+def exists(location: str | os.PathLike[str], name: str) -> bool:
+    """Tells whether a folder holds an object of this name."""
+    if not is_url(location):
+        return (local_path(location) / name).is_file()
+    return read_bytes(location, name) is not None
+
+
+def keys(location: str | os.PathLike[str]) -> list[str] | None:
+    """Returns the names of all objects at an address, sorted; None where it lists none.
+
+    Raises:
+        UserError: The address cannot be read.
+    """
+    try:
+        return sorted(key.decode() for key in _open(location).list().result())
+    except NotImplementedError:
+        return None
+    except (ValueError, OSError) as error:
+        raise unreadable(location, error) from error
+
+
+def delete_tree(location: str | os.PathLike[str]) -> None:
+    """Deletes a folder and all that it holds; there need be none.
+
+    Raises:
+        OSError: A local folder cannot be deleted.
+        UserError: The address cannot be written, or it is a whole bucket.
+    """
+    if not is_url(location):
+        path = local_path(location)
+        if path.is_dir():
+            shutil.rmtree(path)
+        return
+    import tensorstore as ts
+
+    store = _open(location)
+    if not store.path.strip("/"):
+        raise UserError(f"{location} is a whole bucket; give a folder inside it")
+    try:
+        store.delete_range(ts.KvStore.KeyRange()).result()
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise unwritable(location, error) from error
+
+
+def _open(location: str | os.PathLike[str]) -> Any:
+    import tensorstore as ts
+
+    try:
+        return ts.KvStore.open(folder_spec(location), context=context()).result()
+    except (ValueError, OSError) as error:
+        raise unreadable(location, error) from error

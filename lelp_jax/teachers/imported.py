@@ -1,0 +1,185 @@
+"""A teacher's answers as another program wrote them, in the form that everything here expects."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lelp_jax.errors import UserError
+from lelp_jax.storage.bundle import Bundle
+from lelp_jax.storage.rows import RowArray
+
+# A probability of 0 stands for one too small to tell: float32 does not tell 1 from 1 - 3e-8.
+_LEAST_PROBABILITY = 1e-7
+_SUM_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """The arrays of a teacher; rows are read when they are asked for.
+
+    Attributes:
+        bundle: Where they come from.
+        embeddings: [rows, dims].
+        logits: [rows, classes] float32.
+        output_weights: [dims, classes] float32, or None where they are not given.
+        from_probabilities: Whether the logits are logarithms of probabilities, which fix them up to
+            a constant per row.
+    """
+
+    bundle: Bundle
+    embeddings: RowArray
+    logits: RowArray
+    output_weights: np.ndarray | None
+    from_probabilities: bool
+
+    def answers(self, positions: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Returns logits [n, classes] and embeddings [n, dims] of rows, float32.
+
+        Args:
+            positions: Rows of the file, a slice or [n] integers.
+
+        Raises:
+            UserError: A value is not finite; the message names file and row.
+        """
+        embeddings = np.asarray(self.embeddings[positions], np.float32)
+        finite = np.isfinite(embeddings).all(axis=1)
+        if not finite.all():
+            row = int(np.arange(len(self.embeddings))[positions][int(np.argmin(finite))])
+            raise UserError(
+                f"{self.bundle.place('embeddings', row)}: the embedding is not finite in float32; "
+                "mend or remove the row"
+            )
+        return self.logits[positions], embeddings
+
+
+class _Logits:
+    """Logits of what a file holds: logits or probabilities, of all classes or of the second alone.
+
+    Attributes:
+        shape: [rows, classes].
+        dtype: float32.
+    """
+
+    def __init__(self, array: RowArray, place: Callable[[int], str], probabilities: bool):
+        self._array, self._place, self._probabilities = array, place, probabilities
+        self._one = len(array.shape) == 1 or array.shape[1] == 1
+        self.shape = (array.shape[0], 2 if self._one else array.shape[1])
+        self.dtype = np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        values = np.asarray(self._array[rows], np.float64).reshape(
+            -1, 1 if self._one else self.shape[1]
+        )
+        self._refuse(~np.isfinite(values).all(axis=1), rows, "is not finite")
+        if self._probabilities:
+            return self._of_probabilities(values, rows)
+        # One output is the logit of the second class, against 0 of the first.
+        result = np.pad(values, ((0, 0), (1, 0))) if self._one else values
+        large = np.any(np.abs(result) > np.finfo(np.float32).max, axis=1)
+        self._refuse(large, rows, "is too large")
+        return result.astype(np.float32)
+
+    def _of_probabilities(self, values: np.ndarray, rows: Any) -> np.ndarray:
+        wrong = np.any((values < 0) | (values > 1), axis=1)
+        self._refuse(wrong, rows, "is outside 0..1")
+        if self._one:
+            values = np.concatenate([1 - values, values], axis=1)
+        off = np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
+        self._refuse(off, rows, "does not sum to 1; logits belong under the key 'logits'")
+        return np.log(np.maximum(values, _LEAST_PROBABILITY)).astype(np.float32)
+
+    def _refuse(self, wrong: np.ndarray, rows: Any, problem: str) -> None:
+        if wrong.any():
+            row = int(np.arange(len(self))[rows][int(np.argmax(wrong))])
+            name = "probabilities" if self._probabilities else "logits"
+            raise UserError(f"{self._place(row)}: the row of {name} {problem}")
+
+
+def read(bundle: Bundle) -> Imported:
+    """Finds a teacher's arrays.
+
+    Args:
+        bundle: Holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] (one
+            column or none: a sigmoid's, of the second class) and, optionally, `output_weights`
+            [dims, classes].
+
+    Raises:
+        UserError: An array is missing, or their shapes do not go together.
+    """
+    where = bundle.location
+    for name, what in (
+        ("embeddings", "what its output layer sees, [rows, dims]"),
+        ("logits", "the values of its output layer before the softmax, [rows, classes]"),
+    ):
+        if name not in bundle and not (name == "logits" and "probabilities" in bundle):
+            also = ", or its probabilities as 'probabilities'" if name == "logits" else ""
+            raise UserError(
+                f"{where} has no {name} (it holds {', '.join(bundle.names())}); run the teacher "
+                f"once more and save {what}, as {name!r}{also}"
+            )
+    if "logits" in bundle and "probabilities" in bundle:
+        raise UserError(f"{where} holds logits and probabilities; leave one of them out")
+    embeddings = bundle.array("embeddings")
+    if len(embeddings.shape) != 2 or embeddings.dtype.kind not in "fiu":
+        raise UserError(
+            f"{where}: embeddings have shape {tuple(embeddings.shape)} and type "
+            f"{embeddings.dtype}; numbers of shape [rows, dims] are needed"
+        )
+    name = "logits" if "logits" in bundle else "probabilities"
+    given = bundle.array(name)
+    if len(given.shape) not in (1, 2) or given.dtype.kind not in "fiu" or 0 in given.shape[1:]:
+        raise UserError(
+            f"{where}: {name} have shape {tuple(given.shape)} and type {given.dtype}; numbers of "
+            "shape [rows, classes] are needed"
+        )
+    if len(given) != len(embeddings):
+        raise UserError(
+            f"{where}: {len(given)} rows of {name}, but {len(embeddings)} of embeddings; save both "
+            "in one go"
+        )
+    if not len(given):
+        raise UserError(f"{where} has no rows")
+    logits = _Logits(given, lambda row: bundle.place(name, row), name == "probabilities")
+    weights = None
+    if "output_weights" in bundle:
+        weights = weights_of(
+            np.asarray(bundle.array("output_weights")[:]),
+            where,
+            embeddings.shape[1],
+            logits.shape[1],
+        )
+    return Imported(bundle, embeddings, logits, weights, name == "probabilities")
+
+
+def weights_of(values: np.ndarray, where: str, dims: int, num_classes: int) -> np.ndarray:
+    """Returns output weights, [dims, classes] float32.
+
+    Args:
+        values: As given; [dims] or [dims, 1] of a teacher with one sigmoid output.
+        where: The file, for messages.
+        dims: Embedding dims.
+        num_classes: Number of classes.
+
+    Raises:
+        UserError: The shape is another one, or a value is not finite.
+    """
+    if num_classes == 2 and values.shape in ((dims,), (dims, 1)):
+        values = np.stack([np.zeros(dims), values.reshape(dims)], axis=1)
+    if values.shape != (dims, num_classes):
+        mend = "leave them out to have their range estimated"
+        if values.shape == (num_classes, dims):
+            mend = "save their transpose"
+        raise UserError(
+            f"{where}: output_weights have shape {values.shape}, [dims, classes] = "
+            f"{(dims, num_classes)} is needed; {mend}"
+        )
+    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        raise UserError(f"{where}: output_weights hold values that are not finite numbers")
+    return values.astype(np.float32)

@@ -1,0 +1,88 @@
+"""The range of an output layer that is not at hand, from what goes in and what comes out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import numpy as np
+
+from lelp_jax.projection import moments, stream
+from lelp_jax.projection.base import Rows
+from lelp_jax.storage.rows import RowArray
+
+_LOG = logging.getLogger(__name__)
+# Below it the embedding is hardly what the output layer sees.
+_GOOD = 0.99
+
+
+@dataclasses.dataclass(frozen=True)
+class _Beside:
+    """Embeddings and logits side by side, [rows, dims + classes]."""
+
+    embeddings: RowArray
+    logits: RowArray
+    centre: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.embeddings), self.embeddings.shape[1] + self.logits.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        logits = np.asarray(self.logits[rows], np.float32)
+        if self.centre:
+            logits = logits - logits.mean(axis=1, keepdims=True)
+        return np.concatenate([np.asarray(self.embeddings[rows], np.float32), logits], axis=1)
+
+
+def estimate(
+    embeddings: RowArray, logits: RowArray, centre: bool, where: str
+) -> tuple[np.ndarray, float]:
+    """Returns output weights by least squares, and the share of the logits' variance they explain.
+
+    Args:
+        embeddings: [rows, dims].
+        logits: [rows, classes].
+        centre: Whether logits are known only up to a constant per row, as logarithms of
+            probabilities are: then the weights are those of the centred logits.
+        where: The file, for the log.
+
+    Returns:
+        Weights [dims, classes] float32 and R^2 in [0, 1].
+    """
+    rows = Rows(
+        _Beside(embeddings, logits, centre),
+        np.arange(len(embeddings)),
+        np.zeros(len(embeddings), np.int32),
+    )
+    origin = stream.origin(rows, 1)
+    collected = moments.collect(rows, 1, origin, np.zeros((origin.shape[1], 0), np.float32))
+    scatter = np.asarray(collected.scatter[0], np.float64)
+    if not np.isfinite(scatter).all():
+        stream.refuse_bad_rows(rows)
+    dims = embeddings.shape[1]
+    within, across, total = scatter[:dims, :dims], scatter[:dims, dims:], scatter[dims:, dims:]
+    # Directions in which the embedding does not vary beyond rounding say nothing.
+    rounding = max(dims, 10) * np.finfo(np.float32).eps
+    weights = np.linalg.pinv(within, rcond=rounding, hermitian=True) @ across
+    explained = float(np.sum(weights * across) / max(np.trace(total), np.finfo(float).tiny))
+    explained = min(max(explained, 0.0), 1.0)
+    log = _LOG.info if explained >= _GOOD else _LOG.warning
+    log(
+        "%s: no output weights; their range is estimated from the logits with R^2 = %.4f%s",
+        where,
+        explained,
+        ""
+        if explained >= _GOOD
+        else ": the embedding is hardly what the output layer sees; give the output weights, or "
+        "the last hidden layer",
+    )
+    return weights.astype(np.float32), explained
