@@ -14,12 +14,13 @@ WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kills lint format bench-fleet bench-launch clean
+.PHONY: help demo test test-fast test-kills lint format bench-fleet bench-launch bench-projection \
+    clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "PYTHON=$(PYTHON) (version $(or $(VERSION),not found)) makes the environment $(VENV)"
 
 demo: $(VENV)/.installed ## teachers, students and the report on the bundled digits, in runs/digits
@@ -45,6 +46,9 @@ format: $(VENV)/.installed-dev ## rewrite the sources in the project's format
 
 bench-fleet: $(VENV)/.installed-bench ## time per student beside a bare PyTorch loop
 	$(RUN) -m benchmarks.fleet
+
+bench-projection: $(VENV)/.installed-bench ## the projections beside scikit-learn and faiss
+	$(RUN) -m benchmarks.projection
 
 bench-launch: $(VENV)/.installed ## seconds to launch a run that is already finished
 	$(RUN) -m benchmarks.launch

@@ -100,8 +100,17 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     if given["seed"] is not None and not 0 <= given["seed"] <= _LARGEST_SEED:
         raise UserError(f"--seed must be in 0..{_LARGEST_SEED}, got {given['seed']}")
     chosen = {name: given[name] for name in _SETTINGS if given[name] is not None}
-    names = [field.name for field in dataclasses.fields(Arguments)]
-    arguments = Arguments(**{**{name: given.get(name) for name in names}, "settings": chosen})
+    arguments = Arguments(
+        input=given["input"],
+        out=given["out"],
+        apply=given["apply"],
+        save_projection=given["save_projection"],
+        method=given["method"],
+        seed=given["seed"],
+        temperature=given["temperature"],
+        beta=given["beta"],
+        settings=chosen,
+    )
     if arguments.apply is not None:
         fixed = {"method": arguments.method, "seed": arguments.seed, **chosen}
         fixed["save_projection"] = arguments.save_projection

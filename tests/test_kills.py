@@ -14,6 +14,7 @@ PLACED = [
     ("teachers", 1),
     ("checkpoint save", 1),
     ("teachers", 1),
+    ("bank chunk", 2),
     ("bank", 2),
     ("projection", 2),
     ("students", 2),
@@ -58,6 +59,23 @@ def test_a_resumed_fleet_continues_with_steps_still_to_do(reference: Path, tmp_p
     final = fault_runs.run("none", 0, workdir)
     assert final.returncode == 0, final.stderr
     assert "students: resumed at step 17 of 50" in final.stderr
+    fault_runs.assert_same(workdir, reference)
+
+
+@pytest.mark.slow
+def test_a_bank_resumes_at_the_chunk_where_it_was_killed(reference: Path, tmp_path: Path) -> None:
+    workdir = tmp_path / "run"
+    fault_runs.run_killed("bank chunk", 3, workdir)
+    done = sorted(workdir.glob("banks/*/chunks/*.json"))
+    assert [path.name for path in done] == ["000000.json", "000001.json", "000002.json"]
+    bank = done[0].parents[1]
+    chunks = [
+        bank / name / f"c/{number}/0" for name in ("logits", "embeddings") for number in "012"
+    ]
+    written = [path.stat().st_mtime_ns for path in chunks]
+    final = fault_runs.run("none", 0, workdir)
+    assert final.returncode == 0, final.stderr
+    assert [path.stat().st_mtime_ns for path in chunks] == written
     fault_runs.assert_same(workdir, reference)
 
 

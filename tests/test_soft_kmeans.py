@@ -63,9 +63,7 @@ def test_soft_kmeans_is_repeatable_and_finds_planted_clusters():
     outside = np.linalg.svd(complement(weights))[0][:, :3]
     embedding = 20 * outside.T[planted] + 0.1 * random.normal(size=(COUNT, DIMS))
     clustered = with_embedding(rows, embedding)
-    scores = np.asarray(
-        centers.apply(soft_kmeans.fit(clustered, weights, KMEANS, 0), clustered)
-    )
+    scores = np.asarray(centers.apply(soft_kmeans.fit(clustered, weights, KMEANS, 0), clustered))
     for index in range(CLASSES):
         table = np.zeros((3, 3), int)
         np.add.at(table, (planted, scores[:, index].argmax(axis=1)), 1)

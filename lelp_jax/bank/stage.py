@@ -65,10 +65,12 @@ def ensure(
     of = {"teacher": teacher.fingerprint, "data": dataset.digest}
     index = np.sort(np.concatenate([dataset.train, dataset.validation]))
 
+    def location(folder: Path) -> str:
+        return objects.join(config.root, folder.name) if config.root else str(folder)
+
     def build(folder: Path) -> Mapping[str, Any]:
-        elsewhere = objects.join(config.root, folder.name) if config.root else ""
         store.write(
-            elsewhere or str(folder),
+            location(folder),
             of,
             index,
             lambda rows: _finite(teacher, rows),
@@ -77,10 +79,14 @@ def ensure(
             dtype=config.dtype,
             check=session.interrupts.check,
         )
-        return {"rows": len(index), "dims": teacher.dims, "location": elsewhere}
+        return {"rows": len(index), "dims": teacher.dims}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Bank:
-        return store.read(facts["location"] or str(folder), folder.name, of, index)
+        del facts
+        if config.root and not store.exists(location(folder)):
+            # Deleted there, or kept elsewhere so far: the marker in the workdir does not know.
+            build(folder)
+        return store.read(location(folder), folder.name, of, index)
 
     return stages.run(root, STAGE, {"version": _VERSION, **of, "dtype": config.dtype}, build, load)
 

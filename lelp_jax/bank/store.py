@@ -81,18 +81,19 @@ class Bank:
         return place
 
     def _array(self, name: str) -> CheckedArray:
-        checksums = self.manifest["checksums"][name]
+        shape, checksums = self.manifest["shapes"][name], self.manifest["checksums"][name]
+        mend = _mend(self.location)
         try:
             array = zarr.open(objects.join(self.location, name))
-            shape = tuple(self.manifest["shapes"][name])
-            if array.shape != shape:
-                raise UserError(f"{name} has shape {array.shape}, the manifest says {shape}")
-            return CheckedArray(array, checksums)
         except UserError as error:
+            raise UserError(f"the bank {self.location} is damaged ({error}); {mend}") from error
+        if list(array.shape) != shape or math.ceil(len(array) / array.chunk_rows) != len(checksums):
             raise UserError(
-                f"the bank {self.location} is damaged ({error}); delete that folder to compute it "
-                "again"
-            ) from error
+                f"the bank {self.location} is damaged ({name} has shape {array.shape} in chunks of "
+                f"{array.chunk_rows}, the manifest says {tuple(shape)} in {len(checksums)} chunks)"
+                f"; {mend}"
+            )
+        return CheckedArray(array, checksums, mend)
 
 
 def write(
@@ -139,7 +140,9 @@ def write(
     names = [objects.join(location, name) for name in ("logits", "embeddings")]
     finished = _read_manifest(location)
     if finished is not None and plan.items() <= finished.items():
-        # A run in another workdir shares it, or one was killed before it could say so.
+        # A run in another workdir made it, or one that was killed before it could say so.
+        if parallel.is_first_process():
+            objects.delete_tree(objects.join(location, "chunks"))
         return
     if parallel.is_first_process() and _read_json(location, "plan.json") != plan:
         objects.delete_tree(location)
@@ -192,9 +195,13 @@ def _finish(
         array.write(0, values)
         checksums[name], shapes[name] = [checksum(values)], list(values.shape)
     manifest = {**plan, "shapes": shapes, "checksums": checksums}
-    # Without them, `write` on top of a damaged bank begins from the start.
-    objects.delete_tree(objects.join(location, "chunks"))
     _write_json(location, "manifest.json", {**manifest, "checksum": _checksum(manifest)})
+    objects.delete_tree(objects.join(location, "chunks"))
+
+
+def exists(location: str) -> bool:
+    """Tells whether a bank lies there that was finished, be it damaged."""
+    return objects.exists(location, "manifest.json")
 
 
 def read(location: str, fingerprint: str, of: Mapping[str, str], index: np.ndarray) -> Bank:
@@ -210,9 +217,10 @@ def read(location: str, fingerprint: str, of: Mapping[str, str], index: np.ndarr
         UserError: The bank is of another teacher, other data or another order, or is damaged.
     """
     manifest = _read_manifest(location)
-    mend = f"delete {location} to compute it again"
+    mend = _mend(location)
     if manifest is None:
-        raise UserError(f"the bank {location} is damaged (manifest.json is not whole); {mend}")
+        problem = "not as it was written" if exists(location) else "missing"
+        raise UserError(f"the bank {location} is damaged (manifest.json is {problem}); {mend}")
     for name, wanted in {**of, "format": FORMAT}.items():
         if manifest.get(name) != wanted:
             raise UserError(
@@ -226,6 +234,11 @@ def read(location: str, fingerprint: str, of: Mapping[str, str], index: np.ndarr
             f"{len(index)} rows of these data; {mend}"
         )
     return bank
+
+
+def _mend(location: str) -> str:
+    check = "check the connection and the right to read, or " if objects.is_url(location) else ""
+    return f"{check}delete {location} to compute it again"
 
 
 def _chunk(number: int) -> str:

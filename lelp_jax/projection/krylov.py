@@ -40,7 +40,7 @@ class Spectrum(NamedTuple):
 class _Sums(NamedTuple):
     """Sums over the rows of each class: their number [c], offsets [c, d], products [c, d, k]."""
 
-    count: jax.Array
+    size: jax.Array
     offset: jax.Array
     product: jax.Array
 
@@ -84,12 +84,8 @@ def _times_covariance(
     rows: Rows, origin: np.ndarray, removed: np.ndarray, vectors: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the means and each class's covariance times its vectors, [c, d, k]."""
-    start = _Sums(
-        np.zeros(len(origin), np.float32),
-        np.zeros(origin.shape, np.float32),
-        np.zeros(vectors.shape, np.float32),
-    )
-    sums = stream.reduce(_add, stream.add_up, start, rows, len(origin), (origin, removed, vectors))
+    like = _Sums(jnp.zeros(len(origin)), jnp.zeros(origin.shape), jnp.zeros(vectors.shape))
+    sums = stream.reduce(_add, stream.add_up, like, rows, len(origin), (origin, removed, vectors))
     return _centred(sums, vectors)
 
 
@@ -104,7 +100,7 @@ def _add(
 ) -> _Sums:
     offset = moments.offsets(rows, label, count, origin, removed)
     return _Sums(
-        state.count.at[label].add(count),
+        state.size.at[label].add(count),
         state.offset.at[label].add(offset.sum(axis=0)),
         state.product.at[label].add(offset.T @ (offset @ vectors[label])),
     )
@@ -113,10 +109,10 @@ def _add(
 @jax.jit
 def _centred(sums: _Sums, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
     with jax.default_matmul_precision("highest"):
-        mean = sums.offset / jnp.maximum(sums.count, 1)[:, None]
+        mean = sums.offset / jnp.maximum(sums.size, 1)[:, None]
         along = jnp.einsum("cd,cdk->ck", mean, vectors)
         between = sums.offset[:, :, None] * along[:, None]
-        return mean, (sums.product - between) / jnp.maximum(sums.count - 1, 1)[:, None, None]
+        return mean, (sums.product - between) / jnp.maximum(sums.size - 1, 1)[:, None, None]
 
 
 @jax.jit

@@ -23,12 +23,12 @@ class Moments(NamedTuple):
     """Moments of each class.
 
     Attributes:
-        count: Rows, [c] float32.
+        size: Rows, [c] float32.
         mean: Mean of the rows' offsets from the origin, [c, d].
         scatter: Sum of the squared deviations from the mean, [c, d, d].
     """
 
-    count: jax.Array
+    size: jax.Array
     mean: jax.Array
     scatter: jax.Array
 
@@ -43,12 +43,16 @@ def collect(rows: Rows, num_classes: int, origin: np.ndarray, removed: np.ndarra
         removed: Orthonormal columns whose span is taken out of the offsets, [d, r].
     """
     dims = origin.shape[1]
-    start = Moments(
-        np.zeros(num_classes, np.float32),
-        np.zeros((num_classes, dims), np.float32),
-        np.zeros((num_classes, dims, dims), np.float32),
-    )
-    return stream.reduce(_add, _merge, start, rows, num_classes, (origin, removed))
+
+    def zeros() -> Moments:
+        return Moments(
+            jnp.zeros(num_classes),
+            jnp.zeros((num_classes, dims)),
+            jnp.zeros((num_classes, dims, dims)),
+        )
+
+    like = jax.eval_shape(zeros)
+    return stream.reduce(add, _merge, like, rows, num_classes, (origin, removed))
 
 
 def offsets(
@@ -72,7 +76,7 @@ def outside(rows: jax.Array, removed: jax.Array) -> jax.Array:
     return rows - (rows @ removed) @ removed.T
 
 
-def _add(
+def add(
     state: Moments,
     rows: jax.Array,
     label: jax.Array,
@@ -80,27 +84,28 @@ def _add(
     origin: jax.Array,
     removed: jax.Array,
 ) -> Moments:
+    """Returns the moments with a batch of one class's rows added; see `offsets`."""
     offset = offsets(rows, label, count, origin, removed)
     size = count.astype(jnp.float32)
     mean = offset.sum(axis=0) / jnp.maximum(size, 1)
     centred = jnp.where(jnp.arange(len(rows))[:, None] < count, offset - mean, 0)
-    before = state.count[label]
+    before = state.size[label]
     total = before + size
     difference = mean - state.mean[label]
     share = size / jnp.maximum(total, 1)
     scatter = centred.T @ centred + before * share * jnp.outer(difference, difference)
     return Moments(
-        state.count.at[label].set(total),
+        state.size.at[label].set(total),
         state.mean.at[label].add(share * difference),
         state.scatter.at[label].add(scatter),
     )
 
 
 def _merge(state: Moments, axis: str) -> Moments:
-    count = jax.lax.psum(state.count, axis)
-    mean = jax.lax.psum(state.count[:, None] * state.mean, axis) / jnp.maximum(count, 1)[:, None]
+    count = jax.lax.psum(state.size, axis)
+    mean = jax.lax.psum(state.size[:, None] * state.mean, axis) / jnp.maximum(count, 1)[:, None]
     difference = state.mean - mean
-    between = state.count[:, None, None] * difference[:, :, None] * difference[:, None, :]
+    between = state.size[:, None, None] * difference[:, :, None] * difference[:, None, :]
     return Moments(count, mean, jax.lax.psum(state.scatter + between, axis))
 
 
@@ -112,8 +117,8 @@ def means(rows: Rows, num_classes: int) -> np.ndarray:
         num_classes: Number of classes.
     """
     origin = stream.origin(rows, num_classes)
-    start = (np.zeros(num_classes, np.float32), np.zeros(origin.shape, np.float32))
-    count, total = stream.reduce(_add_rows, stream.add_up, start, rows, num_classes, (origin,))
+    like = (jnp.zeros(num_classes), jnp.zeros(origin.shape))
+    count, total = stream.reduce(_add_rows, stream.add_up, like, rows, num_classes, (origin,))
     offset = np.asarray(total) / np.maximum(np.asarray(count), 1)[:, None]
     if not np.isfinite(offset).all():
         stream.refuse_bad_rows(rows)

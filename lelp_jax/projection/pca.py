@@ -140,7 +140,7 @@ def _decompose(collected: moments.Moments, removed: jax.Array, count: int) -> kr
             return values[::-1], _leading(vectors[:, ::-1], removed, count)
 
         values, vectors = jax.lax.map(one_class, collected.scatter)
-        freedom = jnp.maximum(collected.count - 1, 1)[:, None]
+        freedom = jnp.maximum(collected.size - 1, 1)[:, None]
         return krylov.Spectrum(collected.mean, values / freedom, vectors)
 
 
@@ -194,8 +194,8 @@ def orientation(rows: Rows, mean: np.ndarray, directions: np.ndarray) -> np.ndar
         mean: Mean of each class, [c, d].
         directions: Columns, [c, d, k].
     """
-    start = np.zeros((len(mean), directions.shape[2]), np.float32)
-    third = stream.reduce(_add_third, stream.add_up, start, rows, len(mean), (mean, directions))
+    like = jnp.zeros((len(mean), directions.shape[2]))
+    third = stream.reduce(_add_third, stream.add_up, like, rows, len(mean), (mean, directions))
     return np.where(np.asarray(third) < 0, np.float32(-1), np.float32(1))
 
 

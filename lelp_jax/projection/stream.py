@@ -9,10 +9,12 @@ b rows of a batch, d embedding dims, c classes.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
@@ -29,9 +31,11 @@ _LEAST_ROWS = 64
 _ORIGIN_ROWS = 16
 
 Step = Callable[..., Any]
+State = TypeVar("State")
 
 
-class ClassBatch(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class ClassBatch:
     """Rows of one class on every device.
 
     Attributes:
@@ -126,20 +130,20 @@ def _place(batch: list[_Waiting], mesh: Any) -> ClassBatch:
         waiting.rows[waiting.count :] = 0
     return ClassBatch(
         parallel.put_on_each(mesh, [waiting.rows for waiting in batch]),
-        parallel.put_on_each(mesh, [np.int32(waiting.label) for waiting in batch]),
-        parallel.put_on_each(mesh, [np.int32(waiting.count) for waiting in batch]),
+        parallel.put_on_each(mesh, [np.array(waiting.label, np.int32) for waiting in batch]),
+        parallel.put_on_each(mesh, [np.array(waiting.count, np.int32) for waiting in batch]),
         np.stack([waiting.index for waiting in batch]),
     )
 
 
 def reduce(
     step: Step,
-    merge: Callable[[Any, str], Any],
-    start: Any,
+    merge: Callable[[State, str], State],
+    like: State,
     rows: Rows,
     num_classes: int,
     constants: tuple[Any, ...],
-) -> Any:
+) -> State:
     """Returns what one pass over the rows adds up to, on this process's first device.
 
     Args:
@@ -147,7 +151,7 @@ def reduce(
             for the rows of one class on one device.
         merge: Pure, module-level: `(state, axis) -> state` joins the states of all devices along a
             mesh axis.
-        start: State before the first batch, arrays.
+        like: Shapes and types of the state, which begins with zeros.
         rows: The rows.
         num_classes: Number of classes.
         constants: Arrays that every step reads.
@@ -155,8 +159,8 @@ def reduce(
     mesh = parallel.own_mesh()
     everywhere, each = parallel.sharding(mesh), parallel.sharding(mesh, parallel.DATA)
     constants = jax.device_put(constants, everywhere)
-    state = jax.tree.map(
-        lambda array: parallel.put_on_each(mesh, [np.asarray(array)] * mesh.size), start
+    state: Any = jax.tree.map(
+        lambda leaf: jnp.zeros((mesh.size, *leaf.shape), leaf.dtype, device=each), like
     )
     with jax.default_matmul_precision("highest"):
         for batch in class_batches(rows, num_classes):

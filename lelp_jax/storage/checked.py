@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.errors import UserError
-from lelp_jax.storage import indexing
+from lelp_jax.storage import indexing, objects
 from lelp_jax.storage.zarr import ZarrArray
 
 
@@ -30,14 +30,15 @@ class CheckedArray:
         dtype: Type of what is read.
     """
 
-    def __init__(self, array: ZarrArray, checksums: Sequence[int]):
+    def __init__(self, array: ZarrArray, checksums: Sequence[int], mend: str):
         """Takes an array that is open.
 
         Args:
             array: The array.
             checksums: Of each chunk, as it is read.
+            mend: What to do about a chunk that is refused.
         """
-        self._array, self._checksums = array, checksums
+        self._array, self._checksums, self._mend = array, checksums, mend
         self.shape, self.dtype = array.shape, array.dtype
         # Readers go through the rows in order, in steps that need not be chunks.
         self._last: tuple[int, np.ndarray] | None = None
@@ -81,11 +82,16 @@ class CheckedArray:
             return self._last[1]
         size = self._array.chunk_rows
         start, stop = number * size, min((number + 1) * size, len(self))
-        values = self._array[start:stop]
-        if checksum(values) != self._checksums[number]:
+        place = f"{self._array.location}: chunk {number} (rows {start} to {stop - 1})"
+        try:
+            values = self._array[start:stop]
+        except UserError as error:
+            # The cause names the file; what the error says of mending it is not for these arrays.
+            cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
             raise UserError(
-                f"{self._array.location}: rows {start} to {stop - 1} are not those that were "
-                "written there; delete the folder to compute it again"
-            )
+                f"{place} cannot be read: {objects.reason(cause)}; {self._mend}"
+            ) from error
+        if checksum(values) != self._checksums[number]:
+            raise UserError(f"{place} is not the one that was written there; {self._mend}")
         self._last = (number, values)
         return values

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,36 +19,37 @@ _BLOCK_BYTES = 64 << 20
 _SPREAD_ROWS = 256
 
 
-def digest(bundle: Bundle, memory: Path) -> str:
-    """Returns a hash of all arrays of a bundle.
+def digest(bundle: Bundle, names: Collection[str], memory: Path) -> str:
+    """Returns a hash of arrays of a bundle.
 
     Local files are read once; until their sizes or times of change differ, the hash is remembered.
     At an address the arrays' shapes and rows spread over each of them are hashed.
 
     Args:
         bundle: The bundle.
+        names: The arrays that matter.
         memory: A JSON file in which hashes are remembered.
     """
     if objects.is_url(bundle.location):
-        return _hash(bundle, spread=True)
-    state = _state(objects.local_path(bundle.location))
+        return _hash(bundle, names, spread=True)
+    state = _state(objects.local_path(bundle.location), names)
     known: dict[str, str] = {}
     if memory.is_file():
         try:
-            known = json.loads(memory.read_text())
-        except ValueError:
+            known = dict(json.loads(memory.read_text()))
+        except (ValueError, TypeError):
             known = {}
     if state not in known:
-        known[state] = _hash(bundle, spread=False)
+        known[state] = _hash(bundle, names, spread=False)
         memory.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(memory, known)
     return known[state]
 
 
-def _state(path: Path) -> str:
+def _state(path: Path, names: Collection[str]) -> str:
     """Names the files of a path by their names, sizes and times of change."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
-    parts = []
+    parts: list[Any] = [sorted(names)]
     for file in found:
         if file.is_file():
             status = file.stat()
@@ -54,9 +57,9 @@ def _state(path: Path) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _hash(bundle: Bundle, spread: bool) -> str:
+def _hash(bundle: Bundle, names: Collection[str], spread: bool) -> str:
     content = hashlib.blake2b(digest_size=16)
-    for name in sorted(bundle.names()):
+    for name in sorted(names):
         array = bundle.array(name)
         content.update(json.dumps([name, list(array.shape), str(array.dtype)]).encode())
         if spread:

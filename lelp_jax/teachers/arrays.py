@@ -16,6 +16,7 @@ from lelp_jax.data import identity
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
 from lelp_jax.session import Session
+from lelp_jax.storage import objects
 from lelp_jax.storage.bundle import Bundle, open_bundle
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.content import digest
@@ -53,9 +54,10 @@ class Arrays:
     id: str = _ID
 
     def __post_init__(self) -> None:
-        if not any(self.files):
+        if not self.files or not all(self.files):
+            what = "holds an empty name" if any(self.files) else "is empty"
             raise UserError(
-                "files is empty; give a file per teacher with --config.teacher.files=FILE"
+                f"files {what}; give a file per teacher with --config.teacher.files=FILE"
             )
         if self.output_weights and len(self.output_weights) != len(self.files):
             raise UserError(
@@ -93,8 +95,9 @@ class Arrays:
     def _teacher(self, number: int, root: Path, dataset: Dataset) -> Teacher:
         found, where = self._join(number, dataset)
         _check_agreement(found, where, dataset)
+        _leave_out_test_rows(found, where, dataset)
         given = found.output_weights
-        content = digest(found.bundle, root / "digests.json")
+        content = digest(found.bundle, found.names, root / "digests.json")
         fingerprint = stages.fingerprint(
             {
                 "what": "arrays",
@@ -155,14 +158,6 @@ class Arrays:
                     f"such as data row {row}{known}; run the teacher on all training and "
                     "validation rows"
                 )
-        tested = where[dataset.test] >= 0
-        if not tested.all():
-            where[dataset.test] = -1
-            _LOG.info(
-                "%s: no answers for %s test rows; the teacher's test metrics stay empty",
-                location,
-                "the" if not tested.any() else f"{(~tested).sum()} of {len(tested)}",
-            )
         return found, where
 
     def _where(self, bundle: Bundle, rows: int, dataset: Dataset) -> np.ndarray:
@@ -219,9 +214,22 @@ def _check_agreement(found: Imported, where: np.ndarray, dataset: Dataset) -> No
     )
 
 
+def _leave_out_test_rows(found: Imported, where: np.ndarray, dataset: Dataset) -> None:
+    """Leaves all test rows out where the teacher answers for some of them only."""
+    answered = where[dataset.test] >= 0
+    if not answered.all():
+        where[dataset.test] = -1
+        _LOG.info(
+            "%s: no answers for %s test rows; the teacher's test metrics stay empty",
+            found.bundle.location,
+            f"{(~answered).sum()} of {len(answered)}" if answered.any() else "the",
+        )
+
+
 def _weights_file(path: str, place: str) -> np.ndarray:
     try:
-        return np.load(Path(path).expanduser(), allow_pickle=False)
+        with open(objects.local_path(path), "rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"{path}: not a readable .npy file ({reason}); check {place}") from error

@@ -36,6 +36,11 @@ class Imported:
     output_weights: np.ndarray | None
     from_probabilities: bool
 
+    @property
+    def names(self) -> tuple[str, str]:
+        """What embeddings and logits are called in the bundle."""
+        return "embeddings", "probabilities" if self.from_probabilities else "logits"
+
     def answers(self, positions: Any) -> tuple[np.ndarray, np.ndarray]:
         """Returns logits [n, classes] and embeddings [n, dims] of rows, float32.
 
@@ -45,7 +50,8 @@ class Imported:
         Raises:
             UserError: A value is not finite; the message names file and row.
         """
-        embeddings = np.asarray(self.embeddings[positions], np.float32)
+        with np.errstate(over="ignore"):
+            embeddings = np.asarray(self.embeddings[positions], np.float32)
         finite = np.isfinite(embeddings).all(axis=1)
         if not finite.all():
             row = int(np.arange(len(self.embeddings))[positions][int(np.argmin(finite))])
@@ -77,7 +83,7 @@ class _Logits:
         values = np.asarray(self._array[rows], np.float64).reshape(
             -1, 1 if self._one else self.shape[1]
         )
-        self._refuse(~np.isfinite(values).all(axis=1), rows, "is not finite")
+        self._refuse(np.any(~np.isfinite(values), axis=1), rows, "is not finite")
         if self._probabilities:
             return self._of_probabilities(values, rows)
         # One output is the logit of the second class, against 0 of the first.
@@ -180,6 +186,10 @@ def weights_of(values: np.ndarray, where: str, dims: int, num_classes: int) -> n
             f"{where}: output_weights have shape {values.shape}, [dims, classes] = "
             f"{(dims, num_classes)} is needed; {mend}"
         )
-    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise UserError(f"{where}: output_weights hold values that are not finite numbers")
+    # NaN compares as false.
+    if values.dtype.kind not in "fiu" or not (np.abs(values) <= np.finfo(np.float32).max).all():
+        raise UserError(
+            f"{where}: output_weights hold values that are no finite float32 numbers; mend them, "
+            "or leave them out to have their range estimated"
+        )
     return values.astype(np.float32)

@@ -1,0 +1,751 @@
+"""Teachers from elsewhere: files that any framework could have written, from end to end."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorstore
+from pyarrow import parquet
+
+from lelp_jax import data
+from lelp_jax.errors import UserError
+from lelp_jax.main import main
+from lelp_jax.storage import content, zarr
+from lelp_jax.storage.bundle import open_bundle
+from lelp_jax.teachers import imported
+from lelp_jax.teachers.arrays import Arrays
+from tests import stored, tiny
+from tests.test_bad_input import error_line
+
+ROWS, TEST, DIMS = 120, 40, 8
+random = np.random.default_rng(0)
+EMBEDDINGS = random.normal(size=(ROWS + TEST, DIMS)).astype(np.float32)
+WEIGHTS = random.normal(size=(DIMS, 2)).astype(np.float32)
+LOGITS = (EMBEDDINGS @ WEIGHTS + 0.1).astype(np.float32)
+LABELS = LOGITS.argmax(axis=1)
+INPUTS = (EMBEDDINGS @ random.normal(size=(DIMS, 6)) + 3).astype(np.float32)
+NAMES = np.array([f"row-{number * 7919 % 1009}" for number in range(ROWS + TEST)])
+TEACHER = {"embeddings": EMBEDDINGS, "logits": LOGITS, "output_weights": WEIGHTS}
+SMALL = (
+    "--config.replicates=1",
+    "--config.student.model.hidden=(6,)",
+    "--config.student.train.steps=20",
+    "--config.student.train.batch_size=16",
+    "--config.methods.kd.trials=1",
+    "--config.methods.lelp.trials=1",
+    "--config.methods.lelp.num_subclasses=2",
+    *(f"--config.methods.{name}.trials=0" for name in ("labels", "soft_kmeans", "random_split")),
+)
+
+
+def write_data(**changed: Any) -> None:
+    """Writes train.npz and test.npz into the current folder."""
+    arrays = {"inputs": INPUTS, "labels": LABELS, "ids": NAMES, **changed}
+    arrays = {name: values for name, values in arrays.items() if values is not None}
+    np.savez("train.npz", **{name: values[:ROWS] for name, values in arrays.items()})
+    np.savez("test.npz", **{name: values[ROWS:] for name, values in arrays.items()})
+
+
+@pytest.fixture(autouse=True)
+def _data() -> None:
+    write_data()
+
+
+def run(*overrides: str, workdir: str = "run", config: str = "own_teacher") -> int:
+    arguments = [f"--config={tiny.ROOT}/configs/{config}.py:quick", *SMALL]
+    if not any(override.startswith("--config.data.train") for override in overrides):
+        arguments += ["--config.data.train=train.npz", "--config.data.test=test.npz"]
+    return main(["main", *arguments, f"--workdir={workdir}", *overrides])
+
+
+def lines(workdir: str = "run") -> list[dict]:
+    return tiny.results(Path(workdir))
+
+
+def measured(workdir: str = "run") -> list[Any]:
+    """Returns what was measured of every student, but for its teacher's part."""
+    keys = ("method", "settings", "validation")
+    return [[line[key] for key in keys] + [line["test"]["accuracy"]] for line in lines(workdir)]
+
+
+def rows_of(arrays: Mapping[str, np.ndarray], rows: Any) -> dict[str, np.ndarray]:
+    return {
+        name: values if name == "output_weights" else values[rows]
+        for name, values in arrays.items()
+    }
+
+
+def save_npz(name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    np.savez(f"{name}.npz", **arrays)
+    return [f"--config.teacher.files={name}.npz"]
+
+
+def save_compressed(name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    np.savez_compressed(f"{name}.npz", **arrays)
+    return [f"--config.teacher.files={name}.npz"]
+
+
+def save_npy(name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    Path(name).mkdir()
+    for key, values in arrays.items():
+        np.save(f"{name}/{key}.npy", values)
+    return [f"--config.teacher.files={name}"]
+
+
+def save_zarr(name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """As others write it: zarr version 2, except for texts, which stay in an .npy file."""
+    Path(name).mkdir()
+    for key, values in arrays.items():
+        if values.dtype.kind == "U":
+            np.save(f"{name}/{key}.npy", values)
+            continue
+        tensorstore.open(
+            {"driver": "zarr", "kvstore": {"driver": "file", "path": f"{name}/{key}/"}},
+            create=True,
+            dtype=values.dtype,
+            shape=values.shape,
+            chunk_layout=tensorstore.ChunkLayout(chunk_shape=[7, *values.shape[1:]]),
+        ).result().write(values).result()
+    return [f"--config.teacher.files={name}"]
+
+
+def save_parquet(name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    arrays = dict(arrays)
+    flags = [f"--config.teacher.files={name}.parquet"]
+    if "output_weights" in arrays:
+        np.save(f"{name}_weights.npy", arrays.pop("output_weights"))
+        flags.append(f"--config.teacher.output_weights={name}_weights.npy")
+    columns = {key: list(values) for key, values in arrays.items()}
+    parquet.write_table(pa.table(columns), f"{name}.parquet", row_group_size=50)
+    return flags
+
+
+FORMATS: dict[str, Callable[[str, Mapping[str, np.ndarray]], list[str]]] = {
+    "npz": save_npz,
+    "compressed npz": save_compressed,
+    "npy": save_npy,
+    "zarr": save_zarr,
+    "parquet": save_parquet,
+}
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What students of the teacher measure when it is joined by order from an .npz file."""
+    folder = tmp_path_factory.mktemp("wanted")
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        write_data()
+        assert run(*save_npz("teacher", TEACHER)) == 0
+        return measured()
+    finally:
+        os.chdir(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("joined", ["order", "ids"])
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_gives_the_same_students(form: str, joined: str, wanted: list[Any]) -> None:
+    arrays = dict(TEACHER)
+    if joined == "ids":
+        # More rows than the data have, in an order of their own.
+        arrays |= {name: np.concatenate([v, v[:1]]) for name, v in TEACHER.items()}
+        arrays["output_weights"] = WEIGHTS
+        arrays["ids"] = np.append(NAMES, "not in the data")
+        arrays = rows_of(arrays, np.random.default_rng(1).permutation(ROWS + TEST + 1))
+    assert run(*FORMATS[form]("teacher", arrays)) == 0
+    assert measured() == wanted
+    assert all(line["teacher_test"]["accuracy"] == 1 for line in lines())
+    assert all(0 <= line["test"]["agreement"] <= 1 for line in lines())
+
+
+def test_rows_out_of_order_without_ids_are_noticed(
+    wanted: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    shuffled = rows_of(TEACHER, np.random.default_rng(1).permutation(ROWS + TEST))
+    assert run(*save_npz("teacher", shuffled)) == 0
+    assert measured() != wanted
+    # Chance is about half; a shuffle may be a little above the commonest class.
+    text = capfd.readouterr().err
+    assert "teacher.npz: right on " in text
+    assert "warning: " in text
+    assert "check that rows and classes are in the order of the data" in text
+
+
+def test_classes_out_of_order_are_noticed(capfd: pytest.CaptureFixture[str]) -> None:
+    turned = {**TEACHER, "logits": LOGITS[:, ::-1], "output_weights": WEIGHTS[:, ::-1]}
+    assert run(*save_npz("teacher", turned)) == 0
+    text = capfd.readouterr().err
+    assert "warning: " in text
+    assert "right on 0.0 % of the labelled training rows" in text
+
+
+# What a file may hold.
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    power = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return power / power.sum(axis=1, keepdims=True)
+
+
+def answers(arrays: Mapping[str, np.ndarray], rows: Any = slice(None)) -> tuple[Any, Any, Any]:
+    np.savez("answers.npz", **arrays)
+    found = imported.read(open_bundle("answers.npz", "here"))
+    return (*found.answers(rows), found)
+
+
+def margin(logits: np.ndarray) -> np.ndarray:
+    return logits[:, 1] - logits[:, 0]
+
+
+def test_logits_and_embeddings_are_taken_as_they_are() -> None:
+    for dtype in (np.float32, np.float64, np.float16):
+        logits, embeddings, found = answers(
+            {"logits": LOGITS.astype(dtype), "embeddings": EMBEDDINGS.astype(dtype)}
+        )
+        assert logits.dtype == embeddings.dtype == np.float32
+        np.testing.assert_array_equal(logits, LOGITS.astype(dtype).astype(np.float32))
+        np.testing.assert_array_equal(embeddings, EMBEDDINGS.astype(dtype).astype(np.float32))
+        assert found.output_weights is None
+    some, _, _ = answers({"logits": LOGITS, "embeddings": EMBEDDINGS}, np.array([5, 2, 2]))
+    np.testing.assert_array_equal(some, LOGITS[[5, 2, 2]])
+
+
+def test_probabilities_are_logits_up_to_a_constant() -> None:
+    logits, _, _ = answers({"probabilities": softmax(LOGITS), "embeddings": EMBEDDINGS})
+    np.testing.assert_allclose(softmax(logits), softmax(LOGITS), rtol=1e-5)
+    sure = np.array([[0.0, 1.0], [1.0, 0.0], [0.25, 0.75]])
+    logits, _, _ = answers({"probabilities": sure, "embeddings": EMBEDDINGS[:3]})
+    assert np.isfinite(logits).all()
+    np.testing.assert_allclose(softmax(logits), sure, atol=2e-7)
+
+
+@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
+def test_one_output_is_that_of_the_second_class(shape: tuple[int, ...]) -> None:
+    one = margin(LOGITS)
+    for given in (
+        {"logits": one.reshape(shape)},
+        {"probabilities": (1 / (1 + np.exp(-one.astype(np.float64)))).reshape(shape)},
+    ):
+        logits, _, found = answers({**given, "embeddings": EMBEDDINGS})
+        assert logits.shape == found.logits.shape == (ROWS + TEST, 2)
+        np.testing.assert_allclose(margin(logits), one, rtol=1e-4, atol=1e-4)
+    weights = (WEIGHTS[:, 1] - WEIGHTS[:, 0]).reshape(shape)
+    _, _, found = answers({"logits": one, "embeddings": EMBEDDINGS, "output_weights": weights})
+    np.testing.assert_array_equal(found.output_weights, np.c_[np.zeros(DIMS), weights.ravel()])
+
+
+def test_other_arrays_of_a_file_do_not_matter(wanted: list[Any]) -> None:
+    others = {"temperature": np.float64(4), "note": np.array([None, "x"], object)}
+    np.savez("teacher.npz", **TEACHER, **others)
+    assert run("--config.teacher.files=teacher.npz") == 0
+    assert measured() == wanted
+
+
+def targets(workdir: str) -> np.ndarray:
+    """Returns the basis into which LELP's targets are projected."""
+    (path,) = Path(workdir).glob("projections/*/projection.npz")
+    basis = np.load(path)["basis"]
+    return np.einsum("cds,ces->cde", basis, basis)
+
+
+@pytest.mark.slow
+def test_probabilities_or_one_output_teach_what_logits_do(wanted: list[Any]) -> None:
+    """Up to rounding: a softmax forgets a constant per row, and kd and lelp do not read it."""
+    forms = {
+        "probabilities": {"probabilities": softmax(LOGITS), "output_weights": WEIGHTS},
+        "sigmoid": {"logits": margin(LOGITS)},
+        "no weights": {"logits": LOGITS},
+        "probabilities, no weights": {"probabilities": softmax(LOGITS)},
+    }
+    assert run(*save_npz("teacher", TEACHER), workdir="whole") == 0
+    for name, arrays in forms.items():
+        flags = save_npz("teacher", {"embeddings": EMBEDDINGS, **arrays})
+        assert run(*flags, workdir=name) == 0
+        for line, (method, _, validation, _) in zip(lines(name), wanted, strict=True):
+            assert line["method"] == method
+            if "no weights" not in name and name != "sigmoid":
+                assert line["validation"]["nll"] == pytest.approx(validation["nll"], rel=1e-3)
+        if name == "no weights":
+            # The range of two columns; that of one column or of centred logits is smaller.
+            np.testing.assert_allclose(targets(name), targets("whole"), atol=1e-3)
+    np.testing.assert_allclose(targets("sigmoid"), targets("probabilities, no weights"), atol=1e-3)
+
+
+def test_the_log_says_how_well_the_weights_are_known(capfd: pytest.CaptureFixture[str]) -> None:
+    flags = save_npz("teacher", {"embeddings": EMBEDDINGS, "logits": LOGITS})
+    assert run(*flags) == 0
+    text = capfd.readouterr().err
+    assert "teacher.npz: no output weights; their range is estimated from the logits" in text
+    assert "with R^2 = 1.0000\n" in text
+    assert text.count("R^2") == 1
+    # A finished run has nothing to estimate.
+    assert run(*flags) == 0
+    assert "R^2" not in capfd.readouterr().err
+    bent = {"embeddings": EMBEDDINGS, "logits": LOGITS**3}
+    assert run(*save_npz("bent", bent)) == 0
+    text = capfd.readouterr().err
+    assert "warning: " in text
+    assert "give the output weights, or the last hidden layer" in text
+
+
+# Which rows.
+
+
+def test_without_test_rows_the_teachers_part_of_the_report_is_empty(
+    capfd: pytest.CaptureFixture[str], wanted: list[Any]
+) -> None:
+    assert run(*save_npz("teacher", rows_of(TEACHER, slice(ROWS)))) == 0
+    captured = capfd.readouterr()
+    assert captured.err.count("no answers for the test rows; the teacher's test metrics stay") == 1
+    assert measured() == wanted
+    for line in lines():
+        assert line["teacher_test"] is None
+        assert line["test"]["agreement"] is None
+        assert line["test"]["teacher_kl"] is None
+    for text in (captured.out, Path("run/report/report.md").read_text()):
+        assert "nan" not in text.lower()
+        assert "lelp" in text
+        assert "teacher (" not in text
+    assert run("--config.teacher.files=teacher.npz") == 0
+    assert "lelp" in capfd.readouterr().out
+
+
+def test_test_rows_covered_in_part_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    part = rows_of({**TEACHER, "ids": NAMES}, slice(ROWS + 10))
+    assert run(*save_npz("teacher", part)) == 0
+    assert "no answers for 30 of 40 test rows" in capfd.readouterr().err
+    assert all(line["teacher_test"] is None for line in lines())
+
+
+def test_two_files_are_two_teachers() -> None:
+    save_npz("a", TEACHER)
+    save_npz("b", {**TEACHER, "logits": 2 * LOGITS, "output_weights": 2 * WEIGHTS})
+    assert run("--config.teacher.files=('a.npz','b.npz')", "--config.replicates=3") == 0
+    assert [line["teacher"] for line in lines()] == [0, 1, 0] * 2
+    assert len(list(Path("run/banks").iterdir())) == 2
+    comparison = json.loads(next(Path("run/reports").glob("*/stage.json")).read_text())["facts"]
+    assert comparison["teachers"] == 2
+
+
+def write_table(ids: np.ndarray = NAMES, name: str = "train.csv") -> None:
+    head = [*(f"x{number}" for number in range(INPUTS.shape[1])), "label", "key"]
+    rows = [[*map(repr, map(float, x)), *end] for x, *end in zip(INPUTS, LABELS, ids, strict=True)]
+    Path(name).write_text("\n".join(",".join(map(str, row)) for row in [head, *rows]) + "\n")
+
+
+@pytest.mark.parametrize("kind", ["texts", "numbers"])
+def test_a_table_is_joined_by_its_id_column(kind: str) -> None:
+    numbers = np.array([int(name.partition("-")[2]) for name in NAMES])
+    ids = NAMES if kind == "texts" else numbers
+    write_table(ids)
+    teacher = rows_of({**TEACHER, "key": ids}, np.random.default_rng(1).permutation(ROWS + TEST))
+    own = f"{tiny.ROOT}/configs/own_teacher.py"
+    Path("config.py").write_text(
+        "import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('own', {own!r})\n"
+        "own = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(own)\n"
+        "def get_config():\n"
+        "    config = own.get_config('quick')\n"
+        "    config.data = {'source': 'table', 'train': 'train.csv', 'id': 'key'}\n"
+        "    return config\n"
+    )
+    flags = [*save_npz("teacher", teacher), "--config.teacher.id=key"]
+    assert main(["main", "--config=config.py", *SMALL, *flags, "--workdir=run"]) == 0
+    assert all(line["teacher_test"]["accuracy"] == 1 for line in lines())
+
+
+def test_rows_without_a_label_are_learned_from() -> None:
+    labels = LABELS.copy()
+    labels[: ROWS // 2] = -1
+    # Validation rows, which must have labels, are a file of their own.
+    splits = {"train": slice(90), "validation": slice(90, ROWS), "test": slice(ROWS, None)}
+    for name, rows in splits.items():
+        np.savez(f"{name}.npz", inputs=INPUTS[rows], labels=labels[rows])
+    flags = save_npz("teacher", TEACHER)
+    flags += ["--config.data.validation=validation.npz", "--config.methods.labels.trials=1"]
+    assert run(*flags) == 0
+    assert [line["settings"].get("membership") for line in lines()] == [None, None, "teacher"]
+
+
+# Changed files.
+
+
+def touched(path: str) -> None:
+    status = os.stat(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
+
+
+def test_what_a_changed_file_does_not_touch_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
+    save_npz("a", TEACHER)
+    save_npz("b", {**TEACHER, "logits": 2 * LOGITS, "output_weights": 2 * WEIGHTS})
+    both = ["--config.teacher.files=('a.npz','b.npz')", "--config.replicates=2"]
+    hashed = []
+    original = content._hash
+
+    def noted(bundle: Any, *arguments: Any, **named: Any) -> str:
+        hashed.append(Path(bundle.location).name)
+        return original(bundle, *arguments, **named)
+
+    monkeypatch.setattr(content, "_hash", noted)
+    assert run(*both) == 0
+    first = {line["fingerprint"] for line in lines()}
+    assert hashed == ["a.npz", "b.npz"]
+    before = tiny.snapshot(Path("run"))
+    assert run(*both) == 0
+    assert hashed == ["a.npz", "b.npz"]
+    assert tiny.snapshot(Path("run")) == before
+    # A new time alone.
+    touched("b.npz")
+    assert run(*both) == 0
+    assert hashed == ["a.npz", "b.npz", "b.npz"]
+    assert {line["fingerprint"] for line in lines()} == first
+    # Another content of the same size.
+    size = os.stat("b.npz").st_size
+    changed = 2 * LOGITS
+    changed[3] += 0.25
+    save_npz("b", {**TEACHER, "logits": changed, "output_weights": 2 * WEIGHTS})
+    touched("b.npz")
+    assert os.stat("b.npz").st_size == size
+    assert run(*both) == 0
+    last = {line["teacher"]: line["fingerprint"] for line in lines() if line["method"] == "lelp"}
+    assert last[0] in first
+    assert last[1] not in first
+
+
+def test_the_memory_of_digests_may_be_lost() -> None:
+    flags = save_npz("teacher", TEACHER)
+    assert run(*flags) == 0
+    first = lines()
+    for damaged in ("", "[]", "3", "{"):
+        Path("run/digests.json").write_text(damaged)
+        assert run(*flags) == 0
+        assert lines() == first
+
+
+# Mistakes.
+
+
+def without(*names: str) -> dict[str, np.ndarray]:
+    return {name: values for name, values in TEACHER.items() if name not in names}
+
+
+def with_value(name: str, row: int, value: float) -> dict[str, np.ndarray]:
+    changed = TEACHER[name].copy()
+    changed[row, 1] = value
+    return {**TEACHER, name: changed}
+
+
+TRAIN = rows_of(TEACHER, slice(ROWS))
+# What the teacher's file holds, further flags, and the words of the answer.
+MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] = {
+    "no logits": (
+        without("logits"),
+        (),
+        ("has no logits (it holds embeddings, output_weights)", "run the teacher once more",
+         "'logits', or its probabilities as 'probabilities'"),
+    ),
+    "no embeddings": (
+        without("embeddings"),
+        (),
+        ("has no embeddings", "[rows, dims]", "as 'embeddings'"),
+    ),
+    "logits and probabilities": (
+        {**TEACHER, "probabilities": softmax(LOGITS)},
+        (),
+        ("holds logits and probabilities; leave one of them out",),
+    ),
+    "rows differ": (
+        {**TEACHER, "logits": LOGITS[:-1]},
+        (),
+        ("159 rows of logits, but 160 of embeddings",),
+    ),
+    "too few rows": (
+        rows_of(TEACHER, slice(ROWS - 1)),
+        (),
+        ("has 119 rows, the data 120 or 160", "save an answer for each row, or join by id"),
+    ),
+    "too many rows": (
+        {n: v if n == "output_weights" else np.concatenate([v, v]) for n, v in TEACHER.items()},
+        (),
+        ("has 320 rows, the data 120 or 160",),
+    ),
+    "test rows left out of the same file": (
+        rows_of(TEACHER, slice(ROWS - 24)),
+        ("--config.data.test=",),
+        ("has 96 rows, the data 120;",),
+    ),
+    "weights of other dims": (
+        {**TEACHER, "output_weights": WEIGHTS[:-1]},
+        (),
+        ("output_weights have shape (7, 2), [dims, classes] = (8, 2)", "leave them out"),
+    ),
+    "weights transposed": (
+        {**TEACHER, "output_weights": WEIGHTS.T},
+        (),
+        ("output_weights have shape (2, 8)", "save their transpose"),
+    ),
+    "weights not finite": (
+        {**TEACHER, "output_weights": WEIGHTS * np.inf},
+        (),
+        ("output_weights hold values that are no finite",),
+    ),
+    "weights too large": (
+        {**TEACHER, "output_weights": WEIGHTS * np.float64(1e300)},
+        (),
+        ("output_weights hold values that are no finite float32 numbers; mend them, or leave",),
+    ),
+    "weights in an .npz file": (
+        TEACHER,
+        ("--config.teacher.output_weights=teacher.npz",),
+        ("not a readable .npy file", "config.teacher.output_weights[0]"),
+    ),
+    "weights not there": (
+        TEACHER,
+        ("--config.teacher.output_weights=w.npy",),
+        ("w.npy: not a readable .npy file", "No such file", "config.teacher.output_weights[0]"),
+    ),
+    "more classes": (
+        {"embeddings": EMBEDDINGS, "logits": np.c_[LOGITS, LOGITS[:, :1]]},
+        (),
+        ("has 3 classes, the data 2 (0, 1); give the teacher of these classes",),
+    ),
+    "embeddings of one dim": (
+        {**TEACHER, "embeddings": EMBEDDINGS[:, 0]},
+        (),
+        ("embeddings have shape (160,)", "[rows, dims]"),
+    ),
+    "embeddings of texts": (
+        {**TEACHER, "embeddings": EMBEDDINGS.astype(str)},
+        (),
+        ("embeddings have shape (160, 8) and type <U", "numbers"),
+    ),
+    "no rows": (
+        rows_of(TEACHER, slice(0)),
+        (),
+        ("has no rows",),
+    ),
+    "id array not there": (
+        TEACHER,
+        ("--config.teacher.id=key",),
+        ("has no array 'key' (config.teacher.id); it holds embeddings, logits",),
+    ),
+    "id twice": (
+        {**TEACHER, "ids": np.where(np.arange(ROWS + TEST) == 7, NAMES[3], NAMES)},
+        (),
+        ("array 'ids', row 7: ids 'row-", "is also that of", "row 3", "needs its own"),
+    ),
+    "id empty": (
+        {**TEACHER, "ids": np.where(np.arange(ROWS + TEST) == 7, "", NAMES)},
+        (),
+        ("array 'ids', row 7: ids is empty",),
+    ),
+    "id is no whole number": (
+        {**TEACHER, "ids": np.arange(ROWS + TEST) + 0.5},
+        (),
+        ("array 'ids', row 0: ids 0.5 is not a whole number",),
+    ),
+    "ids too few": (
+        {**TEACHER, "ids": NAMES[:-1]},
+        (),
+        ("ids have shape (159,), one per row is needed",),
+    ),
+    "ids cover training rows in part": (
+        rows_of({**TEACHER, "ids": NAMES}, slice(5, None)),
+        (),
+        ("has no answer for ", " training rows, such as data row ", "(id 'row-",
+         "run the teacher on all training and validation rows"),
+    ),
+    "ids of other rows": (
+        {**TEACHER, "ids": np.char.add(NAMES, "x")},
+        (),
+        ("has no answer for 90 of 90 training rows",),
+    ),
+    "logits are truth values": (
+        {**TEACHER, "logits": LOGITS > 0},
+        (),
+        ("logits have shape (160, 2) and type bool",),
+    ),
+    "online": (
+        TEACHER,
+        ("--config.student.teacher_outputs=online",),
+        ("config.student.teacher_outputs 'online'", "only answers are known; take 'bank'"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_before_anything_is_written(
+    name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arrays, flags, words = MISTAKES[name]
+    code = run(*save_npz("teacher", arrays), *flags)
+    text = error_line(capfd)
+    assert code == 2
+    for part in words:
+        assert part in text
+    assert not Path("run").exists()
+
+
+LATE: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
+    "embedding": (
+        with_value("embeddings", 7, np.nan),
+        ("array 'embeddings', row 7: the embedding is not finite in float32; mend or remove",),
+    ),
+    "embedding too large": (
+        {**TEACHER, "embeddings": EMBEDDINGS.astype(np.float64) * np.where(
+            np.arange(ROWS + TEST) == 9, 1e300, 1)[:, None]},
+        ("array 'embeddings', row 9: the embedding is not finite in float32",),
+    ),
+    "logits": (
+        with_value("logits", 7, np.inf),
+        ("array 'logits', row 7: the row of logits is not finite",),
+    ),
+    "logits too large": (
+        {**TEACHER, "logits": LOGITS.astype(np.float64) * 1e300},
+        ("array 'logits', row ", "the row of logits is too large"),
+    ),
+    "probability above 1": (
+        {"embeddings": EMBEDDINGS, "probabilities": 2 * softmax(LOGITS)},
+        ("array 'probabilities', row ", "the row of probabilities is outside 0..1"),
+    ),
+    "probabilities do not sum to 1": (
+        {"embeddings": EMBEDDINGS, "probabilities": 0.9 * softmax(LOGITS)},
+        ("the row of probabilities does not sum to 1; logits belong under the key 'logits'",),
+    ),
+    "logits as probabilities": (
+        {"embeddings": EMBEDDINGS, "probabilities": LOGITS},
+        ("the row of probabilities is outside 0..1",),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("without_weights", [False, True])
+@pytest.mark.parametrize("name", LATE)
+def test_a_value_that_cannot_be_is_told_with_its_row(
+    name: str, without_weights: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arrays, words = LATE[name]
+    arrays = {k: v for k, v in arrays.items() if not (without_weights and k == "output_weights")}
+    code = run(*save_npz("teacher", arrays))
+    text = error_line(capfd)
+    assert code == 2
+    for part in ("teacher.npz", *words):
+        assert part in text
+    assert not list(Path("run").glob("banks/*"))
+    assert not list(Path("run").glob("students/*"))
+
+
+def test_data_without_ids_and_a_teacher_with_them(capfd: pytest.CaptureFixture[str]) -> None:
+    write_data(ids=None)
+    flags = save_npz("teacher", {**TEACHER, "ids": NAMES})
+    assert run(*flags) == 2
+    text = error_line(capfd)
+    assert "teacher.npz names its rows, but the data do not" in text
+    assert "--config.data.id=COLUMN" in text
+    assert "--config.teacher.id=" in text
+    assert run(*flags, "--config.teacher.id=") == 0
+
+
+def test_ids_of_data_that_cannot_be(capfd: pytest.CaptureFixture[str]) -> None:
+    flags = save_npz("teacher", {**TEACHER, "ids": NAMES})
+    write_data(ids=np.where(np.arange(ROWS + TEST) == ROWS + 2, NAMES[3], NAMES))
+    assert run(*flags) == 2
+    text = error_line(capfd)
+    assert f"test.npz row 2: id {str(NAMES[3])!r} is also that of " in text
+    assert "train.npz row 3; each row needs its own" in text
+    write_data()
+    np.savez("test.npz", inputs=INPUTS[ROWS:], labels=LABELS[ROWS:])
+    assert run(*flags) == 2
+    assert "the test rows have no ids, but others do" in error_line(capfd)
+
+
+FILES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
+    "missing": (lambda: None, "no.npz", ("no.npz: no such file", "config.teacher.files[0]")),
+    "missing folder": (lambda: None, "no", ("/no: no such file", "config.teacher.files[0]")),
+    "one array": (
+        lambda: np.save("teacher.npy", LOGITS),
+        "teacher.npy",
+        ("an .npy file holds one array; give the folder", "config.teacher.files[0]"),
+    ),
+    "ending": (
+        lambda: Path("teacher.pt").write_bytes(b"x"),
+        "teacher.pt",
+        ("unknown ending '.pt'", ".npz", ".parquet"),
+    ),
+    "empty folder": (
+        lambda: Path("folder").mkdir(),
+        "folder",
+        ("folder holds no arrays; give", "config.teacher.files[0]"),
+    ),
+    "cut": (lambda: stored.cut(Path("teacher.npz"), -200), "teacher.npz", ("teacher.npz cannot",)),
+    "no file at all": (
+        lambda: Path("teacher.npz").write_bytes(b""),
+        "teacher.npz",
+        ("teacher.npz cannot be read", "numpy.savez"),
+    ),
+    "address": (lambda: None, "memory://no/teacher", ("memory://no/teacher holds no arrays",)),
+    "unknown address": (lambda: None, "hdfs://no/teacher", ("no address that can be used", "gs:")),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_that_cannot_be_read(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    act, location, words = FILES[name]
+    save_npz("teacher", TEACHER)
+    act()
+    code = run(f"--config.teacher.files={location}")
+    text = error_line(capfd)
+    assert code == 2
+    for part in words:
+        assert part in text
+    assert not Path("run").exists()
+
+
+def test_a_damaged_chunk_of_a_teacher_names_its_file(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("teacher").mkdir()
+    for name, values in TEACHER.items():
+        zarr.create(f"teacher/{name}", values.shape, values.dtype, 7).write(0, values)
+    stored.flip(Path("teacher/embeddings/c/3/0"), 5)
+    assert run("--config.teacher.files=teacher") == 2
+    text = error_line(capfd)
+    assert "teacher/embeddings cannot be read" in text
+    assert "teacher/embeddings/c/3/0" in text
+    assert "write it again" in text
+
+
+def test_a_teacher_in_memory_is_one_on_disk(wanted: list[Any]) -> None:
+    for name, values in TEACHER.items():
+        zarr.create(f"memory://teacher/{name}", values.shape, values.dtype, 7).write(0, values)
+    assert run("--config.teacher.files=memory://teacher") == 0
+    assert measured() == wanted
+
+
+def test_a_bank_in_bfloat16_teaches_nearly_the_same(wanted: list[Any]) -> None:
+    flags = save_npz("teacher", TEACHER)
+    assert run(*flags, "--config.bank.dtype=bfloat16", "--config.bank.root=banks") == 0
+    for line, (method, _, validation, _) in zip(lines(), wanted, strict=True):
+        assert line["validation"]["nll"] == pytest.approx(validation["nll"], rel=0.02), method
+    assert len(list(Path("banks").glob("*/manifest.json"))) == 1
+    shutil.rmtree("banks")
+    assert run(*flags, "--config.bank.dtype=bfloat16", "--config.bank.root=banks") == 0
+    assert len(list(Path("banks").glob("*/manifest.json"))) == 1
+
+
+def test_a_teacher_is_checked_against_the_split() -> None:
+    """By order, the rows of a file whose test rows are split off must all be there."""
+    source = data.SOURCES["arrays"](train="train.npz")
+    dataset = data.load(source, data.Split((0.6, 0.2, 0.2), 0))
+    save_npz("teacher", rows_of(TEACHER, slice(ROWS)))
+    Arrays(files=("teacher.npz",)).check(dataset)
+    save_npz("teacher", rows_of(TEACHER, slice(ROWS - 24)))
+    with pytest.raises(UserError, match="96 rows, the data 120;"):
+        Arrays(files=("teacher.npz",)).check(dataset)
