@@ -154,6 +154,9 @@ def test_reading_a_part_reads_its_chunks_alone(monkeypatch: pytest.MonkeyPatch) 
         _ = bank.embeddings[start : start + 2]
     # Rows 16 to 31, in two chunks, each read once though steps of 2 ask for it again and again.
     assert sizes == [CHUNK, CHUNK]
+    sizes.clear()
+    _ = bank.embeddings[[0, 60, 1, 59]]
+    assert sizes == [CHUNK, 5]
 
 
 @pytest.mark.parametrize("stopped_by", ["answers", "check"])

@@ -151,6 +151,14 @@ def test_the_order_of_rows_does_not_matter(seed):
     np.testing.assert_allclose(again.centers, found.centers, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("inertia", "best"),
+    [([2, 1.000001, 1, 3], 1), ([2, 1.001, 1, 3], 2), ([0, 0], 0), ([1e-9, 0], 1)],
+)
+def test_rounding_does_not_choose_among_restarts_that_agree(inertia, best):
+    assert clusters._first_of_the_best(jnp.array(inertia, jnp.float32)) == best
+
+
 @hypothesis.given(SEEDS, st.sampled_from([2.0**-20, 0.25, 2.0**20]))
 def test_centres_go_with_turned_and_scaled_points(seed, scale):
     points, index, mask = packed(normal(seed, 60), normal(seed + 1, 40))

@@ -16,10 +16,11 @@ from pyarrow import parquet
 from lelp_jax import data
 from lelp_jax.errors import UserError
 from lelp_jax.main import main
+from lelp_jax.progress import set_up_logging
 from lelp_jax.storage import content, zarr
 from lelp_jax.storage.bundle import open_bundle
 from lelp_jax.teachers import imported
-from lelp_jax.teachers.arrays import Arrays
+from lelp_jax.teachers.arrays import Arrays, _check_agreement
 from tests import stored, tiny
 from tests.test_bad_input import error_line
 
@@ -32,6 +33,7 @@ LABELS = LOGITS.argmax(axis=1)
 INPUTS = (EMBEDDINGS @ random.normal(size=(DIMS, 6)) + 3).astype(np.float32)
 NAMES = np.array([f"row-{number * 7919 % 1009}" for number in range(ROWS + TEST)])
 TEACHER = {"embeddings": EMBEDDINGS, "logits": LOGITS, "output_weights": WEIGHTS}
+SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 SMALL = (
     "--config.replicates=1",
     "--config.student.model.hidden=(6,)",
@@ -172,11 +174,30 @@ def test_rows_out_of_order_without_ids_are_noticed(
     shuffled = rows_of(TEACHER, np.random.default_rng(1).permutation(ROWS + TEST))
     assert run(*save_npz("teacher", shuffled)) == 0
     assert measured() != wanted
-    # Chance is about half; a shuffle may be a little above the commonest class.
     text = capfd.readouterr().err
     assert "teacher.npz: right on " in text
     assert "warning: " in text
+    assert "where chance gives " in text
     assert "check that rows and classes are in the order of the data" in text
+
+
+@pytest.mark.parametrize("imbalanced", [False, True])
+def test_no_order_of_the_rows_but_the_right_one_goes_unnoticed(
+    imbalanced: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logits = LOGITS + np.array([2.5, 0], np.float32) * imbalanced
+    write_data(labels=logits.argmax(axis=1))
+    dataset = data.load(data.SOURCES["arrays"]("train.npz", test="test.npz"), SPLIT)
+    found = imported.read(
+        open_bundle(save_npz("a", {**TEACHER, "logits": logits})[0].partition("=")[2], "here")
+    )
+    everywhere = np.arange(ROWS + TEST)
+    set_up_logging()
+    _check_agreement(found, everywhere, dataset)
+    assert "warning" not in capfd.readouterr().err
+    for seed in range(20):
+        _check_agreement(found, np.random.default_rng(seed).permutation(ROWS + TEST), dataset)
+    assert capfd.readouterr().err.count("warning: ") == 20
 
 
 def test_classes_out_of_order_are_noticed(capfd: pytest.CaptureFixture[str]) -> None:
@@ -293,7 +314,16 @@ def test_the_log_says_how_well_the_weights_are_known(capfd: pytest.CaptureFixtur
     assert run(*save_npz("bent", bent)) == 0
     text = capfd.readouterr().err
     assert "warning: " in text
-    assert "give the output weights, or the last hidden layer" in text
+    assert "below 0.99: the embedding is not quite what the output layer sees; give the" in text
+
+
+def test_weights_are_estimated_on_training_rows(capfd: pytest.CaptureFixture[str]) -> None:
+    """The file may hold others, of which nothing is known."""
+    others = {"embeddings": -EMBEDDINGS, "logits": LOGITS**2, "ids": np.char.add(NAMES, "x")}
+    own = {"embeddings": EMBEDDINGS, "logits": LOGITS, "ids": NAMES}
+    flags = save_npz("teacher", {name: np.concatenate([others[name], own[name]]) for name in own})
+    assert run(*flags) == 0
+    assert "with R^2 = 1.0000\n" in capfd.readouterr().err
 
 
 # Which rows.
@@ -325,6 +355,7 @@ def test_test_rows_covered_in_part_are_left_out(capfd: pytest.CaptureFixture[str
     assert all(line["teacher_test"] is None for line in lines())
 
 
+@pytest.mark.slow
 def test_two_files_are_two_teachers() -> None:
     save_npz("a", TEACHER)
     save_npz("b", {**TEACHER, "logits": 2 * LOGITS, "output_weights": 2 * WEIGHTS})
@@ -363,6 +394,7 @@ def test_a_table_is_joined_by_its_id_column(kind: str) -> None:
     assert all(line["teacher_test"]["accuracy"] == 1 for line in lines())
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_are_learned_from() -> None:
     labels = LABELS.copy()
     labels[: ROWS // 2] = -1
@@ -384,6 +416,7 @@ def touched(path: str) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 10**9))
 
 
+@pytest.mark.slow
 def test_what_a_changed_file_does_not_touch_is_reused(monkeypatch: pytest.MonkeyPatch) -> None:
     save_npz("a", TEACHER)
     save_npz("b", {**TEACHER, "logits": 2 * LOGITS, "output_weights": 2 * WEIGHTS})
@@ -429,6 +462,18 @@ def test_the_memory_of_digests_may_be_lost() -> None:
         Path("run/digests.json").write_text(damaged)
         assert run(*flags) == 0
         assert lines() == first
+
+
+def test_the_same_answers_for_other_rows_are_another_teacher() -> None:
+    """The names are no part of the content; what they join is."""
+    names = []
+    for order in (np.arange(ROWS + TEST), np.random.default_rng(0).permutation(ROWS + TEST)):
+        flags = save_npz("teacher", {**TEACHER, "ids": NAMES[order]})
+        assert run(*flags) == 0
+        names.append({line["fingerprint"] for line in lines()})
+    assert not names[0] & names[1]
+    assert run(*save_npz("teacher", {**TEACHER, "ids": NAMES})) == 0
+    assert {line["fingerprint"] for line in lines()} == names[0]
 
 
 # Mistakes.
@@ -567,7 +612,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "ids of other rows": (
         {**TEACHER, "ids": np.char.add(NAMES, "x")},
         (),
-        ("has no answer for 90 of 90 training rows",),
+        ("has no answer for 96 of 96 training rows",),
     ),
     "logits are truth values": (
         {**TEACHER, "logits": LOGITS > 0},
@@ -609,6 +654,10 @@ LATE: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
         with_value("logits", 7, np.inf),
         ("array 'logits', row 7: the row of logits is not finite",),
     ),
+    "logits of a test row": (
+        with_value("logits", ROWS + 7, np.inf),
+        ("array 'logits', row 127: the row of logits is not finite",),
+    ),
     "logits too large": (
         {**TEACHER, "logits": LOGITS.astype(np.float64) * 1e300},
         ("array 'logits', row ", "the row of logits is too large"),
@@ -642,6 +691,22 @@ def test_a_value_that_cannot_be_is_told_with_its_row(
         assert part in text
     assert not list(Path("run").glob("banks/*"))
     assert not list(Path("run").glob("students/*"))
+
+
+def test_a_class_without_rows_and_too_many_subclasses(capfd: pytest.CaptureFixture[str]) -> None:
+    never = {**TEACHER, "logits": LOGITS + np.array([99, 0], np.float32)}
+    assert run(*save_npz("never", never)) == 2
+    text = error_line(capfd)
+    assert "config.methods.lelp" in text
+    assert "no row to fit belongs to class 1 ('1'; rows per class by teacher: [96, 0])" in text
+    small = [flag for flag in SMALL if "num_subclasses" not in flag]
+    flags = [*small, *save_npz("teacher", TEACHER), "--config.methods.lelp.num_subclasses=7"]
+    flags += ["--config.data.train=train.npz", "--config.data.test=test.npz", "--workdir=run"]
+    config = f"--config={tiny.ROOT}/configs/own_teacher.py:quick"
+    assert main(["main", config, *flags]) == 2
+    text = error_line(capfd)
+    assert "config.methods.lelp" in text
+    assert "num_subclasses 7 exceeds the rank 6" in text
 
 
 def test_data_without_ids_and_a_teacher_with_them(capfd: pytest.CaptureFixture[str]) -> None:
@@ -743,7 +808,7 @@ def test_a_bank_in_bfloat16_teaches_nearly_the_same(wanted: list[Any]) -> None:
 def test_a_teacher_is_checked_against_the_split() -> None:
     """By order, the rows of a file whose test rows are split off must all be there."""
     source = data.SOURCES["arrays"](train="train.npz")
-    dataset = data.load(source, data.Split((0.6, 0.2, 0.2), 0))
+    dataset = data.load(source, SPLIT)
     save_npz("teacher", rows_of(TEACHER, slice(ROWS)))
     Arrays(files=("teacher.npz",)).check(dataset)
     save_npz("teacher", rows_of(TEACHER, slice(ROWS - 24)))

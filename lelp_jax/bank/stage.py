@@ -42,6 +42,8 @@ class BankConfig:
             raise UserError(
                 f"dtype must be {' or '.join(map(repr, store.DTYPES))}, got {self.dtype!r}"
             )
+        if self.root:
+            objects.folder_spec(self.root)  # refuses addresses of no known kind
 
 
 def ensure(

@@ -19,11 +19,14 @@ from lelp_jax.projection.seeding import Part
 from lelp_jax.storage.rows import Selection
 
 PASSES = 300
-MEMORY = 4 << 30
+# Points beyond it are read anew in every pass: memory does not grow with the number of rows.
+MEMORY = 256 << 20
 # Of a class whose points do not fit into memory.
 _ROWS_PER_CENTER = 50
 # Starting from the clusters of many rows, Lloyd's iterations gain little after a few.
 _STREAM_PASSES = 20
+# Beyond the rounding of a sum over many rows.
+_EQUAL_INERTIA = 1e-5
 # The axis over which restarts are mapped.
 _RESTART = "restart"
 
@@ -214,10 +217,19 @@ def _one_class(
 
     starts, distinct = jax.vmap(start)(jnp.arange(settings.restarts))
     centers, inertia, passes = jax.vmap(finish, axis_name=_RESTART)(starts)
-    best = jnp.argmin(inertia)
+    best = _first_of_the_best(inertia)
     squares, size = jax.lax.psum((part.squares.sum(), part.mask.sum()), parallel.DATA)
     mean_square = squares / jnp.maximum(size, 1)
     return centers[best], inertia[best], passes[best], distinct.max(), mean_square
+
+
+def _first_of_the_best(inertia: jax.Array) -> jax.Array:
+    """Returns the first restart whose inertia, [restarts], is the least but for rounding.
+
+    Restarts that end in the same clusters number them differently, and which of them is ahead by
+    rounding depends on the devices.
+    """
+    return jnp.argmax(inertia <= (1 + _EQUAL_INERTIA) * inertia.min())
 
 
 def _one_class_distinct(

@@ -88,12 +88,13 @@ def add(
     offset = offsets(rows, label, count, origin, removed)
     size = count.astype(jnp.float32)
     mean = offset.sum(axis=0) / jnp.maximum(size, 1)
-    centred = jnp.where(jnp.arange(len(rows))[:, None] < count, offset - mean, 0)
+    # Near the origin the mean is small, and taking it off afterwards spares a copy of the rows.
+    within = offset.T @ offset - size * jnp.outer(mean, mean)
     before = state.size[label]
     total = before + size
     difference = mean - state.mean[label]
     share = size / jnp.maximum(total, 1)
-    scatter = centred.T @ centred + before * share * jnp.outer(difference, difference)
+    scatter = within + before * share * jnp.outer(difference, difference)
     return Moments(
         state.size.at[label].set(total),
         state.mean.at[label].add(share * difference),

@@ -95,7 +95,7 @@ class Arrays:
     def _teacher(self, number: int, root: Path, dataset: Dataset) -> Teacher:
         found, where = self._join(number, dataset)
         _check_agreement(found, where, dataset)
-        _leave_out_test_rows(found, where, dataset)
+        _check_test_rows(found, where, dataset)
         given = found.output_weights
         content = digest(found.bundle, found.names, root / "digests.json")
         fingerprint = stages.fingerprint(
@@ -197,27 +197,38 @@ class Arrays:
 
 
 def _check_agreement(found: Imported, where: np.ndarray, dataset: Dataset) -> None:
-    """Warns of a teacher that knows no more than chance: its rows may be in another order."""
-    labelled = dataset.labelled_train
-    label = dataset.labels[labelled]
-    right = (found.logits[where[labelled]].argmax(axis=1) == label).mean()
-    commonest = np.bincount(label).max() / len(label)
-    log = _LOG.info if right > commonest else _LOG.warning
+    """Warns of a teacher that is right as often as by chance: its rows may be in another order."""
+    rows = dataset.labelled_train
+    label, said = dataset.labels[rows], found.logits[where[rows]].argmax(axis=1)
+    right = float((said == label).mean())
+    # The same answers in any order.
+    shares = [
+        np.bincount(values, minlength=dataset.num_classes) / len(rows) for values in (label, said)
+    ]
+    chance = float(shares[0] @ shares[1])
+    ordered = right > chance + 3 * np.sqrt(chance * (1 - chance) / len(rows))
+    log = _LOG.info if ordered else _LOG.warning
     log(
         "%s: right on %.1f %% of the labelled training rows%s",
         found.bundle.location,
         100 * right,
         ""
-        if right > commonest
-        else f", no better than always the commonest class ({100 * commonest:.1f} %): check that "
-        "rows and classes are in the order of the data",
+        if ordered
+        else f", where chance gives {100 * chance:.1f} %: check that rows and classes are in the "
+        "order of the data",
     )
 
 
-def _leave_out_test_rows(found: Imported, where: np.ndarray, dataset: Dataset) -> None:
-    """Leaves all test rows out where the teacher answers for some of them only."""
+def _check_test_rows(found: Imported, where: np.ndarray, dataset: Dataset) -> None:
+    """Leaves all test rows out where the teacher answers for some of them only.
+
+    Raises:
+        UserError: An answer is not finite; the report would find it after all the training.
+    """
     answered = where[dataset.test] >= 0
-    if not answered.all():
+    if answered.all():
+        _ = found.logits[where[dataset.test]]
+    else:
         where[dataset.test] = -1
         _LOG.info(
             "%s: no answers for %s test rows; the teacher's test metrics stay empty",

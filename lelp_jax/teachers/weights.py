@@ -13,7 +13,7 @@ from lelp_jax.projection.base import Rows
 from lelp_jax.storage.rows import RowArray
 
 _LOG = logging.getLogger(__name__)
-# Below it the embedding is hardly what the output layer sees.
+# Below it the embedding is not quite what the output layer sees.
 _GOOD = 0.99
 
 
@@ -82,7 +82,7 @@ def estimate(
         explained,
         ""
         if explained >= _GOOD
-        else ": the embedding is hardly what the output layer sees; give the output weights, or "
-        "the last hidden layer",
+        else f", below {_GOOD}: the embedding is not quite what the output layer sees; give the "
+        "output weights, or the last hidden layer",
     )
     return weights.astype(np.float32), explained
