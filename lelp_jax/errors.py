@@ -13,6 +13,10 @@ class UserError(Exception):
     """
 
 
+class Unavailable(UserError):
+    """Something elsewhere cannot be reached now; the same command may go on from here later."""
+
+
 class Interrupted(Exception):
     """The run was asked to stop (Ctrl-C or SIGTERM) and has saved what it had.
 

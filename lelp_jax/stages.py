@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lelp_jax import files
-from lelp_jax.errors import UserError
+from lelp_jax.errors import Unavailable, UserError
 
 _LOG = logging.getLogger(__name__)
 _MARKER = "stage.json"
@@ -65,6 +65,9 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         try:
             finish(folder, inputs, build(folder))
+        except Unavailable:
+            # What is there is gone on from.
+            raise
         except UserError:
             # What cannot be built as asked for leaves no trace.
             shutil.rmtree(folder, ignore_errors=True)

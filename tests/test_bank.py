@@ -19,7 +19,7 @@ from lelp_jax.bank.store import Bank
 from lelp_jax.curves import CurveLog
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.errors import Interrupted, UserError
+from lelp_jax.errors import Interrupted, Unavailable, UserError
 from lelp_jax.interrupts import Interrupts
 from lelp_jax.progress import Reporter
 from lelp_jax.session import Session
@@ -385,7 +385,10 @@ def dataset(rows: int = 80) -> Dataset:
 
 
 def teacher(answers: Callable[..., Any], name: str = "t") -> Teacher:
-    return Teacher(name, DIMS, answers, lambda: WEIGHTS, True, "mend the teacher", None)
+    def logits(index: np.ndarray) -> np.ndarray:
+        return answers(index)[0]
+
+    return Teacher(name, DIMS, answers, logits, lambda: WEIGHTS, True, "mend the teacher", None)
 
 
 def ensure(
@@ -499,6 +502,21 @@ def test_answers_that_are_not_finite_name_the_row_of_the_data(name: str, value: 
         ensure(answers)
     one_line(error, f"the teacher's {name} of data row {row} is not finite; mend the teacher")
     assert not list(Path("run/banks").iterdir())
+
+
+def test_what_cannot_be_reached_now_leaves_finished_chunks() -> None:
+    first = Asked()
+
+    def answers(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if len(first.requests) == 3:
+            raise Unavailable("gs://bucket/teacher cannot be read")
+        return first(rows)
+
+    with pytest.raises(Unavailable):
+        ensure(answers)
+    second = Asked()
+    holds_everything(ensure(second))
+    assert (len(first.requests), len(second.requests)) == (3, 5)
 
 
 def test_a_stop_leaves_finished_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

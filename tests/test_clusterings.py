@@ -148,7 +148,7 @@ def test_samples_are_in_proportion_and_follow_the_rows(seed, size, least):
 
 
 def test_far_classes_keep_their_own_differences():
-    """Rows at a distance of 1000 deviations from another class are split as if it were not there."""
+    """Rows 1000 deviations from another class are split as if it were not there."""
     rows, _ = example(mean=0.0)
     embedding = rows.embedding.astype(np.float64)
     embedding[rows.label == 1] += 5000

@@ -97,9 +97,11 @@ def test_rows_of_all_files_keep_their_names_and_the_data_their_digest() -> None:
     assert named.digest == plain.digest
 
 
-def test_two_files_may_not_share_a_name() -> None:
-    with pytest.raises(UserError, match=r"test\.npz row 3: id '9' is also that of .*n\.npz row 9;"):
-        load(train=np.arange(60), test=np.arange(20) + np.where(np.arange(20) == 3, 6, 100))
+def test_two_files_may_share_a_name_until_rows_are_joined_by_it() -> None:
+    dataset = load(train=np.arange(60), test=np.arange(20) + np.where(np.arange(20) == 3, 6, 100))
+    assert dataset.ids is not None
+    with pytest.raises(UserError, match=r"data row 63: id '9' is also that of data row 9;"):
+        identity.refuse_twice(dataset.ids, "id", lambda row: f"data row {row}")
     with pytest.raises(UserError, match="the test rows have no ids, but others do; give them to"):
         load(train=np.arange(60))
 

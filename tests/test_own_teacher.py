@@ -725,8 +725,7 @@ def test_ids_of_data_that_cannot_be(capfd: pytest.CaptureFixture[str]) -> None:
     write_data(ids=np.where(np.arange(ROWS + TEST) == ROWS + 2, NAMES[3], NAMES))
     assert run(*flags) == 2
     text = error_line(capfd)
-    assert f"test.npz row 2: id {str(NAMES[3])!r} is also that of " in text
-    assert "train.npz row 3; each row needs its own" in text
+    assert f"data row {ROWS + 2}: id {str(NAMES[3])!r} is also that of data row 3; each" in text
     write_data()
     np.savez("test.npz", inputs=INPUTS[ROWS:], labels=LABELS[ROWS:])
     assert run(*flags) == 2

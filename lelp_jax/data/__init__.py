@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lelp_jax.data import arrays, digits, identity, table
+from lelp_jax.data import arrays, digits, table
 from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
 from lelp_jax.data.split import Split, split_off
 from lelp_jax.errors import UserError
@@ -97,18 +97,14 @@ def load(source: Source, split: Split) -> Dataset:
 
 
 def _ids(pieces: Mapping[str, Rows]) -> np.ndarray | None:
-    """Returns the names of all rows, or None where rows have none."""
+    """Returns the names of all rows, or None where rows have none.
+
+    Those of different files may be equal: whoever joins by them has to look.
+    """
     named = [rows.ids for rows in pieces.values() if rows.ids is not None]
     if len(named) < len(pieces):
         if named:
             missing = next(name for name, rows in pieces.items() if rows.ids is None)
             raise UserError(f"the {missing} rows have no ids, but others do; give them to all rows")
         return None
-    starts = np.cumsum([0, *map(len, named)])
-    parts = list(pieces.values())
-
-    def place(row: int) -> str:
-        part = int(np.searchsorted(starts, row, side="right")) - 1
-        return parts[part].place(row - int(starts[part]))
-
-    return identity.read(np.concatenate(named), "id", place)
+    return np.concatenate(named)

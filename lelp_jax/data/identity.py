@@ -35,6 +35,18 @@ def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> np.ndarray:
     if (texts == "").any():
         row = int(np.argmax(texts == ""))
         raise UserError(f"{place(row)}: {name} is empty; give every row a name")
+    refuse_twice(texts, name, place)
+    return texts
+
+
+def refuse_twice(texts: np.ndarray, name: str, place: Callable[[int], str]) -> None:
+    """Raises the error for a name that two rows have.
+
+    Args:
+        texts: Names, [rows].
+        name: The column's or key's name.
+        place: Names a row for the message.
+    """
     order = np.argsort(texts, kind="stable")
     twice = np.flatnonzero(texts[order][1:] == texts[order][:-1])
     if len(twice):
@@ -43,7 +55,6 @@ def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> np.ndarray:
             f"{place(int(second))}: {name} {str(texts[second])!r} is also that of "
             f"{place(int(first))}; each row needs its own"
         )
-    return texts
 
 
 def _text(value: object) -> str:

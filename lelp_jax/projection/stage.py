@@ -97,7 +97,7 @@ def _fit_rows(
         if (counts == 0).any():
             empty = int(np.argmin(counts))
             mend = (
-                "train the teacher longer, or take membership='label'"
+                "check the teacher and the order of its classes, or take membership='label'"
                 if static["membership"] == "teacher"
                 else "fit on more rows"
             )

@@ -82,7 +82,7 @@ def evaluate(
     """
     labels = dataset.labels[dataset.test]
     logits = [
-        teacher.answers(dataset.test)[0] if teacher.answers_test else None for teacher in teachers
+        teacher.logits(dataset.test) if teacher.answers_test else None for teacher in teachers
     ]
     teacher_test = [None if known is None else metrics.evaluate(known, labels) for known in logits]
     selected: dict[str, list[int]] = {}

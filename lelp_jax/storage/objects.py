@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from lelp_jax import files
-from lelp_jax.errors import UserError
+from lelp_jax.errors import Unavailable, UserError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _FILE = "file://"
@@ -84,15 +84,17 @@ def reason(error: Exception) -> str:
 
 def unreadable(location: str | os.PathLike[str], error: Exception) -> UserError:
     """Returns the error for something that is there but cannot be read."""
-    mend = "it is damaged or not what its name says: write it again"
+    problem = f"{location} cannot be read: {reason(error)}"
     if is_url(location):
-        mend = "check the address, the connection and the right to read, or write it again"
-    return UserError(f"{location} cannot be read: {reason(error)}; {mend}")
+        return Unavailable(
+            f"{problem}; check the address, the connection and the right to read, or write it again"
+        )
+    return UserError(f"{problem}; it is damaged or not what its name says: write it again")
 
 
 def unwritable(location: str | os.PathLike[str], error: Exception) -> UserError:
     """Returns the error for an address that cannot be written."""
-    return UserError(
+    return Unavailable(
         f"{location} cannot be written: {reason(error)}; "
         "check the address, the connection and the right to write"
     )

@@ -124,6 +124,7 @@ class Arrays:
             fingerprint=fingerprint,
             dims=found.embeddings.shape[1],
             answers=lambda index: found.answers(where[index]),
+            logits=lambda index: found.logits[where[index]],
             output_weights=output_weights,
             answers_test=bool((where[dataset.test] >= 0).all()),
             mend=f"mend {found.bundle.location}",
@@ -182,6 +183,7 @@ class Arrays:
                 )
             names = identity.read(raw, self.id, lambda row: bundle.place(self.id, row))
             assert dataset.ids is not None
+            identity.refuse_twice(dataset.ids, "id", lambda row: f"data row {row}")
             return identity.positions(dataset.ids, names)
         # Test rows of a file of their own come last, and may be left out.
         without_test = total - len(dataset.test)

@@ -36,6 +36,7 @@ class Teacher:
         dims: Embedding dims.
         answers: Logits [n, classes] and embeddings [n, dims], float32, of rows given by their
             data-set index [n].
+        logits: The former alone.
         output_weights: Weights of its output layer, [dims, classes] float32.
         answers_test: Whether it has answers for the test rows.
         mend: What to do about an answer that is not finite.
@@ -45,6 +46,7 @@ class Teacher:
     fingerprint: str
     dims: int
     answers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    logits: Callable[[np.ndarray], np.ndarray]
     output_weights: Callable[[], np.ndarray]
     answers_test: bool
     mend: str

@@ -190,6 +190,7 @@ def _teacher(spec: StepSpec, trained: Trained, dataset: Dataset) -> Teacher:
         fingerprint=trained.fingerprint,
         dims=outputs.embedding.shape[-1],
         answers=answers,
+        logits=lambda index: answers(index)[0],
         output_weights=output_weights,
         answers_test=True,
         mend="lower config.teacher.learning_rate",
