@@ -7,6 +7,7 @@ import gc
 import logging
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from lelp_jax import files
 
+_SECONDS_FOR_READS = 1.0
 _LOG = logging.getLogger(__name__)
 _KEEP = 2
 
@@ -75,6 +77,8 @@ class Checkpoints:
                     return step, result["state"], result["facts"]
                 except Exception as error:  # Orbax raises bare Exceptions for damaged files
                     reason = " ".join(str(error).split())[:80]
+                    # Reads of the other arrays are still under way.
+                    time.sleep(_SECONDS_FOR_READS)
                 gc.collect()
             _LOG.warning(
                 "checkpoint %s cannot be read (%s); the one before it is used",
