@@ -10,6 +10,7 @@ b rows of a batch, d embedding dims, c classes.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -51,21 +52,22 @@ class ClassBatch:
     index: np.ndarray
 
 
-def batch_rows(dims: int, num_classes: int, rows: int) -> int:
+def batch_rows(dims: int, num_classes: int, most: int) -> int:
     """Returns how many rows a batch has.
 
     Args:
         dims: Embedding dims.
         num_classes: Number of classes.
-        rows: Rows in all.
+        most: Rows of the largest class.
     """
     row = 4 * dims
-    size = min(_BATCH_BYTES // row, _WAITING_BYTES // (row * num_classes), _MOST_ROWS)
-    # A power of two, so that passes over sets of nearly equal size share a program.
-    size = 1 << max(size, _LEAST_ROWS).bit_length() - 1
-    while size > _LEAST_ROWS and size // 2 * num_classes >= rows:
-        size //= 2
-    return size
+    limit = min(_BATCH_BYTES // row, _WAITING_BYTES // (row * num_classes), _MOST_ROWS)
+    batches = math.ceil(most / max(limit, _LEAST_ROWS))
+    size = max(math.ceil(most / max(batches, 1)), _LEAST_ROWS)
+    # Few sizes, so that passes over sets of nearly equal size share a program; close to what is
+    # needed, since the padding of a class's last batch is worked on like rows.
+    step = 1 << max(size.bit_length() - 4, 0)
+    return math.ceil(size / step) * step
 
 
 def class_batches(rows: Rows, num_classes: int) -> Iterator[ClassBatch]:
@@ -76,22 +78,24 @@ def class_batches(rows: Rows, num_classes: int) -> Iterator[ClassBatch]:
         num_classes: Rows of label 0..num_classes-1 are yielded.
     """
     dims = rows.embedding.shape[1]
-    size = batch_rows(dims, num_classes, len(rows))
     mesh = parallel.own_mesh()
     ready: list[_Waiting] = []
     waiting: dict[int, _Waiting] = {}
     share = parallel.share_of_process(len(rows))
+    own = rows.label[share]
+    size = batch_rows(dims, num_classes, int(np.bincount(own[own >= 0], minlength=1).max()))
     for start in range(share.start, share.stop, size):
         stretch = slice(start, min(start + size, share.stop))
         labels = rows.label[stretch]
         block = np.asarray(rows.embedding[stretch])
-        for label in np.unique(labels[labels >= 0]):
+        for label in np.unique(labels[labels >= 0]).tolist():
             own = np.flatnonzero(labels == label)
             while len(own):
-                filling = waiting.setdefault(int(label), _Waiting(int(label), size, dims))
-                own = filling.take(block, own, start, rows.index)
-                if filling.count == size:
-                    ready.append(waiting.pop(int(label)))
+                if label not in waiting:
+                    waiting[label] = _Waiting(label, size, dims)
+                own = waiting[label].take(block, own, start, rows.index)
+                if waiting[label].count == size:
+                    ready.append(waiting.pop(label))
                 if len(ready) == mesh.size:
                     yield _place(ready, mesh)
                     ready = []
