@@ -103,16 +103,26 @@ def wait_for_processes(place: str) -> None:
         multihost_utils.sync_global_devices(place)
 
 
-def share_of_process(count: int, multiple: int = 1) -> slice:
-    """Returns the stretch of `count` things that this process takes care of.
+def shares_of_processes(count: int, multiple: int = 1) -> list[slice]:
+    """Returns the stretch of `count` things that each process takes care of.
 
     Args:
         count: How many there are.
         multiple: Stretches begin at multiples of it.
     """
     size = math.ceil(count / (multiple * jax.process_count())) * multiple
-    first = min(jax.process_index() * size, count)
-    return slice(first, min(first + size, count))
+    firsts = [min(number * size, count) for number in range(jax.process_count())]
+    return [slice(first, min(first + size, count)) for first in firsts]
+
+
+def share_of_process(count: int, multiple: int = 1) -> slice:
+    """Returns this process's stretch of `shares_of_processes`."""
+    return shares_of_processes(count, multiple)[jax.process_index()]
+
+
+def is_cpu() -> bool:
+    """Returns whether this process computes on its processor, not on an accelerator."""
+    return jax.local_devices()[0].platform == "cpu"
 
 
 def own_mesh() -> Mesh:
@@ -144,6 +154,42 @@ def put_on_each(mesh: Mesh, arrays: Sequence[np.ndarray]) -> jax.Array:
     return jax.make_array_from_single_device_arrays(
         (len(pieces), *arrays[0].shape), sharding(mesh, DATA), pieces
     )
+
+
+def on_each_device(
+    function: Callable[..., Any],
+    mesh: Mesh,
+    parts: tuple[Any, ...],
+    whole: tuple[Any, ...] = (),
+    *,
+    alike: bool = False,
+) -> Any:
+    """Calls a function on every device with what lies there; for use inside of compiled programs.
+
+    Args:
+        function: Called as `function(*parts, *whole)`; it may use collectives along `DATA`.
+        mesh: The devices.
+        parts: Arrays [devices, ...], of which a device is given its own, [...].
+        whole: Arrays that every device is given.
+        alike: Whether all devices return the same.
+
+    Returns:
+        What the devices return, [devices, ...]; just [...] if it is all the same.
+    """
+
+    def one_device(parts: tuple[Any, ...], whole: tuple[Any, ...]) -> Any:
+        result = function(*jax.tree.map(lambda array: array[0], parts), *whole)
+        return result if alike else jax.tree.map(lambda array: array[None], result)
+
+    each, everywhere = PartitionSpec(DATA), PartitionSpec()
+    return jax.shard_map(
+        one_device,
+        mesh=mesh,
+        in_specs=(each, everywhere),
+        out_specs=everywhere if alike else each,
+        # What loops carry begins as a constant and later differs between devices.
+        check_vma=False,
+    )(parts, whole)
 
 
 def across_processes(tree: Any) -> Any:

@@ -238,7 +238,7 @@ def test_classes_one_by_one_and_all_together_agree(seed):
     rows = packed(normal(seed, 60), np.repeat(normal(1, 2), 9, axis=0), normal(seed, 33))
     found = fit(*rows, seed=seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(per_class, "_is_cpu", lambda mesh: False)
+        patch.setattr(per_class.parallel, "is_cpu", lambda: False)
         together = fit(*rows, seed=seed)
     for one, two in zip(found, together, strict=True):
         np.testing.assert_allclose(two, one, atol=1e-5, rtol=1e-5)
@@ -253,7 +253,7 @@ def from_one_place(_: None, beside: tuple[str, ...], block: int, part: seeding.P
 
 @pytest.mark.parametrize("processor", [True, False])
 def test_centres_without_rows_move_to_the_farthest_rows(processor, monkeypatch):
-    monkeypatch.setattr(per_class, "_is_cpu", lambda mesh: processor)
+    monkeypatch.setattr(per_class.parallel, "is_cpu", lambda: processor)
     random = np.random.default_rng(0)
     places = 20 * np.eye(COUNT, DIMS)
     planted = places[np.arange(60) % COUNT] + 0.1 * random.normal(size=(60, DIMS))

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 
 from lelp_jax import parallel
 from lelp_jax.projection import stream
@@ -41,13 +40,10 @@ class Points(NamedTuple):
 
 def most_rows(rows: Rows, num_classes: int) -> int:
     """Returns how many rows of a class a process reads at most, the same in every process."""
-    labels = rows.label[parallel.share_of_process(len(rows))]
-    most = np.bincount(labels[labels >= 0], minlength=num_classes).max()
-    if jax.process_count() > 1:
-        from jax.experimental import multihost_utils
-
-        most = np.max(multihost_utils.process_allgather(most))
-    return int(most)
+    return max(
+        int(np.bincount(own[own >= 0], minlength=num_classes).max())
+        for own in (rows.label[share] for share in parallel.shares_of_processes(len(rows)))
+    )
 
 
 def point_dims(rows: Rows, project: Project, constants: tuple[Any, ...]) -> int:
@@ -119,15 +115,10 @@ def _projected(
     project, mesh = static
 
     def one_device(
-        rows: jax.Array, label: jax.Array, count: jax.Array, constants: tuple[jax.Array, ...]
+        rows: jax.Array, label: jax.Array, count: jax.Array, origin: jax.Array, *others: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        origin, *others = constants
-        points = project(rows[0], label[0], count[0], *others)
-        distance = jnp.linalg.norm(rows[0] - origin[label[0]], axis=1)
-        largest = jnp.where(jnp.arange(len(distance)) < count[0], distance, 0).max()
-        return points[None], largest[None]
+        points = project(rows, label, count, *others)
+        distance = jnp.linalg.norm(rows - origin[label], axis=1)
+        return points, jnp.where(jnp.arange(len(distance)) < count, distance, 0).max()
 
-    each, everywhere = PartitionSpec(parallel.DATA), PartitionSpec()
-    return jax.shard_map(
-        one_device, mesh=mesh, in_specs=(each, each, each, everywhere), out_specs=each
-    )(rows, label, count, constants)
+    return parallel.on_each_device(one_device, mesh, (rows, label, count), constants)

@@ -3,8 +3,8 @@
 Each iteration reads the rows once, in blocks that stay in the processor's cache while they are
 compared with the centres and added up.
 
-n rows of a class on one device, d dims, k centres, b rows of a block. All of it runs inside
-`jax.shard_map` over the data axis.
+n rows of a class on one device, d dims, k centres, b rows of a block. All of it runs
+inside of `parallel.on_each_device`.
 """
 
 from __future__ import annotations

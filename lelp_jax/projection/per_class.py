@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 
 from lelp_jax import parallel
 from lelp_jax.projection.seeding import Part
@@ -49,7 +49,7 @@ def part_size(rows: int, dims: int) -> tuple[int, int]:
     """
     mesh = parallel.own_mesh()
     part = max(math.ceil(rows / mesh.size), _LEAST_ROWS)
-    most = min(_CACHED_BYTES // (4 * dims), _MOST_CACHED_ROWS) if _is_cpu(mesh) else _MOST_ROWS
+    most = min(_CACHED_BYTES // (4 * dims), _MOST_CACHED_ROWS) if parallel.is_cpu() else _MOST_ROWS
     block = min(_power_of_two(max(most, _LEAST_ROWS)), 2 * _power_of_two(part - 1))
     # Few sizes, so that classes of nearly equal size share a program.
     multiple = max(block, _power_of_two(part) // 8)
@@ -58,10 +58,6 @@ def part_size(rows: int, dims: int) -> tuple[int, int]:
 
 def _power_of_two(most: int) -> int:
     return 1 << most.bit_length() - 1
-
-
-def _is_cpu(mesh: Mesh) -> bool:
-    return bool(mesh.devices.flat[0].platform == "cpu")
 
 
 def place(
@@ -103,37 +99,29 @@ def run(
     """Returns what a function gives for each class, [c, ...] each on the host.
 
     Args:
-        function: Pure, module-level; it runs inside `jax.shard_map` over the data axis, and what
-            it returns is the same on every device.
+        function: Pure, module-level; it runs on every device, with collectives over the data axis,
+            and what it returns is the same everywhere.
         settings: Its settings.
         block: Rows of a block, from `part_size`.
         arguments: What `place` returned.
     """
     # A processor takes one class after the other, each as long as it needs; elsewhere one
     # operation on all of them is faster.
-    together = not _is_cpu(parallel.own_mesh())
+    together = not parallel.is_cpu()
     static = _Static(function, settings, block, together, parallel.whole_mesh())
     program, _ = parallel.compiled(_program, static, arguments)
     return jax.tree.map(np.asarray, parallel.on_first_device(program(*arguments)))
 
 
 def _program(static: _Static, *arrays: jax.Array) -> Any:
-    def one_device(*arrays: jax.Array) -> Any:
-        own = tuple(array[0] for array in arrays)
+    def one_device(*own: jax.Array) -> Any:
         if static.together:
             one = functools.partial(_one_class, static, (_CLASS,))
             return jax.vmap(one, axis_name=_CLASS)(*own)
         return jax.lax.map(lambda arrays: _one_class(static, (), *arrays), own)
 
     with jax.default_matmul_precision("highest"):
-        return jax.shard_map(
-            one_device,
-            mesh=static.mesh,
-            in_specs=PartitionSpec(parallel.DATA),
-            out_specs=PartitionSpec(),
-            # What loops carry begins as a constant and later differs between devices.
-            check_vma=False,
-        )(*arrays)
+        return parallel.on_each_device(one_device, static.mesh, arrays, alike=True)
 
 
 def _one_class(

@@ -4,8 +4,8 @@ Rows are drawn by races: each row's time is exponential with its weight as the r
 ones win. The time follows from a hash of the row's position in the data set, so that neither the
 order of the rows nor the devices they lie on change who wins.
 
-n rows of a class on one device, d dims, k centres, t candidates. All of it runs inside
-`jax.shard_map` over the data axis.
+n rows of a class on one device, d dims, k centres, t candidates. All of it runs
+inside of `parallel.on_each_device`.
 """
 
 from __future__ import annotations

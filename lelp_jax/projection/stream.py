@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
 
 from lelp_jax import parallel
 from lelp_jax.errors import UserError
@@ -173,7 +172,7 @@ def reduce(
             jax.block_until_ready(state)
             arguments = (state, batch.rows, batch.label, batch.count, constants)
             program, _ = parallel.compiled(
-                _on_each, (step, mesh), arguments, out_shardings=each, donate=(0,)
+                _step_of_each, (step, mesh), arguments, out_shardings=each, donate=(0,)
             )
             state = program(*arguments)
         everything = parallel.across_processes(state)
@@ -181,7 +180,7 @@ def reduce(
         return parallel.on_first_device(program(everything))
 
 
-def _on_each(
+def _step_of_each(
     static: Any,
     state: Any,
     rows: jax.Array,
@@ -190,29 +189,14 @@ def _on_each(
     constants: tuple[Any, ...],
 ) -> Any:
     step, mesh = static
-
-    def one_device(
-        state: Any, rows: jax.Array, label: jax.Array, count: jax.Array, constants: tuple[Any, ...]
-    ) -> Any:
-        own = jax.tree.map(lambda array: array[0], state)
-        new = step(own, rows[0], label[0], count[0], *constants)
-        return jax.tree.map(lambda array: array[None], new)
-
-    each, everywhere = PartitionSpec(parallel.DATA), PartitionSpec()
-    return jax.shard_map(
-        one_device, mesh=mesh, in_specs=(each, each, each, each, everywhere), out_specs=each
-    )(state, rows, label, count, constants)
+    return parallel.on_each_device(step, mesh, (state, rows, label, count), constants)
 
 
 def _merged(static: Any, state: Any) -> Any:
     merge, mesh = static
-
-    def one_device(state: Any) -> Any:
-        return merge(jax.tree.map(lambda array: array[0], state), parallel.DATA)
-
-    return jax.shard_map(
-        one_device, mesh=mesh, in_specs=PartitionSpec(parallel.DATA), out_specs=PartitionSpec()
-    )(state)
+    return parallel.on_each_device(
+        lambda own: merge(own, parallel.DATA), mesh, (state,), alike=True
+    )
 
 
 def add_up(state: Any, axis: str) -> Any:
