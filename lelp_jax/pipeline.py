@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import checks, data, files, stages, students
+from lelp_jax import checks, data, files, stages, student_fleets, students
 from lelp_jax.bank import stage as bank
 from lelp_jax.config import Config
 from lelp_jax.curves import CurveLog
@@ -65,7 +65,7 @@ def run(
         replicates = students.replicates(config, dataset, teachers, banks)
         wanted = students.wanted(root, config, dataset, trials, replicates, session)
         _write_run(root, name, resolved, {key: len(value) for key, value in trials.items()})
-        trained_students = students.ensure(root, config, dataset, wanted, session)
+        trained_students = student_fleets.ensure(root, config, dataset, wanted, session)
         return report.ensure(
             root, name, config, dataset, teachers, wanted, trained_students, session
         )

@@ -19,9 +19,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from lelp_jax import command_line, project_flags
+from lelp_jax import command_line
 from lelp_jax.errors import Interrupted, UserError
 from lelp_jax.interrupts import Interrupts
+from lelp_jax.offline import flags as command
 from lelp_jax.progress import Reporter, set_up_logging
 
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     interrupts = Interrupts()
     try:
         with interrupts.listening():
-            arguments = project_flags.parse(argv, __doc__)
+            arguments = command.parse(argv, __doc__)
             if arguments is None:
                 return 0
             _run(arguments, interrupts)
@@ -54,14 +55,14 @@ def main(argv: Sequence[str]) -> int:
         return 2
 
 
-def _run(arguments: project_flags.Arguments, interrupts: Interrupts) -> None:
+def _run(arguments: command.Arguments, interrupts: Interrupts) -> None:
     from lelp_jax import parallel
 
     parallel.set_up()
     parallel.join_processes()
-    from lelp_jax import offline
+    from lelp_jax.offline import run
 
-    offline.run(arguments, interrupts, Reporter())
+    run.run(arguments, interrupts, Reporter())
 
 
 if __name__ == "__main__":

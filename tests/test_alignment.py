@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import config, data, students
+from lelp_jax import config, data, student_fleets, students
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.command_line import load_config
@@ -87,8 +87,8 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experime
         students._student(frozen, dataset, method, trial, replicates[number], projection)
         for number in (3, 0, 4, 1)
     ]
-    requests = [students.request(frozen, dataset, student) for student in wanted]
-    job = students.job(frozen, dataset, wanted, requests)
+    requests = [student_fleets.request(frozen, dataset, student) for student in wanted]
+    job = student_fleets.job(frozen, dataset, wanted, requests)
     for student, member in zip(wanted, job.members, strict=True):
         group, expected = member.group, student.replicate.transfer
         np.testing.assert_array_equal(dataset.train[job.rows.row[group]], expected)
@@ -140,8 +140,8 @@ def test_labels_alone_draw_from_labelled_rows_only(experiment, banks) -> None:
         students._student(frozen, dataset, method, trial, replicate, None)
         for replicate in replicates_of(frozen, dataset, banks)[:2]
     ]
-    requests = [students.request(frozen, dataset, student) for student in wanted]
-    job = students.job(frozen, dataset, wanted, requests)
+    requests = [student_fleets.request(frozen, dataset, student) for student in wanted]
+    job = student_fleets.job(frozen, dataset, wanted, requests)
     for group, size in enumerate(job.group_sizes):
         assert 0 < size < 70
         assert (job.rows.label[group, :size] >= 0).all()

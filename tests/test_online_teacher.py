@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax import config, data, models, students
+from lelp_jax import config, data, models, student_fleets, students
 from lelp_jax.command_line import load_config
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import Interrupted, UserError
@@ -524,9 +524,9 @@ def test_a_projector_that_wants_values_at_hand_is_refused_with_a_mend(tmp_path: 
         if uses_embedding:
             session: Any = None
             with pytest.raises(UserError, match=r"methods.random_split: .*jax\.numpy.*take 'bank'"):
-                students.ensure(tmp_path, whole, dataset, [student], session)
+                student_fleets.ensure(tmp_path, whole, dataset, [student], session)
         else:
-            students._check_applicable(*case)
+            student_fleets._check_applicable(*case)
             assert student.spec.teacher is not None
             assert student.applied is None
 
@@ -536,7 +536,9 @@ def test_a_fingerprint_covers_noise_and_where_answers_come_from() -> None:
         fitted = Projection("lelp", {}, WHOLE) if name == "lelp" else None
         sections = ({}, {"input_noise": 0.1}, {"teacher_outputs": "online"})
         return [
-            students.request(*student_of(name, METHODS[name].projector, fitted, **s)).fingerprint
+            student_fleets.request(
+                *student_of(name, METHODS[name].projector, fitted, **s)
+            ).fingerprint
             for s in sections
         ]
 
@@ -557,7 +559,7 @@ def test_projections_of_other_shapes_train_in_other_fleets() -> None:
             Projection("lelp", arrays, np.ones((2, 3), bool)),
             teacher_outputs="online",
         )
-        kinds.add(students.request(*case).kind)
+        kinds.add(student_fleets.request(*case).kind)
     assert len(kinds) == 2
 
 

@@ -1,4 +1,4 @@
-"""The command line of `lelp_jax.project`, read before JAX is imported."""
+"""The command line of `lelp_jax.project`; read before JAX is imported."""
 
 from __future__ import annotations
 

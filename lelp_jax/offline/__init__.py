@@ -1,0 +1,1 @@
+"""The projection alone: a teacher's arrays in, targets for students of any framework out."""

@@ -1,0 +1,141 @@
+"""Fits a projection to a teacher's arrays, or reads one that was fitted before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lelp_jax import files, parallel
+from lelp_jax.errors import UserError
+from lelp_jax.offline.table import Table
+from lelp_jax.projection import PROJECTORS, base
+from lelp_jax.projection.base import Projection, Projector, Stored
+from lelp_jax.settings import Value
+from lelp_jax.teachers import weights
+
+
+def fit(
+    table: Table, projector: Projector, values: Mapping[str, Value], seed: int
+) -> tuple[Projection, np.ndarray]:
+    """Fits a projection.
+
+    Args:
+        table: The rows.
+        projector: The way to split classes.
+        values: Its settings.
+        seed: Seed of its random choices.
+
+    Returns:
+        The projection, and the class that each row was fitted in, [rows] int32; -1 where in none.
+
+    Raises:
+        UserError: The rows cannot be split as asked for.
+    """
+    rows = table.rows
+    if projector.needs_fine_labels and (rows.fine_label is None or not table.labelled):
+        raise UserError(
+            f"--method={projector.name} needs labels and fine_labels, and "
+            f"{table.teacher.bundle.location} holds {', '.join(table.teacher.bundle.names())}"
+        )
+    membership = rows.label
+    if values.get("membership") == "teacher":
+        membership = _opinions(table)
+    elif "membership" in values and not table.labelled:
+        raise UserError(
+            f"--membership=label needs labels, and {table.teacher.bundle.location} has none; add "
+            "them, or take --membership=teacher"
+        )
+    if "membership" in values:
+        counts = np.bincount(membership[membership >= 0], minlength=table.num_classes)
+        if (counts == 0).any():
+            raise UserError(
+                f"class {int(np.argmin(counts))} has no row (rows per class by "
+                f"{values['membership']}: {counts.tolist()}); every class needs some"
+            )
+    output_weights = table.teacher.output_weights
+    if output_weights is None:
+        output_weights = np.zeros((rows.embedding.shape[1], table.num_classes), np.float32)
+        if values.get("null_space"):
+            output_weights, _ = weights.estimate(
+                rows.embedding,
+                table.teacher.logits,
+                table.teacher.from_probabilities,
+                table.teacher.bundle.location,
+            )
+    fitted_rows = dataclasses.replace(rows, label=membership)
+    projection = projector.fit(fitted_rows, output_weights, values, seed)
+    for name, array in projection.arrays.items():
+        if np.isnan(array).any():
+            raise UserError(f"--method={projector.name}: {name} holds NaN; check the embeddings")
+    return projection, membership
+
+
+def _opinions(table: Table) -> np.ndarray:
+    """Returns the teacher's class of every row, [rows] int32."""
+    logits = table.teacher.logits
+    result = np.empty(len(logits), np.int32)
+    size = 1 << 16
+    for start in range(0, len(logits), size):
+        result[start : start + size] = logits[start : start + size].argmax(axis=1)
+    return result
+
+
+def save(path: Path, stored: Stored) -> None:
+    """Writes a projection, in one process of several."""
+    if not parallel.is_first_process():
+        return
+    if not path.parent.is_dir():
+        raise UserError(f"--save_projection={path}: there is no folder {path.parent}; make it")
+    temporary = path.with_name(f".{path.name}.tmp")
+    with files.storage(path, sum(array.nbytes for array in stored.projection.arrays.values())):
+        base.save(temporary, stored)
+        temporary.replace(path)
+
+
+def load(location: str, table: Table) -> tuple[Projector, Stored]:
+    """Reads a projection that `save` wrote, for these rows.
+
+    Args:
+        location: The file.
+        table: The rows that it shall be applied to.
+
+    Raises:
+        UserError: It is no such file, of another version, or for other embeddings.
+    """
+    place, path = f"--apply={location}", Path(location).expanduser()
+    if not path.is_file():
+        raise UserError(f"{place}: no such file")
+    try:
+        stored = base.load(path)
+    except (OSError, ValueError, KeyError, EOFError, *base.BROKEN) as error:
+        raise UserError(
+            f"{place} is no projection ({' '.join(str(error).split())[:120]}); write one with "
+            "--save_projection"
+        ) from error
+    projection = stored.projection
+    if projection.kind not in PROJECTORS:
+        raise UserError(f"{place} is of the unknown kind {projection.kind!r}")
+    projector = PROJECTORS[projection.kind]
+    if stored.version != projector.version:
+        raise UserError(
+            f"{place} was fitted by version {stored.version} of {projector.name}, this is version "
+            f"{projector.version}; fit it again"
+        )
+    num_classes, dims = projection.column_mask.shape[0], table.rows.embedding.shape[1]
+    if num_classes != table.num_classes:
+        raise UserError(
+            f"{place} is for {num_classes} classes, --input has {table.num_classes}; give the same "
+            "teacher's arrays"
+        )
+    fitted = projection.arrays.get("mean")
+    if fitted is not None and fitted.shape[1] != dims:
+        raise UserError(
+            f"{place} is for embeddings of {fitted.shape[1]} dims, --input has {dims}; give the "
+            "same teacher's arrays"
+        )
+    if projector.needs_fine_labels and table.rows.fine_label is None:
+        raise UserError(f"{place} needs fine_labels, which --input does not hold")
+    return projector, stored

@@ -1,0 +1,81 @@
+"""Writes the targets of all rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+
+from lelp_jax import parallel
+from lelp_jax.errors import UserError
+from lelp_jax.methods.pseudo_subclass import targets
+from lelp_jax.offline.table import Table
+from lelp_jax.projection import scoring
+from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.storage.writer import Spec, open_writer
+
+
+def write(
+    location: str,
+    table: Table,
+    projector: Projector,
+    projection: Projection,
+    membership: np.ndarray,
+    *,
+    temperature: float,
+    beta: float,
+    advance: Callable[[int], None],
+) -> None:
+    """Writes `targets` [rows, classes * subclasses], `membership` [rows] and `ids` [rows].
+
+    Args:
+        location: File, folder or address; its ending says the format.
+        table: The rows.
+        projector: The way to split classes.
+        projection: What it fitted.
+        membership: Class that each row was fitted in, [rows].
+        temperature: Softens the classes.
+        beta: Softens the split.
+        advance: Called with the number of rows done, again and again.
+
+    Raises:
+        UserError: The place cannot be written, or a row is not finite.
+    """
+    count = len(table.rows)
+    ids = table.ids
+    if ids.dtype.kind == "O":
+        ids = ids.astype(np.str_)
+    specs = {
+        "targets": Spec((count, projection.column_mask.size), np.float32),
+        "membership": Spec((count,), np.int32),
+        "ids": Spec((count,), ids.dtype),
+    }
+    first = parallel.is_first_process()
+    if parallel.several_processes() and not location.rstrip("/").endswith(".zarr"):
+        raise UserError(f"--out={location}: several processes write .zarr only; name such a folder")
+    if not first:
+        # The folder is made by the first process.
+        parallel.wait_for_processes("writing begun")
+    with open_writer(location, specs, "--out", main=first) as writer:
+        if first:
+            parallel.wait_for_processes("writing begun")
+        share = parallel.share_of_process(count, writer.chunk_rows)
+        for stretch, scores in scoring.batches(projector, projection, table.rows, share):
+            numbers = (jnp.asarray(table.teacher.logits[stretch]), jnp.asarray(scores))
+            softness = (jnp.float32(temperature), jnp.float32(beta))
+            values = np.asarray(targets(*numbers, *softness))
+            values = np.moveaxis(values, -1, 0).reshape(len(scores), -1)
+            if not np.isfinite(values).all():
+                row = stretch.start + int(np.argmin(np.isfinite(values).all(axis=1)))
+                raise UserError(f"the targets of row {row} are not finite; check its logits")
+            writer.write(
+                stretch.start,
+                {"targets": values, "membership": membership[stretch], "ids": ids[stretch]},
+            )
+            advance(len(scores))
+        if first:
+            parallel.wait_for_processes("rows written")
+    if not first:
+        parallel.wait_for_processes("rows written")
+    parallel.wait_for_processes("output written")

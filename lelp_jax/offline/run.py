@@ -1,0 +1,106 @@
+"""The story of `lelp_jax.project`: read, fit or load, write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lelp_jax.data.dataset import UNLABELLED
+from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.interrupts import Interrupts
+from lelp_jax.methods import METHODS
+from lelp_jax.offline import fitting, output
+from lelp_jax.offline import table as tables
+from lelp_jax.offline.flags import Arguments
+from lelp_jax.offline.table import Table
+from lelp_jax.progress import Reporter
+from lelp_jax.projection import PROJECTORS
+from lelp_jax.projection.base import Projector, Stored
+from lelp_jax.settings import Value
+
+
+def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> None:
+    """Does what a command line asks for.
+
+    Args:
+        arguments: The command line.
+        interrupts: Whether to stop.
+        reporter: Shows progress.
+
+    Raises:
+        UserError: A file or value cannot be used.
+        Interrupted: The run was asked to stop; nothing was written.
+    """
+    table = tables.read(arguments.input)
+    if arguments.apply is None:
+        projector, stored, membership = _fit(arguments, table, reporter)
+    else:
+        projector, stored = fitting.load(arguments.apply, table)
+        membership = np.full(len(table.rows), UNLABELLED, np.int32)
+    method = METHODS[projector.name]
+    for name in ("temperature", "beta"):
+        value = getattr(arguments, name)
+        if value is not None and not method.settings[name].allows(value):
+            raise UserError(
+                f"--{name} must be {method.settings[name].must} with {method.name}, got {value}"
+            )
+    chosen = {
+        name: stored.settings[name] if value is None else value
+        for name, value in (("temperature", arguments.temperature), ("beta", arguments.beta))
+    }
+    with reporter.stage("targets", len(table.rows), "rows"):
+
+        def advance(rows: int) -> None:
+            interrupts.check()
+            reporter.advance(rows)
+
+        output.write(
+            arguments.out,
+            table,
+            projector,
+            stored.projection,
+            membership,
+            temperature=float(chosen["temperature"]),
+            beta=float(chosen["beta"]),
+            advance=advance,
+        )
+    if arguments.save_projection is not None:
+        fitting.save(Path(arguments.save_projection).expanduser(), stored)
+    num_classes, count = stored.projection.column_mask.shape
+    reporter.log(
+        f"{arguments.out}: targets [{len(table.rows)}, {num_classes * count}] of {num_classes} "
+        f"classes times {count} subclasses by {projector.name}"
+    )
+
+
+def _fit(
+    arguments: Arguments, table: Table, reporter: Reporter
+) -> tuple[Projector, Stored, np.ndarray]:
+    name = arguments.method or "lelp"
+    if name not in PROJECTORS:
+        raise unknown_name("way to split --method", name, PROJECTORS)
+    projector = PROJECTORS[name]
+    known: dict[str, Value] = {
+        key: setting.default[0] for key, setting in projector.settings.items()
+    }
+    # All rows of the input are fitted.
+    known.pop("fit_on", None)
+    for key in arguments.settings:
+        if key not in known:
+            raise UserError(
+                f"--{key} is no setting of {name}, which takes {', '.join(sorted(known)) or 'none'}"
+            )
+    if "membership" in known:
+        known["membership"] = "label" if (table.rows.label >= 0).all() else "teacher"
+    values = {**known, **arguments.settings}
+    seed = arguments.seed or 0
+    with reporter.stage("projection", 1, "projections"):
+        projection, membership = fitting.fit(table, projector, values, seed)
+        reporter.advance(1)
+    settings = {**values, "seed": seed}
+    for key in ("temperature", "beta"):
+        given, tried = getattr(arguments, key), METHODS[name].settings[key].default
+        # The middle of what a comparison of methods tries.
+        settings[key] = tried[len(tried) // 2] if given is None else given
+    return projector, Stored(projection, projector.version, settings), membership

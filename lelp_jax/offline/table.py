@@ -1,0 +1,92 @@
+"""A teacher's arrays and what is known of their rows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from lelp_jax.data import identity
+from lelp_jax.data.dataset import UNLABELLED
+from lelp_jax.errors import UserError
+from lelp_jax.projection.base import Rows
+from lelp_jax.storage.bundle import Bundle, open_bundle
+from lelp_jax.teachers import imported
+from lelp_jax.teachers.imported import Imported
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A teacher's arrays and what is known of their rows.
+
+    Attributes:
+        teacher: Embeddings, logits and, where given, output weights.
+        rows: The rows; their label is -1 where it is not known.
+        ids: Name of each row, [rows]: as given, or their number.
+        labelled: Whether there are labels at all.
+    """
+
+    teacher: Imported
+    rows: Rows
+    ids: np.ndarray
+    labelled: bool
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.teacher.logits.shape[1]
+
+
+def read(location: str) -> Table:
+    """Opens what `--input` names.
+
+    Args:
+        location: Holds `embeddings`, `logits` or `probabilities` and, optionally, `labels`,
+            `fine_labels`, `output_weights` and `ids`.
+
+    Raises:
+        UserError: An array is missing or cannot be used.
+    """
+    bundle = open_bundle(location, "--input")
+    teacher = imported.read(bundle)
+    count, num_classes = teacher.logits.shape
+    labels = _labels(bundle, "labels", count, num_classes)
+    fine = _labels(bundle, "fine_labels", count, None)
+    if "ids" in bundle:
+        ids = _column(bundle, "ids", count)
+        identity.read(ids, "ids", lambda row: bundle.place("ids", row))
+    else:
+        ids = np.arange(count)
+    label = np.full(count, UNLABELLED, np.int32) if labels is None else labels
+    rows = Rows(teacher.embeddings, np.arange(count), label, fine)
+    return Table(teacher, rows, ids, labels is not None)
+
+
+def _column(bundle: Bundle, name: str, count: int) -> np.ndarray:
+    values = np.asarray(bundle.array(name)[:])
+    if values.shape != (count,):
+        raise UserError(
+            f"{bundle.location}: {name} have shape {values.shape}, but there are {count} rows of "
+            "embeddings; one per row is needed"
+        )
+    return values
+
+
+def _labels(bundle: Bundle, name: str, count: int, bound: int | None) -> np.ndarray | None:
+    if name not in bundle:
+        return None
+    values = _column(bundle, name, count)
+    if values.dtype.kind not in "iufb":
+        raise UserError(f"{bundle.location}: {name} are {values.dtype}; whole numbers are needed")
+    known = np.where(np.isnan(values), UNLABELLED, values) if values.dtype.kind == "f" else values
+    wrong = (known < UNLABELLED) | (known != np.round(known))
+    if bound is not None:
+        wrong |= known >= bound
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UserError(
+            f"{bundle.place(name, row)}: {values[row]} is no class"
+            + (f" of 0..{bound - 1}" if bound else "")
+            + f"; write {UNLABELLED} where it is not known"
+        )
+    return known.astype(np.int32)

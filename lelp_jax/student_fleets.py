@@ -1,0 +1,196 @@
+"""Trains the students that are wanted, in fleets."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from lelp_jax import class_weights, seeds
+from lelp_jax.config import Config
+from lelp_jax.data.dataset import UNLABELLED, Dataset
+from lelp_jax.errors import UserError
+from lelp_jax.methods.base import Method
+from lelp_jax.projection import stage as projections
+from lelp_jax.session import Session
+from lelp_jax.students import Student
+from lelp_jax.train import plan
+from lelp_jax.train import stage as training
+from lelp_jax.train.job import (
+    FleetJob,
+    Member,
+    abstract_parameters,
+    count_frozen,
+    count_parameters,
+)
+from lelp_jax.train.stage import Request, Trained
+from lelp_jax.train.step import Frozen, GroupRows, answers
+
+STAGE = "students"
+
+
+def request(config: Config, dataset: Dataset, student: Student) -> Request:
+    """Returns what names a student and the kind of fleet it trains in."""
+    method = config.methods[student.trial.method].method
+    projector = method.projector
+    return Request(
+        inputs={
+            "what": "student",
+            "data": dataset.digest,
+            "model": dict(config.student.model),
+            "train": dataclasses.asdict(config.student.train),
+            "input_noise": config.student.input_noise,
+            "teacher_outputs": config.student.teacher_outputs if method.uses_teacher else None,
+            "method": method.name,
+            "settings": student.trial.settings,
+            "projector": [projector.name, projector.version] if projector else None,
+            "bank": student.replicate.bank.fingerprint if method.uses_teacher else None,
+            "transfer_size": len(student.replicate.transfer),
+            "seed": student.replicate.seed,
+        },
+        kind=(
+            method.name,
+            tuple(student.trial.static.items()),
+            student.spec,
+            tuple((name, array.shape) for name, array in (student.applied or {}).items()),
+        ),
+        trial=student.trial.number,
+        replicate=student.replicate.number,
+        name=method.name,
+    )
+
+
+def ensure(
+    root: Path, config: Config, dataset: Dataset, students: Sequence[Student], session: Session
+) -> list[Trained]:
+    """Returns the trained students, in the order given.
+
+    Args:
+        root: The workdir.
+        config: The experiment.
+        dataset: The data.
+        students: The students wanted.
+        session: The run.
+
+    Raises:
+        UserError: A projection cannot be applied inside of a training step.
+    """
+    for student in {student.spec: student for student in students}.values():
+        _check_applicable(config, dataset, student)
+    requests = [request(config, dataset, student) for student in students]
+    by_name = dict(zip((request.fingerprint for request in requests), students, strict=True))
+
+    def capacity(wanted: Request) -> int:
+        student = by_name[wanted.fingerprint]
+        parameters = count_parameters(student.spec, dataset.inputs)
+        frozen = count_frozen(student.spec, student.applied, dataset.inputs)
+        return plan.members_per_program(parameters, jax.devices()[0].platform, frozen)
+
+    def make_job(members: Sequence[Request]) -> FleetJob:
+        return job(config, dataset, [by_name[m.fingerprint] for m in members], members)
+
+    return training.ensure(
+        root, STAGE, requests, capacity, make_job, config.student.train.steps, session
+    )
+
+
+def _check_applicable(config: Config, dataset: Dataset, student: Student) -> None:
+    """Refuses a projector that is written for values at hand, not for traced ones."""
+    if student.spec.teacher is None or student.spec.score is None:
+        return
+    frozen = Frozen(abstract_parameters(student.spec.teacher, dataset.inputs), student.applied)
+    rows = config.student.train.batch_size
+    batch = jax.ShapeDtypeStruct((rows, *dataset.inputs.shape[1:]), dataset.inputs.dtype)
+    label = jax.ShapeDtypeStruct((rows,), np.int32)
+    try:
+        jax.eval_shape(
+            functools.partial(answers, student.spec), frozen, student.constants, batch, label
+        )
+    except jax.errors.JAXTypeError as error:
+        name = student.trial.method
+        raise UserError(
+            f"config.methods.{name}: its projection's `apply` needs jax.numpy for "
+            f"config.student.teacher_outputs 'online' ({type(error).__name__}); take 'bank', or "
+            f"leave the method out with --config.methods.{name}.trials=0"
+        ) from error
+
+
+def job(
+    config: Config, dataset: Dataset, students: Sequence[Student], requests: Sequence[Request]
+) -> FleetJob:
+    """Returns the fleet of students of one method, with the rows that each replicate may see."""
+    method = config.methods[students[0].trial.method].method
+    first = {student.replicate.number: student for student in reversed(students)}
+    groups = {number: place for place, number in enumerate(sorted(first))}
+    weights = class_weights.by_class(dataset, config.student.train.class_weights)
+    parts = [_group(dataset, method, first[number], weights) for number in sorted(first)]
+    sizes = np.array([len(part.row) for part in parts])
+    if (sizes == 0).any():
+        raise UserError(
+            f"method {method.name!r} needs labels, but no row that replicate "
+            f"{sorted(first)[int(np.argmin(sizes))]} may see has one; raise "
+            "config.data.transfer_size, or leave the method out"
+        )
+    return FleetJob(
+        stage=STAGE,
+        spec=students[0].spec,
+        batch_size=config.student.train.batch_size,
+        members=tuple(
+            Member(
+                fingerprint=request.fingerprint,
+                numeric=student.trial.numeric,
+                seed=seeds.derive(student.replicate.seed, "network"),
+                order_seed=seeds.derive(student.replicate.seed, "order"),
+                group=groups[student.replicate.number],
+            )
+            for student, request in zip(students, requests, strict=True)
+        ),
+        rows=_stack(parts, int(sizes.max())),
+        group_sizes=sizes,
+        inputs=dataset.inputs[dataset.train],
+        validation_inputs=dataset.inputs[dataset.validation],
+        validation_labels=dataset.labels[dataset.validation],
+    )
+
+
+def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarray) -> GroupRows:
+    """Returns the rows of one replicate, without the group axis.
+
+    What the program asks the teacher in every step is left out.
+    """
+    index, bank = student.replicate.transfer, student.replicate.bank
+    network = student.replicate.network if student.spec.teacher else None
+    if method.uses_labels:
+        index = index[dataset.labels[index] != UNLABELLED]
+    from_bank = method.uses_teacher and not network
+    scores = None
+    if method.projector is not None and student.spec.score is None:
+        assert student.projection is not None
+        scores = projections.scores(method.projector, student.projection, dataset, bank, index)
+    return GroupRows(
+        row=np.searchsorted(dataset.train, index).astype(np.int32),
+        label=dataset.labels[index],
+        weight=class_weights.by_row(weights, dataset.labels[index]),
+        teacher_logits=bank.logits[bank.position(index)] if from_bank else None,
+        scores=scores,
+        constants=student.constants,
+        frozen=Frozen(network.load(), student.applied) if network else None,
+    )
+
+
+def _stack(parts: Sequence[GroupRows], size: int) -> GroupRows:
+    """Stacks groups; those with fewer rows are padded with rows that are never drawn."""
+
+    def pad(array: np.ndarray) -> np.ndarray:
+        return np.pad(array, [(0, size - len(array)), *[(0, 0)] * (array.ndim - 1)])
+
+    rows = [part._replace(constants={}, frozen=None) for part in parts]
+    stacked = jax.tree.map(lambda *arrays: np.stack([pad(array) for array in arrays]), *rows)
+    constants, frozen = jax.tree.map(
+        lambda *arrays: np.stack(arrays), *((part.constants, part.frozen) for part in parts)
+    )
+    return stacked._replace(constants=constants, frozen=frozen)
