@@ -398,7 +398,7 @@ import jax
 from lelp_jax.projection import stream
 from tests import test_clusters as tests
 stream._MOST_ROWS = 64
-rows, mean, _ = tests.far_rows(3000, 1)
+rows, mean, _ = tests.far_rows(1000, 1)
 # Processes read different numbers of rows of a class.
 rows = rows.part(np.argsort(rows.label, kind="stable"))
 result = {"devices": len(jax.devices()), "processes": jax.process_count()}
