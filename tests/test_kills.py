@@ -14,7 +14,6 @@ PLACED = [
     ("teachers", 1),
     ("checkpoint save", 1),
     ("teachers", 1),
-    ("bank chunk", 2),
     ("bank", 2),
     ("projection", 2),
     ("students", 2),

@@ -17,7 +17,9 @@ from lelp_jax.train.step import GroupRows, Members, StepSpec, init_fleet, train_
 
 ROWS, DIMS = 48, 14
 CLASSES = (2, 3, 10)
-SPLITTERS = [name for name, method in METHODS.items() if method.projector]
+# Two of the hard clusterings share loss and kind of scores with the third.
+DIFFERENT = [name for name in METHODS if name not in ("agglomerative", "tsne_kmeans")]
+DIFFERENT_SPLITTERS = [name for name in DIFFERENT if METHODS[name].projector]
 SETTINGS = {
     "num_subclasses": 2,
     "num_components": 3,
@@ -220,7 +222,7 @@ def test_training_moves_every_parameter_and_lowers_the_loss(name):
 
 
 @pytest.mark.parametrize("classes", CLASSES)
-@pytest.mark.parametrize("name", SPLITTERS)
+@pytest.mark.parametrize("name", DIFFERENT_SPLITTERS)
 def test_targets_sum_to_the_class_probability_and_keep_its_argmax(name, classes):
     case = problem(name, classes)
     for tau, beta in ((1.0, 1.0), (4.0, 0.05), (0.5, 20.0)):
@@ -335,7 +337,7 @@ def test_columns_are_class_major():
     np.testing.assert_allclose(gradient[0], 1 / 6 - target, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", DIFFERENT)
 def test_label_term_is_zero_without_a_label(name):
     case = problem(name, 3)
     _, terms, _ = evaluate(name, case, numeric(2.0, alpha=0.5))
@@ -385,7 +387,7 @@ def test_distillation_is_a_divergence_plus_the_teachers_entropy():
     np.testing.assert_allclose(loss, divergence + entropy, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", DIFFERENT)
 def test_loss_ignores_constants_added_to_rows(name):
     case = problem(name, 3)
     random = np.random.default_rng(4)
@@ -413,7 +415,7 @@ def test_gradient_has_the_same_size_at_every_temperature(name):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", DIFFERENT)
 def test_extreme_logits_give_finite_losses_and_gradients(name, temperature):
     case = problem(name, 3)
     sign = np.where(np.random.default_rng(5).random(case.logits.shape) < 0.5, -1e4, 1e4)
@@ -427,7 +429,7 @@ def test_extreme_logits_give_finite_losses_and_gradients(name, temperature):
     assert np.isfinite(readout(name, sign, case.constants, values)).all()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", DIFFERENT)
 def test_bfloat16_logits_are_reduced_in_float32(name):
     case = problem(name, 3)
     values = numeric(2.0, 0.5, 0.3)
