@@ -9,7 +9,7 @@ import io
 import os.path
 import runpy
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,25 +71,48 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     path, others = _take_config(argv[1:])
     file, colon, argument = path.partition(":")
     config = load_config(Path(file), [argument] if colon else [])
-    try:
-        # absl prints its own words for some mistakes before raising; one line is enough.
-        with contextlib.redirect_stderr(io.StringIO()):
-            program = [argv[0], *overrides.checked(config, others)]
-            config_flags.DEFINE_config_dict(
-                "config", config, flag_values=values, lock_config=True, sys_argv=program
-            )
-            rest = values(program)
-    except SystemExit:
-        raise UserError(f"the command line cannot be read: {' '.join(argv[1:])}") from None
-    except flags.Error as error:
-        raise UserError(f"{one_line(error)}; --help shows the flags") from error
-    if len(rest) > 1:
-        raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
+    with mistakes_in_one_line(argv):
+        program = [argv[0], *overrides.checked(config, others)]
+        config_flags.DEFINE_config_dict(
+            "config", config, flag_values=values, lock_config=True, sys_argv=program
+        )
+        rest = values(program)
+    refuse_words(rest)
     if values["workdir"].value is not None and not values["workdir"].value.strip():
         raise UserError("--workdir is empty; give a folder, or leave the flag out")
     name = Path(file).stem + (f"-{argument}" if argument else "")
     workdir = Path(os.path.expanduser(values["workdir"].value or Path("runs") / name))
     return Arguments(name, config.to_dict(), workdir)
+
+
+@contextlib.contextmanager
+def mistakes_in_one_line(argv: Sequence[str]) -> Iterator[None]:
+    """Turns what absl says of a command line into one error.
+
+    Args:
+        argv: The program's name and its arguments.
+
+    Raises:
+        UserError: A flag is unknown, or a value cannot be used.
+    """
+    try:
+        # absl prints its own words for some mistakes before raising.
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    except SystemExit:
+        raise UserError(f"the command line cannot be read: {' '.join(argv[1:])}") from None
+    except flags.Error as error:
+        raise UserError(f"{one_line(error)}; --help shows the flags") from error
+
+
+def refuse_words(rest: Sequence[str]) -> None:
+    """Refuses arguments that are no flags.
+
+    Args:
+        rest: The program's name and what absl left over.
+    """
+    if len(rest) > 1:
+        raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
 
 
 def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lelp_jax.offline import fitting
 from lelp_jax.project import main
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.storage import zarr
@@ -323,6 +324,24 @@ def test_missing_and_damaged_files_are_told_in_one_line(capsys) -> None:
         message = refused(capsys, *arguments)
         for word in words:
             assert word in message, message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--out=teacher.npz"], "is the input"),
+        (["--out=targets.npz", "--save_projection=nowhere/p.npz"], "no folder nowhere"),
+        (["--out=targets.npz", "--save_projection=."], "is a folder"),
+        (["--out=nowhere/targets.npz"], "no folder"),
+        (["--out=targets.npz", "--method=random_split", "--beta=2"], "--beta must be 1"),
+    ],
+)
+def test_places_are_checked_before_anything_is_fitted(arguments, word, capsys, monkeypatch) -> None:
+    save("teacher.npz", teacher(60))
+    before = Path("teacher.npz").read_bytes()
+    monkeypatch.setattr(fitting, "fit", lambda *_: pytest.fail("it was fitted"))
+    assert word in refused(capsys, "--input=teacher.npz", *arguments)
+    assert Path("teacher.npz").read_bytes() == before
 
 
 def test_a_projection_of_other_rows_is_refused(capsys) -> None:

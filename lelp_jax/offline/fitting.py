@@ -83,12 +83,25 @@ def _opinions(table: Table) -> np.ndarray:
     return result
 
 
+def check_place(location: str | None) -> None:
+    """Refuses a place where a projection cannot be written.
+
+    Raises:
+        UserError: There is no such folder, or a folder is in the way.
+    """
+    if location is None:
+        return
+    path = Path(location).expanduser()
+    if path.is_dir():
+        raise UserError(f"--save_projection={path} is a folder; name an .npz file")
+    if not path.parent.is_dir():
+        raise UserError(f"--save_projection={path}: there is no folder {path.parent}; make it")
+
+
 def save(path: Path, stored: Stored) -> None:
     """Writes a projection, in one process of several."""
     if not parallel.is_first_process():
         return
-    if not path.parent.is_dir():
-        raise UserError(f"--save_projection={path}: there is no folder {path.parent}; make it")
     temporary = path.with_name(f".{path.name}.tmp")
     with files.storage(path, sum(array.nbytes for array in stored.projection.arrays.values())):
         base.save(temporary, stored)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -79,16 +77,9 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     if command_line.asks_for_help(argv):
         command_line.print_help(values, usage)
         return None
-    try:
-        # absl prints its own words for some mistakes before raising; one line is enough.
-        with contextlib.redirect_stderr(io.StringIO()):
-            rest = values(list(argv))
-    except SystemExit:
-        raise UserError(f"the command line cannot be read: {' '.join(argv[1:])}") from None
-    except flags.Error as error:
-        raise UserError(f"{command_line.one_line(error)}; --help shows the flags") from error
-    if len(rest) > 1:
-        raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
+    with command_line.mistakes_in_one_line(argv):
+        rest = values(list(argv))
+    command_line.refuse_words(rest)
     given: dict[str, Any] = {name: values[name].value for name in values}
     for name, example in (("input", "teacher.npz"), ("out", "targets.npz")):
         if not given[name]:

@@ -13,7 +13,34 @@ from lelp_jax.methods.pseudo_subclass import targets
 from lelp_jax.offline.table import Table
 from lelp_jax.projection import scoring
 from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.storage import objects
+from lelp_jax.storage import targets as places
 from lelp_jax.storage.writer import Spec, open_writer
+
+
+def check(location: str, source: str) -> None:
+    """Refuses a place where the targets cannot be written.
+
+    Args:
+        location: Where they shall go.
+        source: What they are made from, which must not be lost.
+
+    Raises:
+        UserError: The ending is unknown, the folder is missing, or something is there that would
+            be lost.
+    """
+    if objects.is_url(location):
+        same = location.rstrip("/") == source.rstrip("/")
+    else:
+        path = objects.local_path(location)
+        same = not objects.is_url(source) and path.resolve() == objects.local_path(source).resolve()
+        places.check_path(path, "--out", is_folder=path.suffix.lower() in ("", ".zarr"))
+        if parallel.several_processes() and path.suffix.lower() != ".zarr":
+            raise UserError(
+                f"--out={location}: several processes write .zarr only; name such a folder"
+            )
+    if same:
+        raise UserError(f"--out={location} is the input, which would be lost; give another place")
 
 
 def write(
@@ -52,8 +79,6 @@ def write(
         "ids": Spec((count,), ids.dtype),
     }
     first = parallel.is_first_process()
-    if parallel.several_processes() and not location.rstrip("/").endswith(".zarr"):
-        raise UserError(f"--out={location}: several processes write .zarr only; name such a folder")
     if not first:
         # The folder is made by the first process.
         parallel.wait_for_processes("writing begun")

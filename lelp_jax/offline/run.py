@@ -33,18 +33,15 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
         Interrupted: The run was asked to stop; nothing was written.
     """
     table = tables.read(arguments.input)
+    # Before the work: a fit may take long.
+    output.check(arguments.out, arguments.input)
+    fitting.check_place(arguments.save_projection)
     if arguments.apply is None:
         projector, stored, membership = _fit(arguments, table, reporter)
     else:
         projector, stored = fitting.load(arguments.apply, table)
         membership = np.full(len(table.rows), UNLABELLED, np.int32)
-    method = METHODS[projector.name]
-    for name in ("temperature", "beta"):
-        value = getattr(arguments, name)
-        if value is not None and not method.settings[name].allows(value):
-            raise UserError(
-                f"--{name} must be {method.settings[name].must} with {method.name}, got {value}"
-            )
+        _check_softness(arguments, projector.name)
     chosen = {
         name: stored.settings[name] if value is None else value
         for name, value in (("temperature", arguments.temperature), ("beta", arguments.beta))
@@ -74,6 +71,13 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
     )
 
 
+def _check_softness(arguments: Arguments, method: str) -> None:
+    for name in ("temperature", "beta"):
+        value, setting = getattr(arguments, name), METHODS[method].settings[name]
+        if value is not None and not setting.allows(value):
+            raise UserError(f"--{name} must be {setting.must} with {method}, got {value}")
+
+
 def _fit(
     arguments: Arguments, table: Table, reporter: Reporter
 ) -> tuple[Projector, Stored, np.ndarray]:
@@ -81,6 +85,7 @@ def _fit(
     if name not in PROJECTORS:
         raise unknown_name("way to split --method", name, PROJECTORS)
     projector = PROJECTORS[name]
+    _check_softness(arguments, name)
     known: dict[str, Value] = {
         key: setting.default[0] for key, setting in projector.settings.items()
     }
