@@ -13,8 +13,7 @@ from lelp_jax.methods.pseudo_subclass import targets
 from lelp_jax.offline.table import Table
 from lelp_jax.projection import scoring
 from lelp_jax.projection.base import Projection, Projector
-from lelp_jax.storage import objects
-from lelp_jax.storage import targets as places
+from lelp_jax.storage import destinations, objects
 from lelp_jax.storage.writer import Spec, open_writer
 
 
@@ -34,7 +33,7 @@ def check(location: str, source: str) -> None:
     else:
         path = objects.local_path(location)
         same = not objects.is_url(source) and path.resolve() == objects.local_path(source).resolve()
-        places.check_path(path, "--out", is_folder=path.suffix.lower() in ("", ".zarr"))
+        destinations.check_path(path, "--out", is_folder=path.suffix.lower() in ("", ".zarr"))
         if parallel.several_processes() and path.suffix.lower() != ".zarr":
             raise UserError(
                 f"--out={location}: several processes write .zarr only; name such a folder"

@@ -11,7 +11,7 @@ from typing import IO
 
 import numpy as np
 
-from lelp_jax.storage import dtypes, targets, writer
+from lelp_jax.storage import destinations, dtypes, writer
 
 
 def write_header(file: IO[bytes], spec: writer.Spec) -> None:
@@ -52,7 +52,7 @@ class NpyWriter(writer.Writer):
         self._files: dict[str, IO[bytes]] = {}
 
     def _begin(self) -> None:
-        targets.restore_folder(self._path)
+        destinations.restore_folder(self._path)
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         for name, spec in self.arrays.items():
@@ -68,7 +68,7 @@ class NpyWriter(writer.Writer):
         for file in self._files.values():
             sync(file)
             file.close()
-        targets.replace_folder(self._folder, self._path)
+        destinations.replace_folder(self._folder, self._path)
 
     def _discard(self) -> None:
         close(self._files.values())

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lelp_jax.storage import dtypes, objects, targets
+from lelp_jax.storage import destinations, dtypes, objects
 
 # What is read or written at once of the widest array.
 _CHUNK_BYTES = 1 << 22
@@ -182,12 +182,12 @@ def open_writer(
         name = os.fspath(location)
         zarr_writer.check(name, arrays)
         if main:
-            targets.check_address(name, place)
+            destinations.check_address(name, place)
         return zarr_writer.ZarrWriter(name, arrays, chunk_rows, main)
     path = objects.local_path(location)
     suffix = path.suffix.lower()
     if main:
-        targets.check_path(path, place, is_folder=suffix in ("", ".zarr"))
+        destinations.check_path(path, place, is_folder=suffix in ("", ".zarr"))
     if suffix == ".zarr":
         zarr_writer.check(str(path), arrays)
         return zarr_writer.ZarrWriter(str(path), arrays, chunk_rows, main)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lelp_jax.errors import UserError
-from lelp_jax.storage import folder, objects, targets, writer, zarr
+from lelp_jax.storage import destinations, folder, objects, writer, zarr
 
 
 def check(location: str, arrays: Mapping[str, writer.Spec]) -> None:
@@ -47,7 +47,7 @@ class ZarrWriter(writer.Writer):
         if not self._main:
             return
         if self._path is not None:
-            targets.restore_folder(self._path)
+            destinations.restore_folder(self._path)
         objects.delete_tree(self._target)
         self._write_group({"attributes": {folder.UNFINISHED: True}})
         for name, spec in self.arrays.items():
@@ -74,7 +74,7 @@ class ZarrWriter(writer.Writer):
         listed = {"kind": "inline", "must_understand": False, "metadata": metadata}
         self._write_group({"attributes": {}, "consolidated_metadata": listed})
         if self._path is not None:
-            targets.replace_folder(writer.temporary(self._path), self._path)
+            destinations.replace_folder(writer.temporary(self._path), self._path)
 
     def _discard(self) -> None:
         if self._main:
