@@ -14,8 +14,8 @@ WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kills lint format bench-fleet bench-launch bench-projection \
-    clean
+.PHONY: help demo test test-fast test-kills lint format bench-fleet bench-compare bench-launch \
+    bench-projection clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
 
@@ -46,6 +46,9 @@ format: $(VENV)/.installed-dev ## rewrite the sources in the project's format
 
 bench-fleet: $(VENV)/.installed-bench ## time per student beside a bare PyTorch loop
 	$(RUN) -m benchmarks.fleet
+
+bench-compare: $(VENV)/.installed-bench ## the whole comparison of methods, beside a bare PyTorch loop
+	$(RUN) -m benchmarks.compare
 
 bench-projection: $(VENV)/.installed-bench ## the projections beside scikit-learn and faiss
 	$(RUN) -m benchmarks.projection

@@ -29,7 +29,7 @@ from benchmarks import machine
 from lelp_jax import methods, models, parallel
 from lelp_jax.data import loader
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, cross_entropy
-from lelp_jax.methods.pseudo_subclass import targets
+from lelp_jax.methods.pseudo_subclass import log_targets
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
@@ -48,6 +48,9 @@ NUMERIC = {
     "temperature": 4.0,
     "beta": 0.5,
     "alpha": 0.0,
+    "label_smoothing": 0.0,
+    "hard_mixing": 0.0,
+    "warmup": 0.0,
 }
 MEMBERS = (1, 8, 32)
 # What this benchmark is to show.
@@ -81,8 +84,9 @@ def make_work() -> Work:
         return random.standard_normal(shape).astype(np.float32)
 
     logits, scores = normal(ROWS, CLASSES), normal(ROWS, CLASSES, SUBCLASSES)
-    by_column = targets(
-        *map(jnp.asarray, (logits, scores, NUMERIC["temperature"], NUMERIC["beta"]))
+    unlabelled = jnp.full(ROWS, -1)
+    [by_column] = jnp.exp(
+        log_targets(jnp.asarray(logits), jnp.asarray(scores), unlabelled, NUMERIC)
     )
     return Work(
         inputs=normal(ROWS, FEATURES),
@@ -185,7 +189,7 @@ class TorchLoop:
         model = torch.nn.Sequential(
             torch.nn.Linear(FEATURES, HIDDEN),
             torch.nn.ReLU(),
-            torch.nn.Linear(HIDDEN, CLASSES * SUBCLASSES),
+            torch.nn.Linear(HIDDEN, self._targets.shape[1]),
         )
         parameters = list(model.parameters())
         groups: list[dict[str, Any]] = [

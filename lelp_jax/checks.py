@@ -32,6 +32,8 @@ def check(config: Config, dataset: Dataset) -> None:
             f"have {dataset.num_classes}; take accuracy or matthews"
         )
     _check_sizes(config, dataset)
+    _check_own_teachers(config)
+    _check_baseline(config, dataset)
     _check_membership(config, dataset)
     _check_fine_labels(config, dataset)
 
@@ -49,6 +51,24 @@ def _check_sizes(config: Config, dataset: Dataset) -> None:
             f"config.student.train.batch_size {wanted} exceeds the {seen} rows that a student may "
             "see (config.data.transfer_size); take a smaller batch_size"
         )
+
+
+def _check_own_teachers(config: Config) -> None:
+    for name, entry in config.methods.items():
+        own = entry.method.teacher
+        if own and not own.frozen_trunk and not config.teacher.answers_inputs:
+            raise UserError(
+                f"config.methods.{name} trains the teacher anew, but this one is brought along "
+                f"(config.teacher.source is not 'network'); take subclass_matched, which keeps the "
+                f"teacher, or leave it out with --config.methods.{name}.trials=0"
+            )
+
+
+def _check_baseline(config: Config, dataset: Dataset) -> None:
+    name = config.report.baseline
+    verdict = config.methods[name].method.verdict(dataset.num_classes)
+    if verdict and verdict.status == "refused":
+        raise UserError(f"config.report.baseline {name!r} cannot be trained: {verdict.note}")
 
 
 def _check_membership(config: Config, dataset: Dataset) -> None:

@@ -15,6 +15,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lelp_jax import files, methods, models
 from lelp_jax.data.dataset import Dataset, Preprocessing
+from lelp_jax.methods.base import identity_readout
+from lelp_jax.train.step import Params
 
 _FORMAT = 1
 _PARAMETERS = "parameters.safetensors"
@@ -35,6 +37,7 @@ class Student:
     _preprocessing: Preprocessing
     _model: models.Model
     _params: Any
+    _extra: Any
     _constants: Mapping[str, Any]
 
     def class_logits(self, raw: np.ndarray) -> np.ndarray:
@@ -50,7 +53,7 @@ class Student:
         outputs = self._model.apply({"params": self._params}, inputs, train=False)
         numeric = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
         readout = methods.find(self.card["method"]).readout
-        return np.asarray(readout(outputs.logits, self._constants, numeric))
+        return np.asarray(readout(outputs, self._extra, self._constants, numeric))
 
 
 def save(
@@ -60,7 +63,7 @@ def save(
     numeric: Mapping[str, float],
     model: Mapping[str, Any],
     num_outputs: int,
-    params: Any,
+    params: Params,
     constants: Mapping[str, np.ndarray],
     dataset: Dataset,
     facts: Mapping[str, Any],
@@ -73,8 +76,8 @@ def save(
         numeric: Its traced settings.
         model: Family and settings of the network.
         num_outputs: Width of the output layer.
-        params: Parameters.
-        constants: The method's arrays that the readout takes.
+        params: Parameters; the method's own are kept where its readout takes them.
+        constants: The method's arrays, likewise.
         dataset: Gives preprocessing and label names.
         facts: What else to keep in `student.json`.
     """
@@ -82,13 +85,16 @@ def save(
 
     folder.mkdir(parents=True, exist_ok=True)
     preprocessing = dataset.preprocessing
+    if methods.find(method).readout is identity_readout:
+        params, constants = params._replace(extra=None), {}
     arrays = {
         "preprocessing.shift": np.asarray(preprocessing.shift),
         "preprocessing.scale": np.asarray(preprocessing.scale),
         **{f"constants.{name}": np.asarray(array) for name, array in constants.items()},
         **{
-            f"params.{name}": np.ascontiguousarray(leaf)
-            for name, leaf in flatten_dict(params, sep=".").items()
+            f"{group}.{name}": np.ascontiguousarray(leaf)
+            for group, tree in (("params", params.network), ("extra", params.extra or {}))
+            for name, leaf in flatten_dict(tree, sep=".").items()
         },
     }
     files.write_atomic(folder / _PARAMETERS, to_bytes(arrays))
@@ -112,7 +118,9 @@ def load(folder: Path | str) -> Student:
     from safetensors.numpy import load_file
 
     card = json.loads((Path(folder) / _CARD).read_text())
-    groups: dict[str, dict[str, Any]] = {"params": {}, "constants": {}, "preprocessing": {}}
+    groups: dict[str, dict[str, Any]] = {
+        name: {} for name in ("params", "extra", "constants", "preprocessing")
+    }
     for name, array in load_file(Path(folder) / _PARAMETERS).items():
         group, _, rest = name.partition(".")
         groups[group][rest] = array
@@ -127,5 +135,6 @@ def load(folder: Path | str) -> Student:
         ),
         _model=models.build(model, card["num_outputs"]),
         _params=jax.device_put(unflatten_dict(groups["params"], sep=".")),
+        _extra=jax.device_put(unflatten_dict(groups["extra"], sep=".")),
         _constants=groups["constants"],
     )

@@ -53,21 +53,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
-    from lelp_jax import config, parallel, pipeline
+    from lelp_jax import parallel, pipeline
     from lelp_jax.report import table
 
     parallel.set_up()
-    reporter = Reporter()
-    comparison = pipeline.run(
-        arguments.name,
-        config.from_config_dict(arguments.config),
-        arguments.workdir,
-        arguments.config,
-        interrupts,
-        reporter,
+    finished = pipeline.run(
+        arguments.name, arguments.config, arguments.workdir, interrupts, Reporter()
     )
-    title = f"{arguments.name}: {arguments.workdir / 'report' / 'report.md'}"
-    table.show(comparison, title)
+    for name, output, comparison in finished:
+        table.show(comparison, f"{name}: {output / 'report' / 'report.md'}")
+    if len(finished) > 1:
+        print(f"{arguments.name}: {arguments.workdir / 'report' / 'report.md'}")
 
 
 if __name__ == "__main__":

@@ -6,74 +6,94 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import checks, data, files, stages, student_fleets, students
+from lelp_jax import checks, data, files, stages, student_fleets, students, sweep
 from lelp_jax.bank import stage as bank
-from lelp_jax.config import Config
+from lelp_jax.config import from_config_dict
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import UserError
 from lelp_jax.interrupts import Interrupts
+from lelp_jax.own_teachers import OwnTeachers
 from lelp_jax.progress import Reporter
 from lelp_jax.report import stage as report
+from lelp_jax.report import swept
+from lelp_jax.report.stage import Experiment, Finished
 from lelp_jax.session import Session
 from lelp_jax.trials import enumerate_trials
 
 
 def run(
-    name: str,
-    config: Config,
-    root: Path,
-    resolved: Mapping[str, Any],
-    interrupts: Interrupts,
-    reporter: Reporter,
-) -> Mapping[str, Any]:
+    name: str, raw: Mapping[str, Any], root: Path, interrupts: Interrupts, reporter: Reporter
+) -> list[Finished]:
     """Runs an experiment, reusing whatever an earlier launch left that still holds.
 
     Args:
         name: The experiment's name.
-        config: The experiment.
+        raw: The config as its file gives it, with overrides applied.
         root: The workdir.
-        resolved: The config as JSON-like content, kept in `run.json`.
         interrupts: Whether to stop.
         reporter: Shows progress.
 
     Returns:
-        The comparison of the methods.
+        The comparison of the methods; several where the config sweeps a value.
 
     Raises:
         UserError: The config and the data do not fit, or the workdir is in use.
         Interrupted: The run was asked to stop.
     """
+    points = sweep.points(raw)
+    experiments = []
+    # All of them are checked before the first one trains.
+    for point in points:
+        title = f"{name}/{point.name}" if point.name else name
+        config = from_config_dict(point.raw)
+        dataset = data.load(config.source, config.split)
+        checks.check(config, dataset)
+        experiments.append(Experiment(title, config, dataset, point.folder(root), point.raw))
     if root.exists() and not root.is_dir():
         raise UserError(f"--workdir={root} is a file; give a folder")
-    trials = {name: enumerate_trials(entry, config.seed) for name, entry in config.methods.items()}
-    dataset = data.load(config.source, config.split)
-    checks.check(config, dataset)
-    reporter.log(
-        f"data: {len(dataset.train)} training, {len(dataset.validation)} validation, "
-        f"{len(dataset.test)} test rows, classes {', '.join(dataset.class_names)}"
-    )
     with stages.lock(root):
         session = Session(
-            reporter, interrupts, CurveLog(root / "metrics.jsonl"), config.checkpoint.every_seconds
+            reporter,
+            interrupts,
+            CurveLog(root / "metrics.jsonl"),
+            experiments[0].config.checkpoint.every_seconds,
         )
-        teachers = config.teacher.ensure(root, dataset, config.seed, session)
-        with reporter.stage(bank.STAGE, len(teachers), "banks"):
-            banks = []
-            for teacher in teachers:
-                banks.append(bank.ensure(root, config.bank, teacher, dataset, session))
-                reporter.advance(1)
-        replicates = students.replicates(config, dataset, teachers, banks)
-        wanted = students.wanted(root, config, dataset, trials, replicates, session)
-        _write_run(root, name, resolved, {key: len(value) for key, value in trials.items()})
-        trained_students = student_fleets.ensure(root, config, dataset, wanted, session)
-        return report.ensure(
-            root, name, config, dataset, teachers, wanted, trained_students, session
-        )
+        if points[0].key:
+            _write_run(root, name, raw, {"points": [point.name for point in points]})
+        finished = [_run(experiment, root, session) for experiment in experiments]
+        if points[0].key:
+            swept.write(root, name, points, finished)
+        return finished
 
 
-def _write_run(
-    root: Path, name: str, resolved: Mapping[str, Any], trials: Mapping[str, int]
-) -> None:
+def _run(experiment: Experiment, root: Path, session: Session) -> Finished:
+    config, dataset, reporter = experiment.config, experiment.dataset, session.reporter
+    verdicts = students.verdicts(config, dataset)
+    trials = {
+        name: enumerate_trials(entry, config.seed)
+        for name, entry in config.methods.items()
+        if name not in verdicts or verdicts[name].status == "ok"
+    }
+    reporter.log(
+        f"{experiment.name}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
+        f"{len(dataset.test)} test rows, classes {', '.join(dataset.class_names)}"
+    )
+    teachers = config.teacher.ensure(root, dataset, config.seed, session)
+    with reporter.stage(bank.STAGE, len(teachers), "banks"):
+        banks = []
+        for teacher in teachers:
+            banks.append(bank.ensure(root, config.bank, teacher, dataset, session))
+            reporter.advance(1)
+    replicates = students.replicates(config, dataset, teachers, banks)
+    own = OwnTeachers(root, config, dataset, replicates, session)
+    wanted = students.wanted(root, config, dataset, trials, own.replicates, session)
+    plan = {"trials": {key: len(value) for key, value in trials.items()}}
+    _write_run(experiment.output, experiment.name, experiment.raw, plan)
+    trained = student_fleets.ensure(root, config, dataset, wanted, session)
+    return report.ensure(root, experiment, teachers, wanted, trained, verdicts, session)
+
+
+def _write_run(output: Path, name: str, raw: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
     """Writes `run.json`: what was asked for, with which versions, on which devices."""
     import importlib.metadata
     import platform
@@ -87,9 +107,10 @@ def _write_run(
     content = {
         "schema_version": 1,
         "experiment": name,
-        "config": resolved,
+        "config": raw,
         "versions": {"python": platform.python_version(), **versions},
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
-        "plan": {"trials": trials},
+        "plan": plan,
     }
-    files.write_json(root / "run.json", content)
+    output.mkdir(parents=True, exist_ok=True)
+    files.write_json(output / "run.json", content)

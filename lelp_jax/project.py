@@ -6,7 +6,8 @@
 The input holds the arrays `embeddings` [rows, dims] and `logits` or `probabilities` [rows, classes]
 and, optionally, `labels` and `fine_labels` [rows], `output_weights` [dims, classes] and `ids`
 [rows]: an .npz or .parquet file, a folder of .npy files, or a zarr folder or address (gs://...).
-The output holds `targets` [rows, classes * subclasses] (column c * S + s is subclass s of class c),
+The output holds `targets` [rows, classes * subclasses] (column c * S + s is subclass s of class c;
+`--method=lelp_ensemble` writes `num_rotations` such heads one after the other, each summing to 1),
 `membership` [rows], the class that each row was fitted in or -1, and `ids` [rows]; its ending says
 the format. Neither needs to fit into memory.
 """

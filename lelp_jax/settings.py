@@ -56,19 +56,45 @@ def _switch(default: bool) -> Setting:
     return Setting((default,), "True or False", lambda value: isinstance(value, bool))
 
 
+def _is_weight(value: Any) -> bool:
+    return is_number(value) and value >= 0
+
+
+def _share(default: float) -> Setting:
+    return Setting((default,), "in [0, 1)", lambda v: is_number(v) and 0 <= v < 1, traced=True)
+
+
+def fixed(value: Value, why: str) -> Setting:
+    """Returns a setting that has one value only.
+
+    Args:
+        value: The value.
+        why: The reason, for messages.
+    """
+    return Setting(
+        (value,), f"{value!r}, {why}", lambda given: type(given) is type(value) and given == value
+    )
+
+
 def _choice(*names: str) -> Setting:
     return Setting(names[:1], " or ".join(map(repr, names)), lambda value: value in names)
 
 
 LEARNING_RATE = Setting((1e-3, 3e-3, 1e-2), "a number above 0", is_positive, traced=True)
-WEIGHT_DECAY = Setting(
-    (1e-4,), "a number of 0 or more", lambda v: is_number(v) and v >= 0, traced=True
-)
+WEIGHT_DECAY = Setting((1e-4,), "a number of 0 or more", _is_weight, traced=True)
 TEMPERATURE = Setting((1.0, 2.0, 4.0, 8.0, 16.0), "a number above 0", is_positive, traced=True)
 BETA = Setting((0.25, 0.5, 1.0), "a number above 0", is_positive, traced=True)
 ALPHA = Setting((0.0,), "in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1, traced=True)
+LABEL_SMOOTHING = _share(0.0)
+HARD_MIXING = _share(0.0)
+WARMUP = _share(0.0)
+HINT_SHARE = _share(0.0)
+AUXILIARY_WEIGHT = Setting((1.0,), "a number of 0 or more", _is_weight)
+AUXILIARY_TEMPERATURE = Setting((1.0,), "a number above 0", is_positive)
+LOSS_WEIGHT = Setting((1.0,), "a number of 0 or more", _is_weight, traced=True)
 NUM_SUBCLASSES = Setting((10,), "a whole number above 0", _count)
 NUM_COMPONENTS = Setting((20,), "a whole number above 0", _count)
+NUM_ROTATIONS = Setting((4,), "a whole number above 0", _count)
 NULL_SPACE = _switch(True)
 ROTATE = _switch(True)
 CENTER = _switch(True)
@@ -77,6 +103,7 @@ MEMBERSHIP = _choice("label", "teacher")
 FIT_ON = _choice("train", "transfer")
 ASSIGNMENT = _choice("hard", "soft")
 SAMPLE_SIZE = Setting((2000,), "a whole number above 0", _count)
+NEGATIVES = _choice("other_class", "any")
 SOLVER = _choice("auto", "covariance", "randomized", "svd")
 
 

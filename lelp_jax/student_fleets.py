@@ -17,7 +17,7 @@ from lelp_jax.errors import UserError
 from lelp_jax.methods.base import Method
 from lelp_jax.projection import stage as projections
 from lelp_jax.session import Session
-from lelp_jax.students import Student
+from lelp_jax.students import Student, teacher_embedding
 from lelp_jax.train import plan
 from lelp_jax.train import stage as training
 from lelp_jax.train.job import (
@@ -25,7 +25,7 @@ from lelp_jax.train.job import (
     Member,
     abstract_parameters,
     count_frozen,
-    count_parameters,
+    count_trained,
 )
 from lelp_jax.train.stage import Request, Trained
 from lelp_jax.train.step import Frozen, GroupRows, answers
@@ -57,6 +57,7 @@ def request(config: Config, dataset: Dataset, student: Student) -> Request:
             tuple(student.trial.static.items()),
             student.spec,
             tuple((name, array.shape) for name, array in (student.applied or {}).items()),
+            student.replicate.teacher.dims if method.uses_embedding else 0,
         ),
         trial=student.trial.number,
         replicate=student.replicate.number,
@@ -86,7 +87,7 @@ def ensure(
 
     def capacity(wanted: Request) -> int:
         student = by_name[wanted.fingerprint]
-        parameters = count_parameters(student.spec, dataset.inputs)
+        parameters = count_trained(student.spec, dataset.inputs)
         frozen = count_frozen(student.spec, student.applied, dataset.inputs)
         return plan.members_per_program(parameters, jax.devices()[0].platform, frozen)
 
@@ -163,7 +164,7 @@ def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarr
     What the program asks the teacher in every step is left out.
     """
     index, bank = student.replicate.transfer, student.replicate.bank
-    network = student.replicate.network if student.spec.teacher else None
+    network = student.replicate.teacher.network if student.spec.teacher else None
     if method.uses_labels:
         index = index[dataset.labels[index] != UNLABELLED]
     from_bank = method.uses_teacher and not network
@@ -176,6 +177,11 @@ def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarr
         label=dataset.labels[index],
         weight=class_weights.by_row(weights, dataset.labels[index]),
         teacher_logits=bank.logits[bank.position(index)] if from_bank else None,
+        teacher_embedding=(
+            teacher_embedding(student.replicate, index)
+            if from_bank and method.uses_embedding
+            else None
+        ),
         scores=scores,
         constants=student.constants,
         frozen=Frozen(network.load(), student.applied) if network else None,

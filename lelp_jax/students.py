@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ from lelp_jax import models, seeds
 from lelp_jax.bank.store import Bank
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.methods.base import Method
+from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection import stage as projections
 from lelp_jax.projection.base import Projection
+from lelp_jax.sections import with_place
 from lelp_jax.session import Session
-from lelp_jax.teachers.base import Network, Teacher
+from lelp_jax.storage.rows import Selection
+from lelp_jax.teachers.base import Teacher
+from lelp_jax.train.job import embedding_dims
 from lelp_jax.train.step import StepSpec
 from lelp_jax.trials import Trial
 
@@ -28,17 +32,17 @@ class Replicate:
 
     Attributes:
         number: Its number.
-        teacher: The number of its teacher.
+        teacher_number: Which of the teachers its students learn from.
+        teacher: That teacher, or the one that a method derives from it.
         bank: That teacher's outputs.
-        network: What that teacher is made of, or None where only its answers are known.
         transfer: Data-set indices of the rows its students may see, sorted.
         seed: Root of its random choices.
     """
 
     number: int
-    teacher: int
+    teacher_number: int
+    teacher: Teacher
     bank: Bank
-    network: Network | None
     transfer: np.ndarray
     seed: int
 
@@ -53,6 +57,7 @@ class Student:
         projection: Splits the classes, for the methods that do.
         spec: The program that trains it.
         num_outputs: Width of its output layer.
+        prepare: Makes the method's own constants, which takes reading the bank.
     """
 
     trial: Trial
@@ -60,11 +65,13 @@ class Student:
     projection: Projection | None
     spec: StepSpec
     num_outputs: int
+    prepare: Callable[[], Mapping[str, np.ndarray]] | None
 
-    @property
-    def constants(self) -> dict[str, np.ndarray]:
+    @functools.cached_property
+    def constants(self) -> Mapping[str, np.ndarray]:
         """The arrays that loss and readout take besides the settings."""
-        return {} if self.projection is None else {"column_mask": self.projection.column_mask}
+        mask = {} if self.projection is None else {"column_mask": self.projection.column_mask}
+        return {**mask, **(self.prepare() if self.prepare else {})}
 
     @property
     def applied(self) -> dict[str, np.ndarray] | None:
@@ -90,9 +97,32 @@ def replicates(
     for number in range(config.replicates):
         seed = seeds.derive(config.seed, "replicate", number)
         chosen = seeds.subset(seeds.derive(seed, "transfer"), size, len(dataset.train))
-        teacher = number % len(teachers)
-        network, bank = teachers[teacher].network, banks[teacher]
-        result.append(Replicate(number, teacher, bank, network, dataset.train[chosen], seed))
+        which = number % len(teachers)
+        seen = dataset.train[chosen]
+        result.append(Replicate(number, which, teachers[which], banks[which], seen, seed))
+    return result
+
+
+def verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
+    """Returns what is known of methods before they are trained.
+
+    Args:
+        config: The experiment.
+        dataset: The data.
+
+    Returns:
+        By method, for those of which something is known. One that equals a method which is not in
+        the comparison is trained itself.
+    """
+    result = {}
+    for name, entry in config.methods.items():
+        verdict = entry.method.verdict(dataset.num_classes)
+        if verdict is None:
+            continue
+        other = verdict.status.partition("equals:")[2]
+        if other and other not in config.methods:
+            verdict = verdict._replace(status="ok")
+        result[name] = verdict
     return result
 
 
@@ -101,7 +131,7 @@ def wanted(
     config: Config,
     dataset: Dataset,
     trials: Mapping[str, Sequence[Trial]],
-    replicates_: Sequence[Replicate],
+    replicates_of: Callable[[Method, Mapping[str, Any]], Sequence[Replicate]],
     session: Session,
 ) -> list[Student]:
     """Returns all students of an experiment, after fitting the projections they need.
@@ -110,8 +140,9 @@ def wanted(
         root: The workdir.
         config: The experiment.
         dataset: The data.
-        trials: The trials of each method.
-        replicates_: The replicates.
+        trials: The trials of each method that is trained.
+        replicates_of: The replicates of a method with its static settings, with its own teachers
+            where it has such.
         session: The run.
 
     Raises:
@@ -120,19 +151,23 @@ def wanted(
     result = []
     fitted: dict[Any, Projection | None] = {}
     total = sum(
-        len({tuple(t.static.items()) for t in trials[name]}) * len(replicates_)
+        len({tuple(t.static.items()) for t in trials[name]}) * config.replicates
         for name in trials
         if config.methods[name].method.projector
     )
+    # Before the projections: methods with teachers of their own train them now.
+    pairs = [
+        (config.methods[name].method, trial, replicate)
+        for name, tried in trials.items()
+        for trial in tried
+        for replicate in replicates_of(config.methods[name].method, trial.static)
+    ]
     with session.reporter.stage(projections.STAGE, total, "projections"):
-        for name, tried in trials.items():
-            method = config.methods[name].method
-            for trial in tried:
-                for replicate in replicates_:
-                    key = (name, tuple(trial.static.items()), replicate.number)
-                    if key not in fitted:
-                        fitted[key] = _projection(root, method, trial, dataset, replicate, session)
-                    result.append(_student(config, dataset, method, trial, replicate, fitted[key]))
+        for method, trial, replicate in pairs:
+            key = (method.name, tuple(trial.static.items()), replicate.number)
+            if key not in fitted:
+                fitted[key] = _projection(root, method, trial, dataset, replicate, session)
+            result.append(_student(config, dataset, method, trial, replicate, fitted[key]))
     return result
 
 
@@ -148,6 +183,7 @@ def _projection(
         return None
     projection = projections.ensure(
         root,
+        method.name,
         method.projector,
         trial.static,
         dataset,
@@ -168,12 +204,17 @@ def _student(
     replicate: Replicate,
     projection: Projection | None,
 ) -> Student:
-    outputs = dataset.num_classes if projection is None else projection.column_mask.size
+    outputs = dataset.num_classes
+    if projection is not None:
+        outputs = projection.column_mask.size
+    elif method.teacher is not None:
+        outputs = method.teacher.num_outputs(dataset.num_classes, trial.static)
     online = config.student.teacher_outputs == "online" and method.uses_teacher
-    network = replicate.network if online else None
+    network = replicate.teacher.network if online else None
     projector = method.projector
+    model = models.build(config.student.model, outputs)
     spec = StepSpec(
-        model=models.build(config.student.model, outputs),
+        model=model,
         loss=method.loss,
         readout=method.readout,
         optimizer=config.student.train.optimizer,
@@ -181,5 +222,55 @@ def _student(
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
         score=projector.apply if network and projector and projector.uses_embedding else None,
+        dims=_dims(dataset, method, model, replicate),
+        init=method.init,
+        init_state=method.init_state,
     )
-    return Student(trial, replicate, projection, spec, outputs)
+    prepare = None
+    if method.prepare is not None:
+        prepare = functools.partial(_prepare, dataset, method, trial.static, replicate)
+    return Student(trial, replicate, projection, spec, outputs, prepare)
+
+
+def _dims(
+    dataset: Dataset, method: Method, model: models.Model, replicate: Replicate
+) -> Dims | None:
+    """Returns the sizes that a method's own parameters need; programs of others share without."""
+    if method.init is None and method.init_state is None:
+        return None
+    return Dims(
+        classes=dataset.num_classes,
+        embedding=embedding_dims(model, dataset.inputs),
+        teacher_embedding=replicate.teacher.dims if method.uses_embedding else 0,
+        rows=len(replicate.transfer),
+    )
+
+
+def _prepare(
+    dataset: Dataset, method: Method, static: Mapping[str, Any], replicate: Replicate
+) -> Mapping[str, np.ndarray]:
+    assert method.prepare is not None
+    index, bank = replicate.transfer, replicate.bank
+    seen = Seen(
+        label=dataset.labels[index],
+        teacher_logits=bank.logits[bank.position(index)],
+        teacher_embedding=teacher_embedding(replicate, index) if method.uses_embedding else None,
+        output_weights=bank.output_weights,
+        classes=dataset.num_classes,
+        capacity=len(index),
+    )
+    prepared: Mapping[str, np.ndarray] = with_place(
+        f"config.methods.{method.name}", method.prepare, seen, static
+    )
+    return prepared
+
+
+def teacher_embedding(replicate: Replicate, index: np.ndarray) -> np.ndarray:
+    """Returns the embedding of rows by a replicate's teacher, [rows, dims] float32.
+
+    Args:
+        replicate: The replicate.
+        index: Data-set indices of the rows, [rows].
+    """
+    bank = replicate.bank
+    return np.asarray(Selection(bank.embeddings, bank.position(index))[:], np.float32)

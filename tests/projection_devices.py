@@ -41,6 +41,7 @@ for kind, solver in (
     ("lelp", "randomized"),
     ("lelp", "svd"),
     ("soft_kmeans", "covariance"),
+    ("random_projection", "covariance"),
 ):
     projection = PROJECTORS[kind].fit(rows, weights, {**settings, "solver": solver}, 3)
     plain = PROJECTORS["lelp"].fit(

@@ -44,6 +44,36 @@ def test_digits_are_split_without_overlap_and_in_proportion() -> None:
     np.testing.assert_array_equal(dataset.labels, dataset.fine_labels % 2)
 
 
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        (2, ("even", "odd")),
+        (3, ("0, 3, 6, 9", "1, 4, 7", "2, 5, 8")),
+        (5, ("0, 5", "1, 6", "2, 7", "3, 8", "4, 9")),
+        (10, tuple("0123456789")),
+    ],
+)
+def test_digits_in_more_classes_keep_their_fine_labels(classes: int, names: tuple) -> None:
+    dataset = data.load(Digits(classes), SPLIT)
+    assert dataset.class_names == names
+    assert dataset.num_classes == classes
+    assert dataset.fine_labels is not None
+    assert dataset.fine_names == tuple("0123456789")
+    for label, name in enumerate(names):
+        digits = {0, 2, 4, 6, 8} if name == "even" else {1, 3, 5, 7, 9}
+        wanted = digits if classes == 2 else {int(digit) for digit in name.split(", ")}
+        assert set(dataset.fine_labels[dataset.labels == label]) == wanted
+    two = data.load(Digits(), SPLIT)
+    assert (dataset.digest == two.digest) == (classes == 2)
+    np.testing.assert_array_equal(dataset.fine_labels, two.fine_labels)
+
+
+@pytest.mark.parametrize("classes", [-1, 0, 1, 11])
+def test_digits_in_fewer_or_more_classes_than_there_are_are_refused(classes: int) -> None:
+    with pytest.raises(UserError, match=rf"classes must be in 2\.\.10, got {classes}"):
+        Digits(classes)
+
+
 def test_the_split_depends_on_its_own_seed_alone() -> None:
     again = data.load(Digits(), SPLIT)
     assert again.digest == data.load(Digits(), SPLIT).digest

@@ -89,7 +89,8 @@ def test_logit_mse_is_zero_at_the_teacher_up_to_a_constant(installed) -> None:
     label = jnp.array([0, -1])
 
     def total(logits):
-        return loss(LossInputs(logits, label, z), {}, {"alpha": jnp.float32(0)}).per_example.sum()
+        values = dict.fromkeys(("alpha", "label_smoothing", "warmup"), jnp.float32(0))
+        return loss(LossInputs(logits, label, z), {}, values).per_example.sum()
 
     np.testing.assert_allclose(total(z + 7), 0, atol=1e-6)
     np.testing.assert_allclose(jax.grad(total)(z + 7), 0, atol=1e-6)

@@ -5,9 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lelp_jax import settings
 from lelp_jax.errors import UserError
+from lelp_jax.methods import METHODS
 from lelp_jax.projection import base, lelp, pca
 from lelp_jax.projection.base import Rows
+from lelp_jax.settings import Value
 from tests.embeddings import (
     CLASSES,
     COUNT,
@@ -312,3 +315,37 @@ def test_saved_projections_come_back(tmp_path):
         "scale": (CLASSES,),
         "explained_variance": (CLASSES, 3),
     }
+
+
+def values_of(method: str) -> dict[str, Value]:
+    """Returns what a method hands to its projector by default, for a few subclasses."""
+    chosen = METHODS[method]
+    assert chosen.projector is lelp.PROJECTOR
+    return {name: chosen.settings[name].default[0] for name in lelp.PROJECTOR.settings} | {
+        "num_subclasses": 3
+    }
+
+
+@pytest.mark.parametrize(("method", "null_space"), [("pca", False), ("lelp_unrotated", True)])
+def test_principal_components_are_taken_as_they_are(method, null_space):
+    rows, weights = example()
+    basis = lelp.fit(rows, weights, values_of(method), 5).arrays["basis"]
+    seen = weights if null_space else np.zeros_like(weights)
+    for index in range(CLASSES):
+        _, vectors = principal(rows, seen, index)
+        overlap = np.abs(np.sum(basis[index] * vectors[:, :3], axis=0))
+        np.testing.assert_allclose(overlap, 1, atol=1e-3)
+
+
+def test_methods_that_leave_parts_of_lelp_out_refuse_to_put_them_back():
+    for method, fixed in (("pca", ("null_space", "rotate")), ("lelp_unrotated", ("rotate",))):
+        known = METHODS[method].settings
+        assert set(known) == set(METHODS["lelp"].settings)
+        for name in fixed:
+            assert settings.check(method, {name: False}, known)[name] == (False,)
+            with pytest.raises(
+                UserError, match=f"config.methods.{method}.{name} must be False, .*, got True"
+            ):
+                settings.check(method, {name: (False, True)}, known)
+    free = METHODS["lelp_unrotated"].settings
+    assert settings.check("lelp_unrotated", {"null_space": (True, False)}, free)["null_space"]

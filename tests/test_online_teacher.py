@@ -160,6 +160,9 @@ def members_of(count: int = 4, **numeric: Any) -> Members:
         "temperature": np.linspace(1, 4, count),
         "beta": np.linspace(0.3, 1, count),
         "alpha": np.linspace(0, 0.8, count),
+        "label_smoothing": 0.0,
+        "hard_mixing": 0.0,
+        "warmup": 0.0,
     } | numeric
     return Members(
         {name: np.broadcast_to(v, count).astype(np.float32) for name, v in values.items()},
@@ -252,7 +255,7 @@ def test_the_loss_is_that_of_the_noisy_inputs(method: str, online: bool) -> None
             group, picked = members.group[index], order[step, index]
             row = rows.row[group, picked]
             x = INPUTS[row] + noise_of(members.seed[index], step, 0.7)
-            logits, _ = forward(select(start.members.params, index), x)
+            logits, _ = forward(select(start.members.params, index).network, x)
             told = teach(method, group, row, x if online else INPUTS[row])
             numeric = {name: float(value[index]) for name, value in members.numeric.items()}
             loss = loss_of(logits, rows.label[group, picked], told, mask, numeric)
@@ -282,8 +285,8 @@ def test_dropout_is_the_same_with_noise_and_without() -> None:
     for noise in (0.0, 1e-6):
         spec = spec_of("labels", online=False, noise=noise, hidden=(64,), dropout=0.5)
         start, end, _ = run(spec, members_of(), rows_of("labels", online=False), order_of(1))
-        bias = np.asarray(end.members.params["Dense_0"]["bias"])
-        moved.append(bias != np.asarray(start.members.params["Dense_0"]["bias"]))
+        bias = np.asarray(end.members.params.network["Dense_0"]["bias"])
+        moved.append(bias != np.asarray(start.members.params.network["Dense_0"]["bias"]))
     assert 0 < moved[0].mean() < 1
     np.testing.assert_array_equal(*moved)
 
@@ -309,7 +312,7 @@ def test_a_bank_and_a_teacher_who_sees_the_noise_differ() -> None:
     for online in (True, False):
         spec, rows = spec_of("lelp", online=online, noise=0.7), rows_of("lelp", online=online)
         ends.append(run(spec, members_of(), rows, order_of())[1].members.params)
-    kernels = [np.asarray(end["head"]["kernel"]) for end in ends]
+    kernels = [np.asarray(end.network["head"]["kernel"]) for end in ends]
     assert np.abs(kernels[0] - kernels[1]).max(axis=(1, 2)).min() > 1e-3
 
 
@@ -324,7 +327,7 @@ def test_prediction_is_clean() -> None:
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
-    logits, _ = forward(select(params, 0), INPUTS)
+    logits, _ = forward(select(params, 0).network, INPUTS)
     wanted = np.log(np.exp(logits).reshape(30, CLASSES, SUBCLASSES).sum(axis=2))
     got = predict(noisy, params, members.numeric, constants, INPUTS)[0][0]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
@@ -335,7 +338,7 @@ def test_scores_that_overflow_leave_the_class_undivided() -> None:
     frozen, label = select(rows.frozen, 0), np.zeros(3, np.int32)
     far = np.stack([INPUTS[0], 1e24 * np.abs(INPUTS[0]), INPUTS[1]]).astype(np.float32)
     for mask in (WHOLE, PARTLY):
-        logits, scores = answers(spec, frozen, {"column_mask": mask}, far, label)
+        logits, _, scores = answers(spec, frozen, {"column_mask": mask}, far, label)
         assert scores.dtype == jnp.float32
         assert np.isfinite(logits).all()
         np.testing.assert_array_equal(scores[1], np.where(mask, 0, -np.inf))
@@ -361,7 +364,8 @@ def test_a_teacher_that_is_not_finite_shows_as_divergence_of_its_own_group(metho
 
 
 def fleet_job(method: str = "lelp", steps: int = 20, size: int = 5) -> FleetJob:
-    numeric = {name: 0.3 for name in ("temperature", "beta", "alpha")}
+    names = ("temperature", "beta", "alpha", "label_smoothing", "hard_mixing", "warmup")
+    numeric = dict.fromkeys(names, 0.3)
     return FleetJob(
         stage="students",
         spec=spec_of(method, online=True, noise=0.5, steps=steps, dropout=0.1),
@@ -504,7 +508,8 @@ def student_of(
     frozen = dataclasses.replace(frozen, methods=methods)
     dataset = data.load(frozen.source, frozen.split)
     bank: Any = type("Bank", (), {"fingerprint": "bank"})
-    replicate = students.Replicate(0, 0, bank, network(2), dataset.train[:100], 0)
+    teacher: Any = type("Teacher", (), {"network": network(2), "dims": 4})
+    replicate = students.Replicate(0, 0, teacher, bank, dataset.train[:100], 0)
     trial = enumerate_trials(entry, 0)[0]
     student = students._student(frozen, dataset, method, trial, replicate, projection)
     return frozen, dataset, student

@@ -43,7 +43,8 @@ inputs = random.standard_normal((40, 5)).astype(np.float32)
 members = tuple(
     Member(
         str(i),
-        {"learning_rate": 0.01, "weight_decay": 0.0, "temperature": 2.0, "beta": 0.5, "alpha": 0.1},
+        {"learning_rate": 0.01, "weight_decay": 0.0, "temperature": 2.0, "beta": 0.5, "alpha": 0.1,
+         "label_smoothing": 0.1, "hard_mixing": 0.2, "warmup": 0.5},
         seed=i, order_seed=i, group=0,
     )
     for i in range(5)

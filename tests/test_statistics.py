@@ -1,13 +1,10 @@
-"""Intervals and the numbers of the comparison."""
-
-from typing import Any
+"""Intervals and p-values."""
 
 import numpy as np
 import pytest
 import scipy.stats
 
-from lelp_jax.report.comparison import compare
-from lelp_jax.report.statistics import interval
+from lelp_jax.report.statistics import holm, interval, p_value
 
 
 def test_mean_and_standard_deviation():
@@ -94,103 +91,105 @@ def test_teachers_may_have_unequal_numbers_of_replicates():
     assert result.high == pytest.approx(7)
 
 
-def line(method: str, replicate: int, value: float | None, **changes: Any) -> dict[str, Any]:
-    test = None
-    if value is not None:
-        test = {"accuracy": value, "nll": 1 - value, "ece": value / 10, "agreement": value / 2}
-    return {
-        "method": method,
-        "trial": 0,
-        "replicate": replicate,
-        "teacher": replicate % 2,
-        "selected": value is not None,
-        "status": "ok",
-        "settings": {"learning_rate": 0.1},
-        "num_outputs": 2,
-        "parameters": 10,
-        "train_seconds": 2.0,
-        "test": test,
-        "teacher_test": None if test is None else {"accuracy": 0.9 + 0.05 * (replicate % 2)},
-    } | changes
+# P-values.
+
+ONE_TEACHER = np.zeros(12, int)
+GAINS = np.random.default_rng(4).normal(0.3, 1, 12)
 
 
-KD = (0.5, 0.7, 0.6, 0.8)
-LELP = (0.6, 0.7, 0.8, 0.7)
+@pytest.mark.parametrize("teachers", [1, 2, 12])
+def test_p_value_is_that_of_the_paired_t_test(teachers):
+    """With two teachers there are too few for clusters, with twelve each is one replicate."""
+    first = np.random.default_rng(5).normal(size=12)
+    wanted = scipy.stats.ttest_rel(first + GAINS, first).pvalue
+    assert 0.01 < wanted < 0.9
+    assert p_value(GAINS, np.arange(12) % teachers) == pytest.approx(wanted, rel=1e-9)
 
 
-def lines() -> list[dict[str, Any]]:
-    result = [line("kd", r, value) for r, value in enumerate(KD)]
-    result += [line("kd", r, None, trial=1, status="diverged") for r in range(2)]
-    result += [line("kd", r, None, trial=1) for r in range(2, 4)]
-    result += [
-        line("lelp", r, value, trial=2, num_outputs=20, train_seconds=5.0)
-        for r, value in enumerate(LELP)
-    ]
-    result += [line("oracle", r, None, status="diverged") for r in range(4)]
-    return result
+@pytest.mark.parametrize("teachers", [3, 4, 6])
+def test_equal_clusters_are_tested_by_their_means(teachers):
+    taught = np.arange(12) % teachers
+    means = [GAINS[taught == number].mean() for number in range(teachers)]
+    wanted = scipy.stats.ttest_1samp(means, 0).pvalue
+    assert p_value(GAINS, taught) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_comparison_of_hand_made_lines():
-    result = compare(lines(), "kd", "accuracy", 0.95)
-    assert [row["method"] for row in result["methods"]] == ["kd", "lelp", "oracle"]
-    kd, lelp, oracle = result["methods"]
-    assert result["replicates"] == 4
-    assert result["teachers"] == 2
-    assert result["teacher"] == pytest.approx(0.925)
-    assert kd["value"]["mean"] == pytest.approx(0.65)
-    assert kd["value"]["std"] == pytest.approx(np.std(KD, ddof=1))
-    assert (kd["trials"], kd["diverged"]) == (2, 2)
-    assert "difference" not in kd
-    assert lelp["trials"] == 1
-    assert lelp["num_outputs"] == 20
-    assert lelp["train_seconds"] == 5
-    assert lelp["nll"] == pytest.approx(0.3)
-    assert lelp["ece"] == pytest.approx(0.07)
-    assert lelp["agreement"] == pytest.approx(0.35)
-    gain = np.subtract(LELP, KD)
-    assert lelp["difference"]["mean"] == pytest.approx(gain.mean())
-    assert lelp["difference"]["std"] == pytest.approx(gain.std(ddof=1))
-    assert lelp["difference"]["low"] >= gain.min()
-    assert lelp["difference"]["high"] <= gain.max()
-    assert (lelp["wins"], lelp["losses"]) == (2, 1)
-    assert oracle == {"method": "oracle", "trials": 1, "diverged": 4}
+def test_unequal_clusters_against_the_formula():
+    """Residuals of (1, 3, 2, 5, 4) are (-2, 0, -1, 2, 1), their sums by teacher -2, -1 and 3."""
+    error = np.sqrt(3 / 2 * (4 + 1 + 9)) / 5
+    wanted = 2 * scipy.stats.t.sf(3 / error, df=2)
+    result = p_value(np.array([1.0, 3, 2, 5, 4]), np.array([7, 7, 1, 4, 4]))
+    assert result == pytest.approx(wanted, rel=1e-12)
 
 
-def test_differences_are_paired_whatever_the_order_of_lines():
-    ordered = compare(lines(), "kd", "accuracy", 0.95)
-    for seed in range(3):
-        shuffled = [lines()[i] for i in np.random.default_rng(seed).permutation(len(lines()))]
-        again = compare(shuffled, "kd", "accuracy", 0.95)
-        for row in ordered["methods"]:
-            other = next(r for r in again["methods"] if r["method"] == row["method"])
-            for key in ("wins", "losses", "diverged"):
-                assert other.get(key) == row.get(key)
-            for key in ("value", "difference"):
-                if key in row:
-                    assert other[key] == pytest.approx(row[key])
+def test_p_value_has_no_sign_unit_or_order():
+    taught = np.arange(12) % 4
+    wanted = p_value(GAINS, taught)
+    order = np.random.default_rng(6).permutation(12)
+    assert p_value(-100 * GAINS[order], taught[order]) == pytest.approx(wanted, rel=1e-9)
 
 
-def test_teachers_stay_with_their_students_whatever_the_order_of_lines():
-    """Three teachers: they are resampled, so an interval depends on who taught whom."""
-    values = np.random.default_rng(0).uniform(0.5, 0.9, 12) + np.repeat([0.0, 0.04, 0.1], 4)
-    made = [line("kd", r, float(v), teacher=r // 4) for r, v in enumerate(values)]
-    ordered = compare(made, "kd", "accuracy", 0.95)["methods"][0]["value"]
-    for seed in range(3):
-        shuffled = [made[i] for i in np.random.default_rng(seed).permutation(len(made))]
-        again = compare(shuffled, "kd", "accuracy", 0.95)["methods"][0]["value"]
-        assert again == pytest.approx(ordered)
+@pytest.mark.parametrize("taught", [ONE_TEACHER, np.arange(12) % 4])
+def test_differences_without_a_mean_or_without_spread(taught):
+    assert p_value(np.zeros(12), taught) == 1
+    assert p_value(np.repeat([0.1, -0.1], 6), taught) == 1
+    # 0.3 - 0.1 and 0.8 - 0.6 differ in the last bit only.
+    constant = np.array([0.3, 0.8] * 6) - np.array([0.1, 0.6] * 6)
+    assert np.ptp(constant) > 0
+    assert np.isnan(p_value(constant, taught))
 
 
-def test_without_a_baseline_that_trained_there_are_no_differences():
-    only = [x for x in lines() if x["method"] != "kd"]
-    only += [line("kd", r, None, status="diverged") for r in range(4)]
-    rows = {row["method"]: row for row in compare(only, "kd", "accuracy", 0.95)["methods"]}
-    assert "difference" not in rows["lelp"]
-    assert rows["lelp"]["value"]["mean"] == pytest.approx(np.mean(LELP))
-    assert rows["kd"]["diverged"] == 4
+def test_clusters_that_agree_by_chance_tell_nothing():
+    assert np.isnan(p_value(np.array([0.0, 0.2, 0.1, 0.1, 0.2, 0.0]), np.arange(6) // 2))
 
 
-def test_a_comparison_in_which_all_diverged():
-    result = compare([line("kd", r, None, status="diverged") for r in range(2)], "kd", "nll", 0.9)
-    assert result["teacher"] is None
-    assert result["methods"] == [{"method": "kd", "trials": 1, "diverged": 2}]
+def test_too_little_for_a_p_value():
+    assert np.isnan(p_value(np.array([0.5]), np.zeros(1, int)))
+    assert np.isnan(p_value(np.array([0.5, np.nan, 0.2]), np.zeros(3, int)))
+
+
+def test_the_test_keeps_its_level_where_teachers_matter():
+    """What is drawn has no effect; half of its variance is shared by students of a teacher."""
+    random = np.random.default_rng(7)
+    taught = np.arange(24) % 6
+    drawn = random.normal(size=(2000, 24)) + random.normal(size=(2000, 6))[:, taught]
+    clustered = np.mean([p_value(row, taught) < 0.05 for row in drawn])
+    # Three standard deviations of a share of 2000 draws.
+    assert clustered == pytest.approx(0.05, abs=0.015)
+    unaware = np.mean([p_value(row, 0 * taught) < 0.05 for row in drawn])
+    assert unaware > 0.15
+
+
+@pytest.mark.parametrize(
+    ("raw", "corrected"),
+    [
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.04, 0.04, 0.04], [0.12, 0.12, 0.12]),
+        ([0.6, 0.5], [1.0, 1.0]),
+        # The second is below twice itself, but not below what the first has become.
+        ([0.02, 0.021], [0.04, 0.04]),
+        ([0.3], [0.3]),
+        ([], []),
+    ],
+)
+def test_holm_by_hand(raw, corrected):
+    assert holm(raw) == pytest.approx(corrected)
+
+
+def test_holm_passes_over_what_has_no_p_value():
+    nan = float("nan")
+    assert holm([nan, 0.01, 0.04]) == pytest.approx([nan, 0.02, 0.04], nan_ok=True)
+    assert np.isnan(holm([nan, nan])).all()
+
+
+def test_holm_claims_what_the_step_down_procedure_claims():
+    """Reject from the smallest on, at 0.05 divided by how many are left, until one fails."""
+    random = np.random.default_rng(8)
+    for _ in range(200):
+        raw = random.beta(0.3, 3, size=6)
+        claimed = np.zeros(6, bool)
+        for step, place in enumerate(np.argsort(raw)):
+            if raw[place] > 0.05 / (6 - step):
+                break
+            claimed[place] = True
+        np.testing.assert_array_equal(np.array(holm(raw)) <= 0.05, claimed)

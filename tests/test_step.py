@@ -69,6 +69,9 @@ def members_of(count: int = 4, **numeric: Any) -> Members:
         "temperature": np.linspace(1, 4, count),
         "beta": np.linspace(0.3, 1, count),
         "alpha": np.linspace(0, 0.8, count),
+        "label_smoothing": 0.0,
+        "hard_mixing": 0.0,
+        "warmup": 0.0,
     } | numeric
     return Members(
         {name: np.broadcast_to(v, count).astype(np.float32) for name, v in values.items()},
@@ -146,7 +149,7 @@ def test_members_follow_optax_with_their_own_settings(rule, schedule):
         )
         if rule.clip_norm:
             update = optax.chain(optax.clip_by_global_norm(rule.clip_norm), update)
-        params = select(start.members.params, index)
+        params = select(start.members.params.network, index)
         opt_state = update.init(params)
         group = members.group[index]
 
@@ -171,7 +174,7 @@ def test_members_follow_optax_with_their_own_settings(rule, schedule):
             np.testing.assert_allclose(log.total[step, index] / BATCH, loss, rtol=1e-5)
             updates, opt_state = update.update(grads, opt_state, params)
             params = optax.apply_updates(params, updates)
-        assert_close(select(end.members.params, index), params, 1e-5)
+        assert_close(select(end.members.params.network, index), params, 1e-5)
 
 
 def test_cosine_ends_at_zero_and_warms_up():
@@ -198,7 +201,7 @@ def test_decay_applies_to_matrices_alone():
     assert_equal(select(end.members.params, 0), select(start.members.params, 0))
     shrunk = (1 - 0.1 * 0.5) ** STEPS
     for layer in ("Dense_0", "head"):
-        before, after = start.members.params[layer], end.members.params[layer]
+        before, after = start.members.params.network[layer], end.members.params.network[layer]
         np.testing.assert_allclose(after["kernel"][1], shrunk * before["kernel"][1], rtol=1e-5)
         np.testing.assert_array_equal(after["bias"][1], before["bias"][1])
 
@@ -270,7 +273,9 @@ def test_row_weights_weigh_the_loss():
     start, _, log = run(spec, members, rows, order)
     for index in range(4):
         group, picked = members.group[index], order[0, index]
-        params = jax.tree.map(lambda leaf: np.float64(leaf), select(start.members.params, index))
+        params = jax.tree.map(
+            lambda leaf: np.float64(leaf), select(start.members.params.network, index)
+        )
         x = INPUTS[rows.row[group, picked]]
         hidden = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
         logits = hidden @ params["head"]["kernel"] + params["head"]["bias"]
@@ -303,7 +308,10 @@ def test_only_ratios_of_weights_matter_and_weight_zero_hides_a_row():
     assert_close(hidden.members.params, end.members.params)
     _, plain, _ = run(spec, members, rows_of(), order)
     assert (
-        np.abs(plain.members.params["head"]["bias"] - end.members.params["head"]["bias"]).max()
+        np.abs(
+            plain.members.params.network["head"]["bias"]
+            - end.members.params.network["head"]["bias"]
+        ).max()
         > 1e-4
     )
 
@@ -345,7 +353,7 @@ def test_prediction_has_no_dropout_and_uses_the_members_own_temperature():
     logits, embedding = jax.jit(predict)(params, members.numeric, constants, INPUTS)
     assert logits.shape == (4, 30, 2)
     for index in range(4):
-        single = select(params, index)
+        single = select(params, index).network
         hidden = np.maximum(INPUTS @ single["Dense_0"]["kernel"] + single["Dense_0"]["bias"], 0)
         np.testing.assert_allclose(embedding[index], hidden, rtol=1e-5, atol=1e-5)
         g = (hidden @ single["head"]["kernel"] + single["head"]["bias"]).reshape(30, 2, 3)
@@ -357,11 +365,11 @@ def test_prediction_has_no_dropout_and_uses_the_members_own_temperature():
 def test_members_start_from_their_own_seed():
     spec = spec_of()
     params = compiled_init(spec)(INPUTS[:1], np.array([3, 4, 3], np.uint32)).members.params
-    kernel = np.asarray(params["head"]["kernel"])
+    kernel = np.asarray(params.network["head"]["kernel"])
     np.testing.assert_array_equal(kernel[0], kernel[2])
     assert (kernel[0] != kernel[1]).any()
     alone = compiled_init(spec)(INPUTS[:1], np.array([4], np.uint32)).members.params
-    np.testing.assert_array_equal(alone["head"]["kernel"][0], kernel[1])
+    np.testing.assert_array_equal(alone.network["head"]["kernel"][0], kernel[1])
 
 
 def test_clipping_stays_inside_a_member():
@@ -388,7 +396,7 @@ def test_prediction_in_parts_is_the_prediction_of_the_whole(monkeypatch):
 
 
 def test_parameters_are_counted_without_making_them():
-    assert job.count_parameters(spec_of("labels"), INPUTS) == 4 * 5 + 5 + 5 * 2 + 2
+    assert job.count_served(spec_of("labels"), INPUTS) == 4 * 5 + 5 + 5 * 2 + 2
 
 
 def test_class_weights_balance_the_classes():

@@ -22,8 +22,12 @@ OVERRIDES = (
 
 def run(workdir: Path, *overrides: str) -> int:
     """Runs the digits config, made tiny, and returns main's exit code."""
-    config = f"--config={ROOT}/configs/digits.py:quick"
-    return main(["main", config, f"--workdir={workdir}", *OVERRIDES, *overrides])
+    return launch(f"{ROOT}/configs/digits.py:quick", workdir, *OVERRIDES, *overrides)
+
+
+def launch(config: Path | str, workdir: Path, *overrides: str) -> int:
+    """Runs a config and returns main's exit code."""
+    return main(["main", f"--config={config}", f"--workdir={workdir}", *overrides])
 
 
 def results(workdir: Path) -> list[dict]:

@@ -77,7 +77,7 @@ def ensure(
             index,
             lambda rows: _finite(teacher, rows),
             teacher.output_weights,
-            shape=(dataset.num_classes, teacher.dims),
+            shape=(teacher.outputs, teacher.dims),
             dtype=config.dtype,
             check=session.interrupts.check,
         )

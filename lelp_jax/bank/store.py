@@ -4,8 +4,8 @@ Rows are found by their index in the data set, never by order, so a shuffled or 
 cannot read another row's teacher. A manifest says which teacher and which data a bank is of and
 holds a checksum of every chunk; nothing else is read as if it were the bank.
 
-A bank is `manifest.json` and the zarr arrays `index` [rows], `logits` [rows, classes], `embeddings`
-[rows, dims] and `output_weights` [dims, classes]. While it is written, `plan.json` says what is
+A bank is `manifest.json` and the zarr arrays `index` [rows], `logits` [rows, outputs], `embeddings`
+[rows, dims] and `output_weights` [dims, outputs]. While it is written, `plan.json` says what is
 being written and `chunks/<number>.json` which chunks are done.
 """
 
@@ -56,7 +56,7 @@ class Bank:
 
     @functools.cached_property
     def logits(self) -> np.ndarray:
-        """[rows, classes] float32."""
+        """[rows, outputs] float32."""
         return np.asarray(self._array("logits"))
 
     @functools.cached_property
@@ -66,7 +66,7 @@ class Bank:
 
     @functools.cached_property
     def output_weights(self) -> np.ndarray:
-        """Weights of the teacher's output layer, [dims, classes] float32."""
+        """Weights of the teacher's output layer, [dims, outputs] float32."""
         return np.asarray(self._array("output_weights"))
 
     def position(self, index: np.ndarray) -> np.ndarray:
@@ -113,10 +113,10 @@ def write(
         location: Folder or address.
         of: What the bank is of: names of teacher and data.
         index: Data-set indices of its rows, sorted, [rows].
-        answers: Logits [n, classes] and embeddings [n, dims] of rows given by their data-set index
+        answers: Logits [n, outputs] and embeddings [n, dims] of rows given by their data-set index
             [n].
-        output_weights: Weights of the output layer, [dims, classes].
-        shape: Classes and dims.
+        output_weights: Weights of the output layer, [dims, outputs].
+        shape: Outputs and dims.
         dtype: In which the embeddings are kept, one of `DTYPES`.
         check: Called before every chunk; may raise to stop.
 
@@ -124,7 +124,7 @@ def write(
         OSError: The disk is full or cannot be written.
         UserError: The address cannot be written.
     """
-    num_classes, dims = shape
+    outputs, dims = shape
     rows = len(index)
     chunk_rows = min(_CHUNK_BYTES // (4 * dims), _MOST_CHUNK_ROWS, rows)
     chunk_rows = 1 << max(chunk_rows, 1).bit_length() - 1
@@ -133,7 +133,7 @@ def write(
         **of,
         "rows": rows,
         "index": checksum(index.astype(np.int64)),
-        "shape": [num_classes, dims],
+        "shape": [outputs, dims],
         "dtype": dtype,
         "chunk_rows": chunk_rows,
     }
@@ -146,7 +146,7 @@ def write(
         return
     if parallel.is_first_process() and _read_json(location, "plan.json") != plan:
         objects.delete_tree(location)
-        zarr.create(names[0], (rows, num_classes), np.float32, chunk_rows)
+        zarr.create(names[0], (rows, outputs), np.float32, chunk_rows)
         zarr.create(names[1], (rows, dims), jnp.dtype(dtype), chunk_rows)
         _write_json(location, "plan.json", plan)
     parallel.wait_for_processes("bank planned")

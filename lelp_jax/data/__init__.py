@@ -91,6 +91,7 @@ def load(source: Source, split: Split) -> Dataset:
         fine_names=parts.fine_names,
         preprocessing=preprocessing,
         ids=ids,
+        image_shape=parts.image_shape,
     )
     check_classes(dataset)
     return dataset

@@ -47,6 +47,8 @@ class Parts:
         class_names: One name per class, in label order.
         fine_names: One name per fine label, empty where there are none.
         preprocess: Makes the preprocessing from the raw inputs of the training rows.
+        image_shape: Height, width and, for colours, channels of the image that a row's features
+            are, read row by row; () where they are none.
     """
 
     train: Rows
@@ -55,6 +57,7 @@ class Parts:
     class_names: tuple[str, ...]
     fine_names: tuple[str, ...]
     preprocess: Callable[[np.ndarray], Preprocessing]
+    image_shape: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,9 @@ class Dataset:
         fine_names: One name per fine label.
         preprocessing: How raw features became `inputs`.
         ids: Name of each row, [rows] texts, each once, or None where rows have no names.
-        digest: Hash of all but the rows' names, which change nothing.
+        image_shape: Height, width and, for colours, channels of the image that a row's features
+            are; () where they are none.
+        digest: Hash of all but the rows' names and the image shape, which change nothing.
     """
 
     inputs: np.ndarray
@@ -85,6 +90,7 @@ class Dataset:
     fine_names: tuple[str, ...]
     preprocessing: Preprocessing
     ids: np.ndarray | None = None
+    image_shape: tuple[int, ...] = ()
     digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Handwritten digits bundled with scikit-learn: even or odd, with the digit as fine label."""
+"""Handwritten digits bundled with scikit-learn, in a few classes, with the digit as fine label."""
 
 from __future__ import annotations
 
@@ -7,11 +7,25 @@ import dataclasses
 import numpy as np
 
 from lelp_jax.data.dataset import Parts, Preprocessing, Rows
+from lelp_jax.errors import UserError
+
+_DIGITS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Digits:
-    """1,797 real 8x8 grey images (Alpaydin and Kaynak, UCI 1998); the class is the parity."""
+    """1,797 real 8x8 grey images (Alpaydin and Kaynak, UCI 1998); the digit is the fine label.
+
+    Attributes:
+        classes: Number of classes; that of an image is its digit modulo this number. Two are even
+            and odd; with ten every class is one digit.
+    """
+
+    classes: int = 2
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.classes <= _DIGITS:
+            raise UserError(f"classes must be in 2..{_DIGITS}, got {self.classes}")
 
     def parts(self) -> Parts:
         """Returns all rows as training rows, [1797, 64], to be split by the caller."""
@@ -22,7 +36,7 @@ class Digits:
         images, digits = load_digits(return_X_y=True)
         rows = Rows(
             inputs=images.astype(np.float32),
-            labels=(digits % 2).astype(np.int32),
+            labels=(digits % self.classes).astype(np.int32),
             fine_labels=digits.astype(np.int32),
             place=lambda row: f"digits row {row}",
         )
@@ -32,7 +46,15 @@ class Digits:
             train=rows,
             validation=None,
             test=None,
-            class_names=("even", "odd"),
-            fine_names=tuple(str(digit) for digit in range(10)),
+            class_names=self._class_names(),
+            fine_names=tuple(map(str, range(_DIGITS))),
             preprocess=lambda _: scaling,
+            image_shape=(8, 8),
+        )
+
+    def _class_names(self) -> tuple[str, ...]:
+        if self.classes == 2:
+            return "even", "odd"
+        return tuple(
+            "/".join(map(str, range(label, _DIGITS, self.classes))) for label in range(self.classes)
         )

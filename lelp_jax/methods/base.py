@@ -8,12 +8,16 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from lelp_jax import settings
+from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection.base import Projector
-from lelp_jax.settings import Setting
+from lelp_jax.settings import Setting, Value
 
 Numeric = Mapping[str, Any]
 Constants = Mapping[str, Any]
+Params = Mapping[str, Any]
 
 
 class LossInputs(NamedTuple):
@@ -22,36 +26,128 @@ class LossInputs(NamedTuple):
     Attributes:
         logits: Student's output layer, [batch, outputs].
         label: Class, [batch] int32; -1 where unknown.
-        teacher_logits: [batch, classes], or None for methods without a teacher.
+        teacher_logits: [batch, classes], or as many as the method's own teacher has outputs; None
+            for methods without a teacher.
         scores: Pseudo-subclass scores, [batch, classes, subclasses], or None.
+        embedding: What the student's output layer sees, [batch, dims].
+        teacher_embedding: [batch, teacher dims]; None unless the method uses it.
+        extra: The method's own parameters, as its `init` made them.
+        state: The method's own state, as its `init_state` made it or the step before left it.
+        position: Which of the rows that the student may see, [batch] int32.
+        progress: Share of the training that is done, [] in [0, 1).
+        key: Random key of this step.
     """
 
     logits: jax.Array
     label: jax.Array
     teacher_logits: jax.Array | None = None
     scores: jax.Array | None = None
+    embedding: jax.Array | None = None
+    teacher_embedding: jax.Array | None = None
+    extra: Params | None = None
+    state: Any = None
+    position: jax.Array | None = None
+    progress: jax.Array | float = 0.0
+    key: jax.Array | None = None
 
 
 class LossOutput(NamedTuple):
     """An unreduced loss.
 
     Attributes:
-        per_example: What is minimised, [batch].
+        per_example: What is minimised, [batch]; a term of the whole batch is repeated.
         terms: Its named parts for the log, each [batch].
+        state: The method's own state after this step.
     """
 
     per_example: jax.Array
     terms: Mapping[str, jax.Array]
+    state: Any = None
+
+
+class Dims(NamedTuple):
+    """Sizes that a method's own parameters and state may depend on.
+
+    Attributes:
+        classes: Number of classes.
+        embedding: Dims of the student's embedding.
+        teacher_embedding: Dims of the teacher's embedding, 0 where the method does not use it.
+        rows: How many rows a student may see, at most.
+    """
+
+    classes: int
+    embedding: int
+    teacher_embedding: int
+    rows: int
+
+
+class Seen(NamedTuple):
+    """What a method may prepare its constants from: the rows that one student may see.
+
+    Attributes:
+        label: Class, [rows] int32; -1 where unknown.
+        teacher_logits: [rows, teacher outputs].
+        teacher_embedding: [rows, teacher dims]; None unless the method uses it.
+        output_weights: Weights of the teacher's output layer, [teacher dims, teacher outputs].
+        classes: Number of classes.
+        capacity: The most rows that a student of the fleet may see; arrays with one entry per row
+            are padded to it.
+    """
+
+    label: np.ndarray
+    teacher_logits: np.ndarray
+    teacher_embedding: np.ndarray | None
+    output_weights: np.ndarray
+    classes: int
+    capacity: int
+
+
+class Verdict(NamedTuple):
+    """What is known of a method before it is trained.
+
+    Attributes:
+        status: "ok"; "refused" where it cannot teach anything; "equals:kd" where it is plain
+            distillation.
+        note: Why.
+    """
+
+    status: str
+    note: str
 
 
 Loss = Callable[[LossInputs, Constants, Numeric], LossOutput]
-Readout = Callable[[jax.Array, Constants, Numeric], jax.Array]
+Readout = Callable[[Outputs, Params, Constants, Numeric], jax.Array]
 
 
-def identity_readout(logits: jax.Array, constants: Constants, numeric: Numeric) -> jax.Array:
+def identity_readout(
+    outputs: Outputs, extra: Params, constants: Constants, numeric: Numeric
+) -> jax.Array:
     """Returns the logits: one output per class."""
-    del constants, numeric
-    return logits
+    del extra, constants, numeric
+    return outputs.logits
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnTeacher:
+    """A teacher that a method trains for itself.
+
+    Attributes:
+        settings: Those of the method's static settings that it depends on. Numbers among them are
+            passed to its loss.
+        loss: Unreduced loss of a batch; there is no teacher above it.
+        readout: Turns its outputs into class logits.
+        num_outputs: Width of its output layer, of the number of classes and the static settings.
+        constants: The arrays that loss and readout take, of the same.
+        frozen_trunk: Whether it is a new output layer on the embedding of the experiment's
+            teacher, and not a network trained anew.
+    """
+
+    settings: tuple[str, ...]
+    loss: Loss
+    readout: Readout
+    num_outputs: Callable[[int, Mapping[str, Value]], int]
+    constants: Callable[[int, Mapping[str, Value]], Mapping[str, np.ndarray]]
+    frozen_trunk: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +161,17 @@ class Method:
         loss: Unreduced loss of a batch.
         uses_teacher: Whether it reads the bank.
         uses_labels: Whether rows without a label are of no use to it.
+        uses_embedding: Whether its loss reads the teacher's embedding.
         projector: Splits classes into pseudo-subclasses, for the methods that do.
-        readout: Turns the output layer's logits into class logits, [batch, classes]; used for
-            prediction, metrics and export alike.
+        prepare: `(seen, static settings) -> constants`, arrays of the same shapes for all students
+            of a fleet, besides the projection's `column_mask`. Never trained or decayed.
+        init: `(key, dims) -> extra`, parameters of its own, trained with the student.
+        init_state: `(key, dims) -> state`, state of its own, which its loss hands on.
+        readout: Turns the student's outputs into class logits, [batch, classes]; used for
+            prediction, metrics and export alike. If it is not the identity, `extra` and the
+            constants are part of the exported student.
+        teacher: What it teaches with, where that is not the experiment's teacher as it is.
+        verdict: What is known of it for a number of classes; None says it is an ordinary method.
     """
 
     name: str
@@ -76,8 +180,43 @@ class Method:
     loss: Loss
     uses_teacher: bool = True
     uses_labels: bool = False
+    uses_embedding: bool = False
     projector: Projector | None = None
+    prepare: Callable[[Seen, Mapping[str, Value]], Mapping[str, np.ndarray]] | None = None
+    init: Callable[[jax.Array, Dims], Params] | None = None
+    init_state: Callable[[jax.Array, Dims], Any] | None = None
     readout: Readout = identity_readout
+    teacher: OwnTeacher | None = None
+    verdict: Callable[[int], Verdict | None] = lambda classes: None
+
+
+# What every method that learns from a teacher's probabilities may be told.
+COMMON: Mapping[str, Setting] = {
+    "learning_rate": settings.LEARNING_RATE,
+    "weight_decay": settings.WEIGHT_DECAY,
+    "alpha": settings.ALPHA,
+    "label_smoothing": settings.LABEL_SMOOTHING,
+    "hard_mixing": settings.HARD_MIXING,
+    "warmup": settings.WARMUP,
+}
+
+
+def log_targets(log_probability: jax.Array, label: jax.Array, numeric: Numeric) -> jax.Array:
+    """Returns the teacher's log probabilities with a share given to the label, [batch, classes].
+
+    A row becomes `(1 - hard_mixing) p + hard_mixing onehot(label)`; without a label it stays.
+
+    Args:
+        log_probability: [batch, classes] float32.
+        label: [batch] int32.
+        numeric: `hard_mixing`, in [0, 1).
+    """
+    share = numeric["hard_mixing"]
+    own = jnp.arange(log_probability.shape[-1]) == label[:, None]
+    mixed = jnp.logaddexp(
+        jnp.log1p(-share) + log_probability, jnp.where(own, jnp.log(share), -jnp.inf)
+    )
+    return jnp.where(label[:, None] >= 0, mixed, log_probability)
 
 
 def cross_entropy(target: jax.Array, logits: jax.Array) -> jax.Array:
@@ -90,25 +229,45 @@ def cross_entropy(target: jax.Array, logits: jax.Array) -> jax.Array:
     return -jnp.sum(target * jax.nn.log_softmax(logits.astype(jnp.float32)), axis=-1)
 
 
-def label_cross_entropy(class_logits: jax.Array, label: jax.Array) -> jax.Array:
+def label_cross_entropy(
+    class_logits: jax.Array, label: jax.Array, smoothing: jax.Array | float = 0.0
+) -> jax.Array:
     """Returns the cross-entropy with the label, [batch]; 0 where the label is -1.
 
     Args:
         class_logits: [batch, classes].
         label: [batch] int32.
+        smoothing: Share of the target that is spread evenly over all classes, in [0, 1) (Szegedy
+            et al., arXiv 1512.00567, section 7).
     """
     log_probability = jax.nn.log_softmax(class_logits.astype(jnp.float32))
     # Not one_hot(-1) * log_probability: 0 * -inf is NaN on extreme logits.
     picked = jnp.take_along_axis(log_probability, jnp.maximum(label, 0)[:, None], axis=-1)[:, 0]
-    return jnp.where(label >= 0, -picked, 0.0)
+    smoothed = (1 - smoothing) * picked + smoothing * log_probability.mean(axis=-1)
+    return jnp.where(label >= 0, -smoothed, 0.0)
 
 
-def mix(soft: jax.Array, hard: jax.Array, alpha: jax.Array) -> LossOutput:
-    """Returns `(1 - alpha) * soft + alpha * hard` (LELP, eq. 1).
+def rise(inputs: LossInputs, numeric: Numeric) -> jax.Array:
+    """Returns the weight of what is warmed up: from 0 to 1 over the first `warmup` of training."""
+    length = numeric["warmup"]
+    return jnp.where(length > 0, jnp.minimum(inputs.progress / jnp.maximum(length, 1e-9), 1.0), 1.0)
+
+
+def mix(
+    inputs: LossInputs,
+    numeric: Numeric,
+    soft: jax.Array,
+    class_logits: jax.Array,
+) -> LossOutput:
+    """Returns `(1 - alpha) rise soft + alpha hard` (LELP, eq. 1), hard from the smoothed label.
 
     Args:
-        soft: Distillation loss, [batch].
-        hard: Cross-entropy with the label, [batch].
-        alpha: Weight of the label, in [0, 1].
+        inputs: The batch.
+        numeric: `alpha`, the weight of the label in [0, 1], `label_smoothing` and `warmup`.
+        soft: What is learnt from the teacher, [batch].
+        class_logits: The student's, as its readout gives them, [batch, classes].
     """
-    return LossOutput((1 - alpha) * soft + alpha * hard, {"soft": soft, "hard": hard})
+    hard = label_cross_entropy(class_logits, inputs.label, numeric["label_smoothing"])
+    alpha = numeric["alpha"]
+    total = (1 - alpha) * rise(inputs, numeric) * soft + alpha * hard
+    return LossOutput(total, {"soft": soft, "hard": hard}, inputs.state)

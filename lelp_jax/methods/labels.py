@@ -14,9 +14,9 @@ from lelp_jax.methods.base import (
 
 
 def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
-    """Returns the cross-entropy with the label, [batch]."""
-    del constants, numeric
-    hard = label_cross_entropy(inputs.logits, inputs.label)
+    """Returns the cross-entropy with the smoothed label, [batch]."""
+    del constants
+    hard = label_cross_entropy(inputs.logits, inputs.label, numeric["label_smoothing"])
     return LossOutput(hard, {"hard": hard})
 
 
@@ -26,6 +26,7 @@ METHOD = Method(
     settings={
         "learning_rate": settings.LEARNING_RATE,
         "weight_decay": settings.WEIGHT_DECAY.trying(0.0, 1e-4, 1e-2),
+        "label_smoothing": settings.LABEL_SMOOTHING,
     },
     loss=loss,
     uses_teacher=False,

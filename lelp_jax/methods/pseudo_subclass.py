@@ -1,23 +1,31 @@
 """Distillation of pseudo-subclasses, whatever splits the classes (LELP, sections 2 and 3).
 
-The student has one head of C * S outputs, class-major: column c * S + s.
+The student has one head of C * S outputs, class-major: column c * S + s. An ensemble of several
+splits of the same classes has as many heads, one after the other.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from lelp_jax import settings
+from lelp_jax.methods import base
 from lelp_jax.methods.base import (
+    COMMON,
     Constants,
+    Loss,
     LossInputs,
     LossOutput,
     Method,
     Numeric,
-    label_cross_entropy,
+    Params,
+    Readout,
     mix,
 )
+from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection.base import Projector
 from lelp_jax.settings import Setting
 
@@ -25,47 +33,63 @@ from lelp_jax.settings import Setting
 _ABSENT = -1e9
 
 
-def targets(
-    teacher_logits: jax.Array, scores: jax.Array, temperature: jax.Array, beta: jax.Array
+def log_targets(
+    teacher_logits: jax.Array,
+    scores: jax.Array,
+    label: jax.Array,
+    numeric: Numeric,
 ) -> jax.Array:
-    """Returns target probabilities, [classes, subclasses, batch] float32 (eq. 5).
+    """Returns log target probabilities, [heads, classes, subclasses, batch] float32 (eq. 5).
 
     Each class's probability is divided among its pseudo-subclasses, and they sum to it. An
     infinite score difference is a hard split.
 
     Args:
         teacher_logits: [batch, classes].
-        scores: [batch, classes, subclasses]; -inf where a row cannot belong.
-        temperature: Softens the classes.
-        beta: Softens the split.
+        scores: [batch, classes, subclasses], or [batch, heads, classes, subclasses] for several
+            splits of the same classes; -inf where a row cannot belong.
+        label: [batch] int32; -1 where unknown.
+        numeric: `temperature` softens the classes, `beta` the split; `hard_mixing`.
     """
-    of_class = jax.nn.softmax(teacher_logits.astype(jnp.float32).T / temperature, axis=0)
-    split = jax.nn.softmax(jnp.moveaxis(scores.astype(jnp.float32), 0, -1) / beta, axis=1)
-    return of_class[:, None] * split
+    of_class = jax.nn.log_softmax(
+        teacher_logits.astype(jnp.float32) / numeric["temperature"], axis=-1
+    )
+    of_class = base.log_targets(of_class, label, numeric).T
+    several = scores.reshape(len(scores), -1, *scores.shape[-2:]).astype(jnp.float32)
+    split = jax.nn.log_softmax(jnp.moveaxis(several, 0, -1) / numeric["beta"], axis=2)
+    return of_class[:, None] + split
 
 
-def _scaled(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
-    """Returns `g / tau`, [classes, subclasses, batch] float32.
+def scaled(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
+    """Returns `g / tau`, [heads, classes, subclasses, batch] float32.
 
     The batch comes last so that reductions over the few subclasses are vectorised over it.
+
+    Args:
+        logits: [batch, outputs], head-major and within a head class-major.
+        constants: `column_mask`, [classes, subclasses] or [heads, classes, subclasses] bool.
+        temperature: [].
     """
-    mask = constants["column_mask"][:, :, None]
-    grouped = logits.astype(jnp.float32).T.reshape(*mask.shape[:2], -1)
+    mask = constants["column_mask"]
+    mask = mask.reshape(-1, *mask.shape[-2:], 1)
+    grouped = logits.astype(jnp.float32).T.reshape(*mask.shape[:3], -1)
     return jnp.where(mask, grouped, _ABSENT) / temperature
 
 
-def readout(logits: jax.Array, constants: Constants, numeric: Numeric) -> jax.Array:
-    """Returns class logits `tau * logsumexp_s(g / tau)`, [batch, classes].
+def readout(outputs: Outputs, extra: Params, constants: Constants, numeric: Numeric) -> jax.Array:
+    """Returns class logits `tau * logsumexp_s(g / tau)`, the mean over heads, [batch, classes].
 
     A student that matches the targets exactly gives back the teacher's class logits up to a
     constant per row; plain logsumexp would favour the class with the sharper split at tau != 1.
     """
-    scaled = _scaled(logits, constants, numeric["temperature"])
-    return numeric["temperature"] * jax.nn.logsumexp(scaled, axis=1).T
+    del extra
+    temperature = numeric["temperature"]
+    of_class = jax.nn.logsumexp(scaled(outputs.logits, constants, temperature), axis=2)
+    return temperature * of_class.mean(axis=0).T
 
 
 def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
-    """Returns `tau^2 CE(p, softmax(g / tau))` mixed with the label's loss, [batch].
+    """Returns `tau^2 CE(p, softmax(g / tau))`, the mean over heads, mixed with the label's loss.
 
     With `a_c = logsumexp_s(g_cs / tau)` the log-probability of a column is
     `g_cs / tau - logsumexp_c(a_c)`, and the class logits are `tau a_c`: both losses share the one
@@ -74,16 +98,24 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     assert inputs.teacher_logits is not None
     assert inputs.scores is not None
     temperature = numeric["temperature"]
-    target = targets(inputs.teacher_logits, inputs.scores, temperature, numeric["beta"])
-    scaled = _scaled(inputs.logits, constants, temperature)
-    of_class = jax.nn.logsumexp(scaled, axis=1)
-    log_probability = scaled - jax.nn.logsumexp(of_class, axis=0)
-    soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(0, 1))
-    hard = label_cross_entropy(temperature * of_class.T, inputs.label)
-    return mix(soft, hard, numeric["alpha"])
+    target = jnp.exp(log_targets(inputs.teacher_logits, inputs.scores, inputs.label, numeric))
+    logits = scaled(inputs.logits, constants, temperature)
+    of_class = jax.nn.logsumexp(logits, axis=2)
+    log_probability = logits - jax.nn.logsumexp(of_class, axis=1)[:, None, None]
+    soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(1, 2)).mean(axis=0)
+    return mix(inputs, numeric, soft, temperature * of_class.mean(axis=0).T)
 
 
-def method(name: str, reference: str, projector: Projector, beta: Setting) -> Method:
+def method(
+    name: str,
+    reference: str,
+    projector: Projector,
+    beta: Setting,
+    *,
+    pinned: Mapping[str, Setting] | None = None,
+    loss: Loss = loss,
+    readout: Readout = readout,
+) -> Method:
     """Returns the method that distils the pseudo-subclasses of a projector.
 
     Args:
@@ -91,17 +123,19 @@ def method(name: str, reference: str, projector: Projector, beta: Setting) -> Me
         reference: Where it was published.
         projector: Splits the classes.
         beta: The setting of the split's softness.
+        pinned: Settings of the projector that differ from its own.
+        loss: How the pseudo-subclasses are taught.
+        readout: How class logits are read out of such a student.
     """
     return Method(
         name=name,
         reference=reference,
         settings={
-            "learning_rate": settings.LEARNING_RATE,
-            "weight_decay": settings.WEIGHT_DECAY,
+            **COMMON,
             "temperature": settings.TEMPERATURE,
             "beta": beta,
-            "alpha": settings.ALPHA,
             **projector.settings,
+            **(pinned or {}),
         },
         loss=loss,
         projector=projector,

@@ -30,7 +30,10 @@ class Model(Protocol):
     needs just these two.
     """
 
-    num_outputs: int
+    @property
+    def num_outputs(self) -> int:
+        """Width of the output layer."""
+        ...
 
     def init(self, rngs: Any, inputs: jax.Array) -> Mapping[str, Any]:
         """Returns {"params": parameters}."""

@@ -137,7 +137,7 @@ def load(location: str, table: Table) -> tuple[Projector, Stored]:
             f"{place} was fitted by version {stored.version} of {projector.name}, this is version "
             f"{projector.version}; fit it again"
         )
-    num_classes, dims = projection.column_mask.shape[0], table.rows.embedding.shape[1]
+    num_classes, dims = projection.column_mask.shape[-2], table.rows.embedding.shape[1]
     if num_classes != table.num_classes:
         raise UserError(
             f"{place} is for {num_classes} classes, --input has {table.num_classes}; give the same "

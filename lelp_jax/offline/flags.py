@@ -17,6 +17,7 @@ _LARGEST_SEED = 2**31 - 1
 _SETTINGS: Mapping[str, tuple[Setting, str]] = {
     "num_subclasses": (settings.NUM_SUBCLASSES, "Pseudo-subclasses per class."),
     "num_components": (settings.NUM_COMPONENTS, "Principal coordinates that are clustered."),
+    "num_rotations": (settings.NUM_ROTATIONS, "Splits of every class by lelp_ensemble."),
     "null_space": (settings.NULL_SPACE, "Leave out what the output layer sees."),
     "rotate": (settings.ROTATE, "Rotate the directions at random."),
     "center": (settings.CENTER, "Measure from each class's mean."),

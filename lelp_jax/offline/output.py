@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax import parallel
+from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.errors import UserError
-from lelp_jax.methods.pseudo_subclass import targets
+from lelp_jax.methods import pseudo_subclass
 from lelp_jax.offline.table import Table
 from lelp_jax.projection import scoring
 from lelp_jax.projection.base import Projection, Projector
@@ -53,7 +55,10 @@ def write(
     beta: float,
     advance: Callable[[int], None],
 ) -> None:
-    """Writes `targets` [rows, classes * subclasses], `membership` [rows] and `ids` [rows].
+    """Writes `targets` [rows, columns], `membership` [rows] and `ids` [rows].
+
+    Columns are class-major, classes * subclasses of them; a projection that splits the classes
+    several times has as many heads of them, one after the other, and each sums to 1.
 
     Args:
         location: File, folder or address; its ending says the format.
@@ -88,8 +93,7 @@ def write(
         for stretch, scores in scoring.batches(projector, projection, table.rows, share):
             numbers = (jnp.asarray(table.teacher.logits[stretch]), jnp.asarray(scores))
             softness = (jnp.float32(temperature), jnp.float32(beta))
-            values = np.asarray(targets(*numbers, *softness))
-            values = np.moveaxis(values, -1, 0).reshape(len(scores), -1)
+            values = np.asarray(_targets(*numbers, *softness))
             if not np.isfinite(values).all():
                 row = stretch.start + int(np.argmin(np.isfinite(values).all(axis=1)))
                 raise UserError(f"the targets of row {row} are not finite; check its logits")
@@ -103,3 +107,15 @@ def write(
     if not first:
         parallel.wait_for_processes("rows written")
     parallel.wait_for_processes("output written")
+
+
+@jax.jit
+def _targets(
+    logits: jax.Array, scores: jax.Array, temperature: jax.Array, beta: jax.Array
+) -> jax.Array:
+    """Returns target probabilities, [rows, columns]."""
+    # What the label says is the student's affair.
+    label = jnp.full(len(logits), UNLABELLED)
+    numeric = {"temperature": temperature, "beta": beta, "hard_mixing": jnp.float32(0)}
+    found = pseudo_subclass.log_targets(logits, scores, label, numeric)
+    return jnp.exp(jnp.moveaxis(found, -1, 0).reshape(len(logits), -1))

@@ -64,10 +64,12 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
         )
     if arguments.save_projection is not None:
         fitting.save(Path(arguments.save_projection).expanduser(), stored)
-    num_classes, count = stored.projection.column_mask.shape
+    mask = stored.projection.column_mask
+    *heads, num_classes, count = mask.shape
     reporter.log(
-        f"{arguments.out}: targets [{len(table.rows)}, {num_classes * count}] of {num_classes} "
-        f"classes times {count} subclasses by {projector.name}"
+        f"{arguments.out}: targets [{len(table.rows)}, {mask.size}] of "
+        + "".join(f"{number} heads times " for number in heads)
+        + f"{num_classes} classes times {count} subclasses by {projector.name}"
     )
 
 

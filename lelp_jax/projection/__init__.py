@@ -8,7 +8,9 @@ from lelp_jax.projection import (
     agglomerative,
     kmeans,
     lelp,
+    lelp_ensemble,
     oracle,
+    random_projection,
     random_split,
     soft_kmeans,
     tsne_kmeans,
@@ -19,6 +21,8 @@ PROJECTORS: Mapping[str, Projector] = {
     projector.name: projector
     for projector in (
         lelp.PROJECTOR,
+        lelp_ensemble.PROJECTOR,
+        random_projection.PROJECTOR,
         soft_kmeans.PROJECTOR,
         kmeans.PROJECTOR,
         agglomerative.PROJECTOR,

@@ -65,8 +65,9 @@ class Projection:
     Attributes:
         kind: Name of the projector that made it.
         arrays: What applies it to new rows, by name.
-        column_mask: Which pseudo-subclasses exist, [classes, subclasses] bool; classes with fewer
-            subclasses than others leave columns unused.
+        column_mask: Which pseudo-subclasses exist, [classes, subclasses] bool, or [heads, classes,
+            subclasses] for several splits of the same classes; classes with fewer subclasses than
+            others leave columns unused.
     """
 
     kind: str
@@ -83,8 +84,9 @@ class Projector:
         version: Raised when `fit` changes, so that stored projections are made again.
         settings: The static settings of `fit`.
         fit: `(rows, output_weights [dims, classes], settings, seed) -> Projection`.
-        apply: `(projection, rows) -> scores [rows, classes, subclasses]`; -inf where a row cannot
-            belong to a pseudo-subclass. Every row has a finite score in every class.
+        apply: `(projection, rows) -> scores [rows, classes, subclasses]`, or [rows, heads, classes,
+            subclasses] where the column mask has heads; -inf where a row cannot belong to a
+            pseudo-subclass. Every row has a finite score in every class of every head.
         needs_fine_labels: Whether `fit` reads `rows.fine_label`.
         uses_embedding: Whether `apply` goes by `rows.embedding`, and by nothing that tells the rows
             of the data set apart; where it does not, a row keeps its scores when noise is added.

@@ -37,34 +37,66 @@ def fit(
     Raises:
         UserError: `num_subclasses` exceeds the rank of a class's covariance.
     """
+    found = subspaces(rows, output_weights, values)
+    if values["rotate"]:
+        basis = np.asarray(rotate(jnp.asarray(found.components), jax.random.key(seed)))
+    else:
+        basis = found.components * pca.orientation(rows, found.mean, found.components)[:, None]
+    return projection("lelp", basis, found.mean, found.variance, values)
+
+
+def subspaces(rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value]) -> pca.ClassPCA:
+    """Returns the top `num_subclasses` principal components of each class.
+
+    Args:
+        rows: Rows to fit; `rows.label` is the class each is fitted in.
+        output_weights: [dims, classes].
+        values: `num_subclasses`, `null_space` and `solver`.
+
+    Raises:
+        UserError: `num_subclasses` exceeds the rank of a class's covariance.
+    """
     count = int(values["num_subclasses"])
-    components = pca.fit(
+    found = pca.fit(
         rows,
         output_weights,
         null_space=bool(values["null_space"]),
         count=count,
         solver=str(values["solver"]),
     )
-    pca.check_rank(
-        components, count, "null-space embedding" if values["null_space"] else "embedding"
+    pca.check_rank(found, count, "null-space embedding" if values["null_space"] else "embedding")
+    return found._replace(
+        components=found.components[:, :, :count], variance=found.variance[:, :count]
     )
-    variance = components.variance[:, :count]
-    top = components.components[:, :, :count]
-    if values["rotate"]:
-        basis = np.asarray(rotate(jnp.asarray(top), jax.random.key(seed)))
-    else:
-        basis = top * pca.orientation(rows, components.mean, top)[:, None]
-    mean = components.mean if values["center"] else np.zeros_like(components.mean)
+
+
+def projection(
+    kind: str,
+    basis: np.ndarray,
+    mean: np.ndarray,
+    variance: np.ndarray,
+    values: Mapping[str, Value],
+) -> Projection:
+    """Returns the projection that scores rows along directions, however these were found.
+
+    Args:
+        kind: Name of the projector.
+        basis: Orthonormal columns, [classes, dims, subclasses], or [heads, classes, dims,
+            subclasses] for several splits of the same classes.
+        mean: Mean of each class, [classes, dims].
+        variance: Variance of each class in its span, direction by direction, [classes, subclasses].
+        values: `center` takes the mean off, `standardize` divides by the root of the mean variance.
+    """
     scale = np.sqrt(variance.mean(axis=1)) if values["standardize"] else np.ones(len(variance))
     return Projection(
-        kind="lelp",
+        kind=kind,
         arrays={
             "basis": basis,
-            "mean": mean,
+            "mean": mean if values["center"] else np.zeros_like(mean),
             "scale": scale.astype(np.float32),
             "explained_variance": variance,
         },
-        column_mask=np.ones((len(variance), count), bool),
+        column_mask=np.ones((*basis.shape[:-2], basis.shape[-1]), bool),
     )
 
 
@@ -82,13 +114,14 @@ def rotate(directions: jax.Array, key: jax.Array) -> jax.Array:
         return directions @ (left @ right)
 
 
-def apply(projection: Projection, rows: Rows) -> Array:
+def apply(fitted: Projection, rows: Rows) -> Array:
     """Returns scores `u' (h - mean) / scale`, [rows, classes, subclasses] (design of eq. 5).
 
-    The basis is orthogonal to the output weights when it was fitted in the null space, so the
-    embedding need not be projected again.
+    With several heads they are [rows, heads, classes, subclasses]. The basis is orthogonal to the
+    output weights when it was fitted in the null space, so the embedding need not be projected
+    again.
     """
-    arrays = projection.arrays
+    arrays = fitted.arrays
     return _apply(jnp.asarray(rows.embedding), arrays["basis"], arrays["mean"], arrays["scale"])
 
 
@@ -98,8 +131,10 @@ def _apply(embedding: jax.Array, basis: jax.Array, mean: jax.Array, scale: jax.A
         # From the middle of the means: the products of a large common mean would round away the
         # difference that is wanted.
         middle = mean.mean(axis=0)
-        offset = jnp.einsum("cd,cds->cs", mean - middle, basis)
-        return (jnp.einsum("nd,cds->ncs", embedding - middle, basis) - offset) / scale[:, None]
+        offset = jnp.einsum("cd,...cds->...cs", mean - middle, basis)
+        return (jnp.einsum("nd,...cds->n...cs", embedding - middle, basis) - offset) / scale[
+            :, None
+        ]
 
 
 PROJECTOR = Projector(

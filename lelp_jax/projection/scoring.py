@@ -1,4 +1,8 @@
-"""Scores of rows by a fitted projection, a stretch at a time."""
+"""Scores of rows by a fitted projection, a stretch at a time.
+
+They are [rows, classes, subclasses], or [rows, heads, classes, subclasses] of a projection that
+splits the classes several times.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ _MOST_ROWS = 8192
 def batches(
     projector: Projector, projection: Projection, rows: Rows, within: slice | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yields stretches of rows and their scores, [rows, classes, subclasses] float32.
+    """Yields stretches of rows and their scores, [rows, ..., classes, subclasses] float32.
 
     Args:
         projector: The way to score.
@@ -44,7 +48,8 @@ def _scores(
     first = max(0, stretch.stop - size) if count < size else stretch.start
     part = rows.part(slice(first, stretch.stop))
     result = np.asarray(projector.apply(projection, part), np.float32)[-count:]
-    finite = np.isfinite(result.max(axis=2)).all(axis=1) & ~np.isnan(result).any(axis=(1, 2))
+    # The largest of scores with a NaN among them is NaN.
+    finite = np.isfinite(result.max(axis=-1)).reshape(count, -1).all(axis=1)
     if not finite.all():
         row = rows.index[stretch][int(np.argmin(finite))]
         raise UserError(
@@ -54,7 +59,7 @@ def _scores(
 
 
 def collect(projector: Projector, projection: Projection, rows: Rows) -> np.ndarray:
-    """Returns the scores of all rows, [rows, classes, subclasses] float32."""
+    """Returns the scores of all rows, [rows, ..., classes, subclasses] float32."""
     result = np.empty((len(rows), *projection.column_mask.shape), np.float32)
     for stretch, values in batches(projector, projection, rows):
         result[stretch] = values

@@ -24,6 +24,7 @@ STAGE = "projections"
 
 def ensure(
     root: Path,
+    method: str,
     projector: Projector,
     static: Mapping[str, Value],
     dataset: Dataset,
@@ -34,10 +35,13 @@ def ensure(
 ) -> Projection:
     """Returns a fitted projection, fitted now or before.
 
+    Methods that use the same projector with the same settings share it.
+
     Args:
         root: The workdir.
+        method: Name of the method that asks, for messages.
         projector: The way to score.
-        static: The method's static settings.
+        static: The method's static settings; only those of the projector count.
         dataset: The data.
         bank: The teacher's outputs.
         transfer: Data-set indices of the rows that the student may see.
@@ -48,29 +52,29 @@ def ensure(
         UserError: Rows lack labels that the projector needs, or a class cannot be split so finely.
     """
     session.interrupts.check()
-    on_transfer = static.get("fit_on") == "transfer"
+    values = {name: static[name] for name in projector.settings}
+    on_transfer = values.get("fit_on") == "transfer"
     inputs = {
         "projector": projector.name,
         "version": projector.version,
-        "settings": dict(static),
+        "settings": values,
         "bank": bank.fingerprint,
         "seed": seed,
         "rows": stages.fingerprint(transfer.tolist()) if on_transfer else "train",
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
-        rows = _fit_rows(
-            projector, static, dataset, bank, transfer if on_transfer else dataset.train
-        )
+        index = transfer if on_transfer else dataset.train
+        rows = _fit_rows(method, projector, values, dataset, bank, index)
         try:
-            fitted = projector.fit(rows, bank.output_weights, static, seed)
+            fitted = projector.fit(rows, bank.output_weights, values, seed)
         except UserError as error:
-            raise UserError(f"config.methods.{projector.name}: {error}") from error
-        for name, values in fitted.arrays.items():
-            if np.isnan(values).any():
-                raise UserError(f"projection {projector.name}: {name} holds NaN; check the teacher")
-        base.save(folder / "projection.npz", Stored(fitted, projector.version, static))
-        return {"subclasses": fitted.column_mask.shape[1]}
+            raise UserError(f"config.methods.{method}: {error}") from error
+        for name, array in fitted.arrays.items():
+            if np.isnan(array).any():
+                raise UserError(f"config.methods.{method}: {name} holds NaN; check the teacher")
+        base.save(folder / "projection.npz", Stored(fitted, projector.version, values))
+        return {"subclasses": fitted.column_mask.shape[-1]}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Projection:
         del facts
@@ -80,8 +84,9 @@ def ensure(
 
 
 def _fit_rows(
+    method: str,
     projector: Projector,
-    static: Mapping[str, Value],
+    values: Mapping[str, Value],
     dataset: Dataset,
     bank: Bank,
     index: np.ndarray,
@@ -90,20 +95,20 @@ def _fit_rows(
         index = index[dataset.labels[index] != UNLABELLED]
     place = bank.position(index)
     label = dataset.labels[index]
-    if static.get("membership") == "teacher":
+    if values.get("membership") == "teacher":
         label = bank.logits[place].argmax(axis=1).astype(np.int32)
-    if "membership" in static:
+    if "membership" in values:
         counts = np.bincount(label, minlength=dataset.num_classes)
         if (counts == 0).any():
             empty = int(np.argmin(counts))
             mend = (
                 "check the teacher and the order of its classes, or take membership='label'"
-                if static["membership"] == "teacher"
+                if values["membership"] == "teacher"
                 else "fit on more rows"
             )
             raise UserError(
-                f"config.methods.{projector.name}: no row to fit belongs to class {empty} "
-                f"({dataset.class_names[empty]!r}; rows per class by {static['membership']}: "
+                f"config.methods.{method}: no row to fit belongs to class {empty} "
+                f"({dataset.class_names[empty]!r}; rows per class by {values['membership']}: "
                 f"{counts.tolist()}); {mend}"
             )
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
@@ -118,7 +123,7 @@ def scores(
     bank: Bank,
     index: np.ndarray,
 ) -> np.ndarray:
-    """Returns the scores of rows of the data set, [rows, classes, subclasses] float32."""
+    """Returns the scores of rows of the data set, [rows, ..., classes, subclasses] float32."""
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     embedding = Selection(bank.embeddings, bank.position(index))
     rows = Rows(embedding, index, dataset.labels[index], fine)

@@ -13,10 +13,10 @@ import numpy as np
 from lelp_jax import export, metrics
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.methods.base import Verdict
 from lelp_jax.selection import choose
 from lelp_jax.session import Session
 from lelp_jax.students import Student
-from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.predict import predict
 from lelp_jax.train.stage import Trained
 
@@ -64,7 +64,6 @@ def select(
 def evaluate(
     config: Config,
     dataset: Dataset,
-    teachers: Sequence[Teacher],
     outcomes: Sequence[Outcome],
     session: Session,
 ) -> list[Outcome]:
@@ -73,7 +72,6 @@ def evaluate(
     Args:
         config: The experiment.
         dataset: The data.
-        teachers: The teachers.
         outcomes: As `select` gave them.
         session: The run.
 
@@ -81,10 +79,19 @@ def evaluate(
         Interrupted: The run was asked to stop.
     """
     labels = dataset.labels[dataset.test]
-    logits = [
-        teacher.logits(dataset.test) if teacher.answers_test else None for teacher in teachers
-    ]
-    teacher_test = [None if known is None else metrics.evaluate(known, labels) for known in logits]
+    teachers = {
+        outcome.student.replicate.teacher.fingerprint: outcome.student.replicate.teacher
+        for outcome in outcomes
+        if outcome.selected
+    }
+    logits = {
+        name: teacher.class_logits(dataset.test) if teacher.answers_test else None
+        for name, teacher in teachers.items()
+    }
+    teacher_test = {
+        name: None if known is None else metrics.evaluate(known, labels)
+        for name, known in logits.items()
+    }
     selected: dict[str, list[int]] = {}
     for place, outcome in enumerate(outcomes):
         if outcome.selected:
@@ -94,7 +101,7 @@ def evaluate(
         session.interrupts.check()
         predicted = _predict(config, dataset, [outcomes[place] for place in places])
         for place, values in zip(places, predicted, strict=True):
-            teacher = outcomes[place].student.replicate.teacher
+            teacher = outcomes[place].student.replicate.teacher.fingerprint
             result[place] = dataclasses.replace(
                 outcomes[place],
                 test={
@@ -149,15 +156,53 @@ def student_folder(trained: Trained) -> Path:
     return trained.folder / f"member{trained.position:04d}"
 
 
-def result_line(name: str, root: Path, config: Config, outcome: Outcome) -> dict[str, Any]:
-    """Returns one line of `results.jsonl`.
+def result_lines(
+    name: str,
+    root: Path,
+    config: Config,
+    outcomes: Sequence[Outcome],
+    verdicts: Mapping[str, Verdict],
+) -> list[dict[str, Any]]:
+    """Returns the lines of `results.jsonl`, in the order of the methods in the comparison.
 
     Args:
         name: The experiment's name.
-        root: The workdir, to which the student's folder is relative.
+        root: The workdir, to which the students' folders are relative.
         config: The experiment.
-        outcome: The student.
+        outcomes: The students.
+        verdicts: What was known of methods before; those refused have a line per replicate, and
+            those that equal another method repeat its lines.
     """
+    trained: dict[str, list[dict[str, Any]]] = {method: [] for method in config.methods}
+    teachers = {}
+    for outcome in outcomes:
+        student = outcome.student
+        teachers[student.replicate.number] = student.replicate.teacher_number
+        note = verdicts[student.trial.method].note if student.trial.method in verdicts else None
+        trained[student.trial.method].append(_line(name, root, config, outcome, note))
+    lines = []
+    for method in config.methods:
+        status, note = verdicts.get(method, Verdict("ok", ""))
+        other = status.partition("equals:")[2]
+        if other:
+            changes = {"method": method, "status": status, "note": note}
+            lines += [
+                line | (changes if line["status"] == "ok" else {"method": method})
+                for line in trained[other]
+            ]
+        elif status == "refused":
+            lines += [
+                _refused(name, method, replicate, teachers.get(replicate), note)
+                for replicate in range(config.replicates)
+            ]
+        else:
+            lines += trained[method]
+    return lines
+
+
+def _line(
+    name: str, root: Path, config: Config, outcome: Outcome, note: str | None
+) -> dict[str, Any]:
     student, trained = outcome.student, outcome.trained
     return {
         "schema_version": SCHEMA_VERSION,
@@ -165,10 +210,10 @@ def result_line(name: str, root: Path, config: Config, outcome: Outcome) -> dict
         "method": student.trial.method,
         "trial": student.trial.number,
         "replicate": student.replicate.number,
-        "teacher": student.replicate.teacher,
+        "teacher": student.replicate.teacher_number,
         "selected": outcome.selected,
         "status": "diverged" if trained.diverged else "ok",
-        "note": None,
+        "note": note,
         "settings": student.trial.settings,
         "num_outputs": student.num_outputs,
         "parameters": trained.parameters,
@@ -179,4 +224,30 @@ def result_line(name: str, root: Path, config: Config, outcome: Outcome) -> dict
         "teacher_test": outcome.teacher_test,
         "student": student_folder(trained).relative_to(root).as_posix(),
         "fingerprint": trained.fingerprint,
+    }
+
+
+def _refused(
+    name: str, method: str, replicate: int, teacher: int | None, note: str
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "experiment": name,
+        "method": method,
+        "trial": 0,
+        "replicate": replicate,
+        "teacher": teacher,
+        "selected": True,
+        "status": "refused",
+        "note": note,
+        "settings": {},
+        "num_outputs": None,
+        "parameters": None,
+        "steps": None,
+        "train_seconds": None,
+        "validation": None,
+        "test": None,
+        "teacher_test": None,
+        "student": None,
+        "fingerprint": None,
     }

@@ -1,4 +1,4 @@
-"""The report's pictures."""
+"""The report's pictures of methods and their training."""
 
 from __future__ import annotations
 
@@ -8,46 +8,122 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lelp_jax.report.table import scale
+from lelp_jax.report.table import known, scale
 
 # Okabe and Ito's colours, distinguishable with impaired colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+BASELINE = COLOURS[1]
+_LEVEL = 0.05
 
 
-def methods(path: Path, comparison: Mapping[str, Any]) -> None:
-    """Draws each method's test metric with its interval, and the teachers' mean as a line."""
+def methods(path: Path, comparison: Mapping[str, Any]) -> bool:
+    """Draws each method's test metric, and its paired difference to the baseline, with intervals.
+
+    The teachers' mean is a line. A method is filled where its corrected p-value is below 0.05.
+
+    Args:
+        path: The file.
+        comparison: The comparison.
+
+    Returns:
+        Whether there was a method to draw.
+    """
     rows = [row for row in comparison["methods"] if "value" in row]
+    if not rows:
+        return False
     factor, unit = scale(comparison["metric"])
-    figure = Figure(figsize=(7, 1.2 + 0.45 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, row in enumerate(rows):
-        value = row["value"]
-        colour = _COLOURS[1] if row["method"] == comparison["baseline"] else _COLOURS[0]
-        axes.plot(factor * value["mean"], place, "o", color=colour)
-        if value["low"] is not None and value["low"] == value["low"]:
-            ends = [factor * value["low"], factor * value["high"]]
-            axes.plot(ends, [place, place], "-", lw=2, color=colour)
-    if comparison["teacher"] is not None:
-        axes.axvline(factor * comparison["teacher"], color="0.4", ls="--", lw=1)
-        axes.annotate(
+    paired = any("difference" in row for row in rows)
+    # Many rows may stand closer: their names are read as a list.
+    height = 1.4 + len(rows) * (0.4 if len(rows) <= 12 else 0.26)
+    figure = Figure(figsize=(9 if paired else 7, height), layout="constrained")
+    panels = figure.subplots(1, 1 + paired, sharey=True, squeeze=False)[0]
+    _points(panels[0], rows, "value", factor, comparison["baseline"])
+    panels[0].set_yticks(range(len(rows)), [row["method"] for row in rows])
+    panels[0].set_ylim(len(rows) - 0.4, -0.6)
+    panels[0].set_xlabel(f"test {comparison['metric']}{unit}")
+    teacher = comparison["teacher"]
+    if known(teacher):
+        panels[0].axvline(factor * teacher, color="0.4", ls="--", lw=1)
+        panels[0].annotate(
             "teacher",
-            (factor * comparison["teacher"], 1),
+            (factor * teacher, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(-4, 3),
+            xytext=(0, 3),
             textcoords="offset points",
-            ha="right",
+            ha="center",
             color="0.4",
+            fontsize=9,
         )
-    axes.set_yticks(range(len(rows)), [row["method"] for row in rows])
-    axes.invert_yaxis()
-    axes.grid(axis="x", color="0.9")
-    axes.set_xlabel(
-        f"test {comparison['metric']}{unit}: mean and {100 * comparison['confidence']:g} % interval"
-        f", {comparison['replicates']} replicates"
+    if paired:
+        _points(panels[1], rows, "difference", factor, comparison["baseline"])
+        panels[1].axvline(0, color=BASELINE, lw=1)
+        panels[1].set_xlabel(f"minus {comparison['baseline']}, paired{unit and ' (points)'}")
+    text = (
+        f"mean and {100 * comparison['confidence']:g} % interval, "
+        f"{comparison['replicates']} replicates"
     )
+    if any("p" in row for row in rows):
+        text += f"; filled: p below {_LEVEL:g} after Holm's correction"
+    figure.supxlabel(text, fontsize=9, color="0.3")
     figure.savefig(path, dpi=150)
+    return True
+
+
+def _points(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, factor: float, baseline: str
+) -> None:
+    """Draws means with intervals, one row per method; the baseline and clear differences filled."""
+    shown = {
+        place: {name: factor * number for name, number in row[key].items() if known(number)}
+        for place, row in enumerate(rows)
+        if key in row and known(row[key]["mean"])
+    }
+    if not shown:
+        return
+    least, most = limits(
+        [value[name] for value in shown.values() for name in value.keys() - {"std"}]
+    )
+    for place, value in shown.items():
+        row, mean = rows[place], value["mean"]
+        own = row["method"] == baseline
+        colour = BASELINE if own else COLOURS[0]
+        face = colour if own or (known(row.get("p")) and row["p"] < _LEVEL) else "white"
+        if not least <= mean <= most:
+            edge, marker, side = (least, "<", 1) if mean < least else (most, ">", -1)
+            axes.plot(edge, place, marker, ms=5.5, mec=colour, mfc=face)
+            axes.annotate(
+                f"{mean:.2f}",
+                (edge, place),
+                xytext=(8 * side, 0),
+                textcoords="offset points",
+                ha="left" if side > 0 else "right",
+                va="center",
+                fontsize=8,
+            )
+            continue
+        if "low" in value:
+            ends = np.clip([value["low"], value["high"]], least, most)
+            axes.plot(ends, [place, place], "-", lw=1.8, color=colour)
+        axes.plot(mean, place, "o", ms=5.5, mec=colour, mfc=face)
+    axes.grid(axis="x", color="0.9")
+    axes.set_axisbelow(True)
+    axes.locator_params(axis="x", nbins=7)
+    for place in range(0, len(rows), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color="0.97", lw=0, zorder=-1)
+
+
+def limits(values: Sequence[float]) -> tuple[float, float]:
+    """Returns where an axis ends, so that a method far off does not press the others together.
+
+    Args:
+        values: Ends of all intervals; at least one.
+    """
+    low, high = np.quantile(values, [0.1, 0.9])
+    span = high - low
+    return max(min(values), low - span), min(max(values), high + span)
 
 
 def curves(path: Path, losses: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
@@ -57,20 +133,21 @@ def curves(path: Path, losses: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> N
         path: The file.
         losses: Per panel the steps, [points], and the losses, [members, points].
     """
-    across = min(4, len(losses))
+    across = min(4 if len(losses) <= 8 else 5, len(losses))
     down = -(-len(losses) // across)
-    figure = Figure(figsize=(3 * across, 2.4 * down), layout="constrained")
+    figure = Figure(figsize=(2.6 * across, 2 * down + 0.4), layout="constrained")
     for place, (name, (steps, values)) in enumerate(losses.items()):
         axes = figure.add_subplot(down, across, place + 1)
         low, middle, high = np.nanpercentile(values, [5, 50, 95], axis=0)
-        axes.fill_between(steps, low, high, color=_COLOURS[0], alpha=0.25, lw=0)
-        axes.plot(steps, middle, color=_COLOURS[0])
-        axes.set_title(name, fontsize=10)
+        axes.fill_between(steps, low, high, color=COLOURS[0], alpha=0.25, lw=0)
+        axes.plot(steps, middle, color=COLOURS[0])
+        axes.set_title(name, fontsize=9)
         axes.grid(color="0.92")
         axes.tick_params(labelsize=8)
+        axes.locator_params(nbins=4)
     figure.supxlabel("step", fontsize=10)
     figure.supylabel("training loss: median and 5-95 % of members", fontsize=9)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=120)
 
 
 def embedding(

@@ -123,8 +123,9 @@ class Arrays:
         return Teacher(
             fingerprint=fingerprint,
             dims=found.embeddings.shape[1],
+            outputs=dataset.num_classes,
             answers=lambda index: found.answers(where[index]),
-            logits=lambda index: found.logits[where[index]],
+            class_logits=lambda index: found.logits[where[index]],
             output_weights=output_weights,
             answers_test=bool((where[dataset.test] >= 0).all()),
             mend=f"mend {found.bundle.location}",

@@ -34,10 +34,11 @@ class Teacher:
     Attributes:
         fingerprint: Names everything it depends on.
         dims: Embedding dims.
-        answers: Logits [n, classes] and embeddings [n, dims], float32, of rows given by their
+        outputs: Width of its output layer; the number of classes, or of its own subclasses.
+        answers: Logits [n, outputs] and embeddings [n, dims], float32, of rows given by their
             data-set index [n].
-        logits: The former alone.
-        output_weights: Weights of its output layer, [dims, classes] float32.
+        class_logits: Of rows given by their data-set index [n], [n, classes] float32.
+        output_weights: Weights of its output layer, [dims, outputs] float32.
         answers_test: Whether it has answers for the test rows.
         mend: What to do about an answer that is not finite.
         network: What it is made of, or None where only its answers are known.
@@ -45,8 +46,9 @@ class Teacher:
 
     fingerprint: str
     dims: int
+    outputs: int
     answers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-    logits: Callable[[np.ndarray], np.ndarray]
+    class_logits: Callable[[np.ndarray], np.ndarray]
     output_weights: Callable[[], np.ndarray]
     answers_test: bool
     mend: str

@@ -13,19 +13,24 @@ import numpy as np
 from lelp_jax import class_weights, models, seeds, settings
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
-from lelp_jax.methods import labels
 from lelp_jax.sections import with_place
 from lelp_jax.session import Session
 from lelp_jax.teachers.base import Network, Teacher
+from lelp_jax.teachers.head import (
+    STAGE,
+    Head,
+    labelled_job,
+    outputs_and_class_logits,
+    plain_head,
+    spec_of,
+)
 from lelp_jax.train import plan
 from lelp_jax.train import stage as training
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.job import FleetJob, Member, count_parameters
-from lelp_jax.train.predict import predict
+from lelp_jax.train.job import FleetJob, count_trained, embedding_dims
 from lelp_jax.train.stage import Request, Trained
-from lelp_jax.train.step import GroupRows, StepSpec
+from lelp_jax.train.step import Params, StepSpec
 
-STAGE = "teachers"
 _SETTINGS = {"learning_rate": settings.LEARNING_RATE, "weight_decay": settings.WEIGHT_DECAY}
 
 
@@ -87,15 +92,29 @@ class Trainable:
             UserError: A teacher diverged.
             Interrupted: The run was asked to stop.
         """
-        requests = [self._request(dataset, seed, number) for number in range(self.count)]
-        spec = self._spec(dataset.num_classes)
+        return self.with_head(root, dataset, seed, plain_head(dataset.num_classes), session)
+
+    def with_head(
+        self, root: Path, dataset: Dataset, seed: int, head: Head, session: Session
+    ) -> list[Teacher]:
+        """Returns such teachers with another output layer and loss; see `ensure`.
+
+        Args:
+            root: The workdir.
+            dataset: The data.
+            seed: Root seed.
+            head: Output layer and loss.
+            session: The run.
+        """
+        requests = [self._request(dataset, seed, head, number) for number in range(self.count)]
+        spec = spec_of(models.build(self.model, head.outputs), head, self.train)
 
         def capacity(_: Request) -> int:
-            parameters = count_parameters(spec, dataset.inputs)
+            parameters = count_trained(spec, dataset.inputs)
             return plan.members_per_program(parameters, jax.devices()[0].platform)
 
         def make_job(members: Sequence[Request]) -> FleetJob:
-            return self._job(dataset, spec, members)
+            return self._job(dataset, spec, head, members)
 
         found = training.ensure(
             root, STAGE, requests, capacity, make_job, self.train.steps, session
@@ -103,27 +122,19 @@ class Trainable:
         for number, trained in enumerate(found):
             if trained.diverged:
                 raise UserError(
-                    f"teacher {number} diverged: its loss became non-finite at learning rate "
+                    f"{head.name} {number} diverged: its loss became non-finite at learning rate "
                     f"{self.learning_rate}; lower config.teacher.learning_rate"
                 )
-        return [_teacher(spec, trained, dataset) for trained in found]
+        return [_teacher(spec, head, trained, dataset) for trained in found]
 
-    def _spec(self, num_classes: int) -> StepSpec:
-        return StepSpec(
-            model=models.build(self.model, num_classes),
-            loss=labels.METHOD.loss,
-            readout=labels.METHOD.readout,
-            optimizer=self.train.optimizer,
-            steps=self.train.steps,
-        )
-
-    def _request(self, dataset: Dataset, seed: int, number: int) -> Request:
+    def _request(self, dataset: Dataset, seed: int, head: Head, number: int) -> Request:
         # All that a single teacher depends on: not how many there are.
         config = {
             "model": dict(self.model),
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
             "train": dataclasses.asdict(self.train),
+            "head": [head.name, dict(head.settings)],
         }
         return Request(
             inputs={
@@ -132,67 +143,43 @@ class Trainable:
                 "config": config,
                 "seed": seeds.derive(seed, "teacher", number),
             },
-            kind="teacher",
+            kind=head.name,
             trial=0,
             replicate=number,
-            name="teacher",
+            name=head.name,
         )
 
-    def _job(self, dataset: Dataset, spec: StepSpec, members: Sequence[Request]) -> FleetJob:
-        index = dataset.labelled_train
-        weights = class_weights.by_class(dataset, self.train.class_weights)
+    def _job(
+        self, dataset: Dataset, spec: StepSpec, head: Head, members: Sequence[Request]
+    ) -> FleetJob:
         numeric = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
-        return FleetJob(
-            stage=STAGE,
-            spec=spec,
-            batch_size=self.train.batch_size,
-            members=tuple(
-                Member(
-                    fingerprint=request.fingerprint,
-                    numeric=numeric,
-                    seed=seeds.derive(request.inputs["seed"], "network"),
-                    order_seed=seeds.derive(request.inputs["seed"], "order"),
-                    group=0,
-                )
-                for request in members
-            ),
-            rows=GroupRows(
-                row=np.arange(len(index), dtype=np.int32)[None],
-                label=dataset.labels[index][None],
-                weight=class_weights.by_row(weights, dataset.labels[index])[None],
-                teacher_logits=None,
-                scores=None,
-                constants={},
-            ),
-            group_sizes=np.array([len(index)]),
-            inputs=dataset.inputs[index],
-            validation_inputs=dataset.inputs[dataset.validation],
-            validation_labels=dataset.labels[dataset.validation],
+        return labelled_job(
+            dataset,
+            spec,
+            head,
+            self.train,
+            [(request, numeric) for request in members],
+            dataset.inputs[dataset.labelled_train],
+            dataset.inputs[dataset.validation],
         )
 
 
-def _teacher(spec: StepSpec, trained: Trained, dataset: Dataset) -> Teacher:
-    def load() -> Any:
-        return trained.load(spec, dataset.inputs)
+def _teacher(spec: StepSpec, head: Head, trained: Trained, dataset: Dataset) -> Teacher:
+    def load() -> Params:
+        params: Params = trained.load(spec, dataset.inputs)
+        return params
 
-    def answers(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        stacked = jax.tree.map(lambda leaf: leaf[None], load())
-        logits, embeddings = predict(spec, stacked, {}, {}, dataset.inputs[index])
-        return logits[0], embeddings[0]
+    def run(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return outputs_and_class_logits(spec, head, load(), dataset.inputs[index])
 
-    def output_weights() -> np.ndarray:
-        return models.output_layer(load())[0]
-
-    example = jax.ShapeDtypeStruct((1, *dataset.inputs.shape[1:]), dataset.inputs.dtype)
-    params = jax.eval_shape(spec.model.init, jax.random.key(0), example)
-    outputs = jax.eval_shape(lambda p, x: spec.model.apply(p, x, train=False), params, example)
     return Teacher(
         fingerprint=trained.fingerprint,
-        dims=outputs.embedding.shape[-1],
-        answers=answers,
-        logits=lambda index: answers(index)[0],
-        output_weights=output_weights,
+        dims=embedding_dims(spec.model, dataset.inputs),
+        outputs=head.outputs,
+        answers=lambda index: run(index)[::2],
+        class_logits=lambda index: run(index)[1],
+        output_weights=lambda: models.output_layer(load().network)[0],
         answers_test=True,
         mend="lower config.teacher.learning_rate",
-        network=Network(spec.model, load, trained),
+        network=Network(spec.model, lambda: load().network, trained),
     )

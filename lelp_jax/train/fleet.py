@@ -14,7 +14,7 @@ import numpy as np
 from lelp_jax import metrics
 from lelp_jax.checkpoint import Checkpoints, save_tree
 from lelp_jax.session import Session
-from lelp_jax.train.job import FleetJob
+from lelp_jax.train.job import FleetJob, count_served
 from lelp_jax.train.predict import predict
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.step import FleetState, StepLog
@@ -57,7 +57,7 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
     diverged = np.asarray(state.members.diverged)[: len(job.members)] | ~finite
     save_tree(folder / "parameters", params)
     return {
-        "parameters": runner.parameters,
+        "parameters": count_served(job.spec, job.inputs),
         "train_seconds": seconds / len(job.members),
         "compile_seconds": runner.compile_seconds,
         "steps_per_dispatch": runner.steps,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from lelp_jax.methods.base import identity_readout
 from lelp_jax.models.outputs import Model
-from lelp_jax.train.step import GroupRows, StepSpec
+from lelp_jax.train.step import GroupRows, Params, StepSpec, init_member
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +61,33 @@ class FleetJob:
     validation_labels: np.ndarray
 
 
-def count_parameters(spec: StepSpec, inputs: np.ndarray) -> int:
-    """Returns the number of parameters of one member, without making them."""
-    return _count(abstract_parameters(spec.model, inputs))
+def count_served(spec: StepSpec, inputs: np.ndarray) -> int:
+    """Returns how many parameters a member has that are needed to use it, without making them."""
+    params = _abstract_member(spec, inputs).params
+    return _count(params.network if spec.readout is identity_readout else params)
+
+
+def count_trained(spec: StepSpec, inputs: np.ndarray) -> int:
+    """Returns how many numbers of one member change in training, the optimizer's apart."""
+    member = _abstract_member(spec, inputs)
+    return _count((member.params, member.method))
+
+
+def abstract_params(spec: StepSpec, inputs: Any) -> Params:
+    """Returns shapes and types of what the optimizer moves in one member.
+
+    Args:
+        spec: The program.
+        inputs: Inputs of any rows, [rows, features...], or their shape and type.
+    """
+    params: Params = _abstract_member(spec, inputs).params
+    return params
+
+
+def _abstract_member(spec: StepSpec, inputs: Any) -> Any:
+    example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
+    seed = jax.ShapeDtypeStruct((), np.uint32)
+    return jax.eval_shape(functools.partial(init_member, spec), example, seed)
 
 
 def count_frozen(
@@ -77,6 +103,20 @@ def count_frozen(
     if spec.teacher is None:
         return 0
     return _count((abstract_parameters(spec.teacher, inputs), projection))
+
+
+def embedding_dims(model: Model, inputs: np.ndarray) -> int:
+    """Returns the dims of what a model's output layer sees.
+
+    Args:
+        model: The model.
+        inputs: Inputs of any rows, [rows, features...].
+    """
+    example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
+    params = {"params": abstract_parameters(model, inputs)}
+    outputs = jax.eval_shape(lambda p, x: model.apply(p, x, train=False), params, example)
+    dims: int = outputs.embedding.shape[-1]
+    return dims
 
 
 def abstract_parameters(model: Model, inputs: np.ndarray) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from lelp_jax import parallel
 from lelp_jax.data import loader
 from lelp_jax.train import plan
-from lelp_jax.train.job import FleetJob, count_parameters
+from lelp_jax.train.job import FleetJob, count_trained
 from lelp_jax.train.step import FleetState, Members, StepLog, init_fleet, train_fleet
 
 
@@ -19,7 +19,6 @@ class Runner:
 
     Attributes:
         job: The fleet.
-        parameters: Parameters of one member.
         steps: Steps of one dispatch.
         mesh: Where it runs.
         compile_seconds: Spent so far on compiling.
@@ -32,12 +31,12 @@ class Runner:
             job: The fleet.
         """
         self.job = job
-        self.parameters = count_parameters(job.spec, job.inputs)
+        trained = count_trained(job.spec, job.inputs)
         platform = jax.devices()[0].platform
         # Of one group: all are of the same shapes.
         frozen = sum(leaf[0].size for leaf in jax.tree.leaves(job.rows.frozen))
         self.steps = plan.steps_per_dispatch(
-            self.parameters, job.batch_size, len(job.members), job.spec.steps, platform, frozen
+            trained, job.batch_size, len(job.members), job.spec.steps, platform, frozen
         )
         self.mesh = parallel.fleet_mesh(len(job.members), job.batch_size)
         size = parallel.padded_members(len(job.members), self.mesh)

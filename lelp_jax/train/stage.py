@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from lelp_jax import stages
 from lelp_jax.session import Session
 from lelp_jax.train import plan
-from lelp_jax.train.job import FleetJob
+from lelp_jax.train.job import FleetJob, abstract_params
 from lelp_jax.train.step import StepSpec
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +86,7 @@ def _load_fleet(folder: Path, spec: StepSpec, features: tuple[int, ...]) -> Any:
     facts = stages.read_facts(folder)
     assert facts is not None
     size = len(facts["members"])
-    example = jax.ShapeDtypeStruct((1, *features), jnp.float32)
-    single = jax.eval_shape(spec.model.init, jax.random.key(0), example)["params"]
+    single = abstract_params(spec, jax.ShapeDtypeStruct((1, *features), jnp.float32))
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
     return jax.device_get(load_tree(folder / "parameters", stacked))
 

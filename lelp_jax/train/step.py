@@ -15,14 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lelp_jax.methods.base import Loss, LossInputs, Readout
+from lelp_jax.methods.base import Dims, Loss, LossInputs, Readout
 from lelp_jax.models.outputs import Model
 from lelp_jax.projection.base import Projection, Rows
 from lelp_jax.train import optimizer
 from lelp_jax.train.optimizer import OptimizerConfig
 
 Array = jax.Array | np.ndarray
-Params = Mapping[str, Any]
+# What a member's seed is used for, besides the initialisation of the network.
+_DROPOUT, _NOISE, _LOSS, _EXTRA, _STATE = 1, 2, 3, 4, 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,9 @@ class StepSpec:
             with parameters in `GroupRows.frozen`; None where its answers stand in the rows.
         score: A projector's pure `apply`, for scores of that network's embedding; None where scores
             stand in the rows.
+        dims: What the method's own parameters and state depend on; None for methods without any.
+        init: Makes the method's own parameters.
+        init_state: Makes the method's own state.
     """
 
     model: Model
@@ -51,20 +55,37 @@ class StepSpec:
     input_noise: float = 0.0
     teacher: Model | None = None
     score: Callable[[Projection, Rows], Array] | None = None
+    dims: Dims | None = None
+    init: Callable[[jax.Array, Dims], Any] | None = None
+    init_state: Callable[[jax.Array, Dims], Any] | None = None
+
+
+class Params(NamedTuple):
+    """What the optimizer moves.
+
+    Attributes:
+        network: Parameters of the network.
+        extra: The method's own parameters, or None.
+    """
+
+    network: Mapping[str, Any]
+    extra: Any
 
 
 class MemberState(NamedTuple):
     """What training changes.
 
     Attributes:
-        params: The network's parameters.
+        params: What the optimizer moves.
         opt_state: The optimizer's moments and count.
+        method: The method's own state, or None.
         diverged: Whether a loss or gradient was ever not finite, [] bool. From then on the member
             stays as it was before that step.
     """
 
     params: Params
     opt_state: Any
+    method: Any
     diverged: jax.Array
 
 
@@ -102,7 +123,7 @@ class Frozen(NamedTuple):
         projection: Arrays of the projection that `StepSpec.score` applies, or None.
     """
 
-    teacher: Params
+    teacher: Mapping[str, Any]
     projection: Mapping[str, Array] | None
 
 
@@ -116,6 +137,7 @@ class GroupRows(NamedTuple):
         teacher_logits: [groups, rows, classes] float32, or None.
         scores: Pseudo-subclass scores, [groups, rows, classes, subclasses] float32, or None.
         constants: The method's other arrays, each [groups, ...].
+        teacher_embedding: [groups, rows, dims] float32, or None where the loss does not read it.
         frozen: The teacher that is asked in every step, each array [groups, ...], or None.
     """
 
@@ -125,6 +147,7 @@ class GroupRows(NamedTuple):
     teacher_logits: Array | None
     scores: Array | None
     constants: Mapping[str, Array]
+    teacher_embedding: Array | None = None
     frozen: Frozen | None = None
 
 
@@ -143,10 +166,15 @@ def init_member(spec: StepSpec, example: jax.Array, seed: jax.Array) -> MemberSt
         example: Inputs of one row, [1, features...].
         seed: Seed of the initialisation, [] uint32.
     """
-    params = spec.model.init(jax.random.key(seed), example)["params"]
+    key = jax.random.key(seed)
+    extra, method = (
+        make(jax.random.fold_in(key, use), spec.dims) if make and spec.dims else None
+        for make, use in ((spec.init, _EXTRA), (spec.init_state, _STATE))
+    )
+    params = Params(spec.model.init(key, example)["params"], extra)
     # The numbers given here do not enter the state, only the structure of the rule does.
     opt_state = optimizer.build(spec.optimizer, spec.steps, 0.0, 0.0).init(params)
-    return MemberState(params, opt_state, jnp.zeros((), bool))
+    return MemberState(params, opt_state, method, jnp.zeros((), bool))
 
 
 def init_fleet(spec: StepSpec, example: jax.Array, seeds: jax.Array) -> FleetState:
@@ -161,7 +189,7 @@ def answers(
     constants: Mapping[str, Array],
     batch: jax.Array,
     label: jax.Array,
-) -> tuple[jax.Array, jax.Array | None]:
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Returns what the frozen teacher says of a batch; no gradient passes.
 
     Args:
@@ -172,14 +200,15 @@ def answers(
         label: Class, [batch] int32; -1 where unknown.
 
     Returns:
-        Logits, [batch, classes], and scores, [batch, classes, subclasses] float32, or None without
-        `spec.score`. As in the scores of the rows none is NaN, and in every class one is finite.
+        Logits, [batch, classes], embedding, [batch, dims], and scores, [batch, classes, subclasses]
+        float32, or None without `spec.score`. As in the scores of the rows none is NaN, and in
+        every class one is finite.
     """
     assert spec.teacher is not None
     outputs = spec.teacher.apply({"params": frozen.teacher}, batch, train=False)
     logits, embedding = jax.lax.stop_gradient((outputs.logits, outputs.embedding))
     if spec.score is None:
-        return logits, None
+        return logits, embedding, None
     assert frozen.projection is not None
     mask = constants["column_mask"]
     # A noisy input is no row of the data set.
@@ -189,7 +218,7 @@ def answers(
     # Far out, squared distances overflow: where the scores of a class say nothing, its
     # pseudo-subclasses share alike. A teacher that is not finite still shows, by its logits.
     tells = jnp.isfinite(scores.max(axis=-1, keepdims=True))
-    return logits, jnp.where(tells, scores, jnp.where(mask, 0.0, -jnp.inf))
+    return logits, embedding, jnp.where(tells, scores, jnp.where(mask, 0.0, -jnp.inf))
 
 
 def train_member(
@@ -220,29 +249,46 @@ def train_member(
     group = member.group
     label, weight = rows.label[group, position], rows.weight[group, position]
     batch = inputs[rows.row[group, position]]
-    teacher_logits, scores = jax.tree.map(
-        lambda array: array[group, position], (rows.teacher_logits, rows.scores)
+    teacher_logits, teacher_embedding, scores = jax.tree.map(
+        lambda array: array[group, position],
+        (rows.teacher_logits, rows.teacher_embedding, rows.scores),
     )
     constants = {name: array[group] for name, array in rows.constants.items()}
-    # Apart from the key of the initialisation, which is the seed's own: 1 drops out, 2 is noise.
-    dropout = jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), 1), step)
+
+    def key(use: int) -> jax.Array:
+        return jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), use), step)
+
     if spec.input_noise:
-        noise = jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), 2), step)
-        batch = batch + spec.input_noise * jax.random.normal(noise, batch.shape, batch.dtype)
+        noise = jax.random.normal(key(_NOISE), batch.shape, batch.dtype)
+        batch = batch + spec.input_noise * noise
     if spec.teacher is not None:
         assert frozen is not None
-        teacher_logits, fresh = answers(spec, frozen, constants, batch, label)
+        teacher_logits, teacher_embedding, fresh = answers(spec, frozen, constants, batch, label)
         scores = scores if fresh is None else fresh
 
-    def mean_loss(params: Params) -> tuple[jax.Array, StepLog]:
-        outputs = spec.model.apply({"params": params}, batch, train=True, rngs={"dropout": dropout})
-        result = spec.loss(
-            LossInputs(outputs.logits, label, teacher_logits, scores), constants, member.numeric
+    def mean_loss(params: Params) -> tuple[jax.Array, tuple[StepLog, Any]]:
+        outputs = spec.model.apply(
+            {"params": params.network}, batch, train=True, rngs={"dropout": key(_DROPOUT)}
         )
+        seen = LossInputs(
+            logits=outputs.logits,
+            label=label,
+            teacher_logits=teacher_logits,
+            scores=scores,
+            embedding=outputs.embedding,
+            teacher_embedding=teacher_embedding,
+            extra=params.extra,
+            state=state.method,
+            position=position,
+            progress=step / spec.steps,
+            key=key(_LOSS),
+        )
+        result = spec.loss(seen, constants, member.numeric)
         log = StepLog(jnp.sum(result.per_example * weight), jnp.sum(weight))
-        return log.total / jnp.maximum(log.weight, jnp.finfo(jnp.float32).tiny), log
+        mean = log.total / jnp.maximum(log.weight, jnp.finfo(jnp.float32).tiny)
+        return mean, (log, result.state)
 
-    gradient, log = jax.grad(mean_loss, has_aux=True)(state.params)
+    gradient, (log, method) = jax.grad(mean_loss, has_aux=True)(state.params)
     rule = optimizer.build(
         spec.optimizer, spec.steps, member.numeric["learning_rate"], member.numeric["weight_decay"]
     )
@@ -251,12 +297,12 @@ def train_member(
     finite = jnp.isfinite(log.total) & jnp.isfinite(optax.global_norm(gradient))
     diverged = state.diverged | (~finite & (step < spec.steps))
     keep = diverged | (step >= spec.steps)
-    params, opt_state = jax.tree.map(
+    params, opt_state, method = jax.tree.map(
         lambda new, old: jnp.where(keep, old, new),
-        (params, opt_state),
-        (state.params, state.opt_state),
+        (params, opt_state, method),
+        (state.params, state.opt_state, state.method),
     )
-    return MemberState(params, opt_state, diverged), log
+    return MemberState(params, opt_state, method, diverged), log
 
 
 def train_fleet(
@@ -315,7 +361,7 @@ def predict_fleet(
     def one_member(
         params: Params, numeric: Mapping[str, jax.Array], constants: Mapping[str, Any]
     ) -> tuple[jax.Array, jax.Array]:
-        outputs = spec.model.apply({"params": params}, inputs, train=False)
-        return spec.readout(outputs.logits, constants, numeric), outputs.embedding
+        outputs = spec.model.apply({"params": params.network}, inputs, train=False)
+        return spec.readout(outputs, params.extra, constants, numeric), outputs.embedding
 
     return jax.vmap(one_member)(params, numeric, constants)

@@ -1,0 +1,47 @@
+"""Matching of embeddings by centred kernel alignment (Dasgupta and Cohn, ICLR 2025)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lelp_jax import settings
+from lelp_jax.methods import features
+from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
+
+
+def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Returns the linear CKA of two embeddings of the same rows, in [0, 1], [].
+
+    It is `||X'Y||^2 / (||X'X|| ||Y'Y||)` with Frobenius norms and centred rows, computed as the
+    cosine of the two matrices of inner products. Rotations, shifts and a scale of either side do
+    not change it; a side whose rows are all equal gives 0. Batches smaller than the embedding
+    estimate it too high.
+
+    Args:
+        first: [batch, dims].
+        second: [batch, other dims].
+    """
+    first, second = features.centered(first), features.centered(second)
+    with jax.default_matmul_precision("highest"):
+        one, other = first @ first.T, second @ second.T
+    return (features.direction(one.reshape(-1)) * features.direction(other.reshape(-1))).sum()
+
+
+def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns distillation and `1 - CKA` of the batch, [batch]. There are no parameters."""
+    del constants
+    assert inputs.teacher_embedding is not None
+    teacher = jax.lax.stop_gradient(inputs.teacher_embedding)
+    apart = 1 - alignment(features.student(inputs), teacher)
+    return features.total(inputs, numeric, jnp.broadcast_to(apart, inputs.label.shape))
+
+
+METHOD = Method(
+    name="cka",
+    reference="Dasgupta and Cohn, Improving Language Model Distillation through Hidden State "
+    "Matching, ICLR 2025",
+    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0)},
+    loss=loss,
+    uses_embedding=True,
+)

@@ -1,0 +1,95 @@
+"""Decoupled distillation of target and other classes (Zhao et al., arXiv 2203.08679)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lelp_jax import settings
+from lelp_jax.methods.base import (
+    COMMON,
+    Constants,
+    LossInputs,
+    LossOutput,
+    Method,
+    Numeric,
+    Verdict,
+    log_targets,
+    mix,
+)
+from lelp_jax.methods.target_class import of_others, of_target, target_class
+
+
+def _divergence(teacher: jax.Array, student: jax.Array) -> jax.Array:
+    """Returns the KL divergence over the last axis from log probabilities."""
+    return jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
+
+
+def divergences(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Array]:
+    """Returns the target and the non-target divergence (section 3.1), each [batch].
+
+    With p the teacher's probability of the target class they satisfy
+    `KL(teacher || student) = target + (1 - p) nontarget`.
+
+    Args:
+        inputs: The batch. The teacher's most probable class is the target of rows without label.
+        numeric: `temperature` and `hard_mixing`.
+    """
+    assert inputs.teacher_logits is not None
+    temperature = numeric["temperature"]
+    target = target_class(inputs.label, inputs.teacher_logits)
+
+    def parts(log_probability: jax.Array) -> tuple[jax.Array, jax.Array]:
+        total, shares = of_others(log_probability, target)
+        return jnp.stack([of_target(log_probability, target), total], axis=-1), shares
+
+    teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
+    teacher_binary, teacher_shares = parts(log_targets(teacher, inputs.label, numeric))
+    student_binary, student_shares = parts(
+        jax.nn.log_softmax(inputs.logits.astype(jnp.float32) / temperature)
+    )
+    return (
+        _divergence(teacher_binary, student_binary),
+        _divergence(teacher_shares, student_shares),
+    )
+
+
+def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns `T^2 (w_t target + w_n nontarget)`, section 3.3, with the label's loss, [batch].
+
+    With two classes the non-target divergence is 0 and its gradient too. At `target_weight` 1 the
+    gradient is then that of plain distillation, and the loss lower by the teacher's entropy.
+
+    Args:
+        inputs: The batch.
+        constants: None.
+        numeric: `temperature`, `target_weight`, `nontarget_weight` and what every loss takes.
+    """
+    del constants
+    target, nontarget = divergences(inputs, numeric)
+    weighted = numeric["target_weight"] * target + numeric["nontarget_weight"] * nontarget
+    return mix(inputs, numeric, numeric["temperature"] ** 2 * weighted, inputs.logits)
+
+
+def verdict(classes: int) -> Verdict | None:
+    """Returns that with two classes it is plain distillation."""
+    if classes > 2:
+        return None
+    return Verdict(
+        "equals:kd",
+        "with two classes there is one non-target class: its share is always 1 and teaches nothing",
+    )
+
+
+METHOD = Method(
+    name="dkd",
+    reference="Zhao et al., Decoupled Knowledge Distillation, arXiv 2203.08679, 2022",
+    settings={
+        **COMMON,
+        "temperature": settings.TEMPERATURE,
+        "target_weight": settings.LOSS_WEIGHT,
+        "nontarget_weight": settings.LOSS_WEIGHT.trying(1.0, 2.0, 4.0, 8.0),
+    },
+    loss=loss,
+    verdict=verdict,
+)

@@ -1,0 +1,48 @@
+"""FitNets: a hint from the teacher's embedding, first or throughout (Romero et al., 2015)."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from lelp_jax import settings
+from lelp_jax.methods import embedding_mse, features
+from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
+
+
+def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns the hint, then distillation, or with `hint_share` = 0 both at once, [batch].
+
+    The hint is the squared error of a linear regression of the teacher's embedding. The
+    regressor has no ReLU: embeddings have both signs. In two stages (algorithm 1) the first
+    `hint_share` of the training learns the hint alone and the rest distillation alone; the paper's
+    second stage starts from the first one's weights, and so does this one.
+
+    Args:
+        inputs: The batch; `extra` is the linear map, `kernel` and `bias`.
+        constants: Of `features.prepare`.
+        numeric: Of `features.SETTINGS`, `loss_weight` and `hint_share`, in [0, 1).
+    """
+    first = inputs.progress < numeric["hint_share"]
+    hinted = first | (numeric["hint_share"] == 0)
+    weight = jnp.where(hinted, numeric["loss_weight"], 0.0)
+    return features.total(
+        inputs,
+        {**numeric, "loss_weight": weight},
+        embedding_mse.squared_error(inputs, constants),
+        distilled=jnp.where(first, 0.0, 1.0),
+    )
+
+
+METHOD = Method(
+    name="fitnet",
+    reference="Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015",
+    settings={
+        **features.SETTINGS,
+        "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+        "hint_share": settings.HINT_SHARE.trying(0.0, 0.3),
+    },
+    loss=loss,
+    uses_embedding=True,
+    prepare=features.prepare,
+    init=features.init_linear,
+)

@@ -1,0 +1,68 @@
+"""Distillation of standardised logits (Sun et al., arXiv 2403.01427)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lelp_jax import settings
+from lelp_jax.methods.base import (
+    COMMON,
+    Constants,
+    LossInputs,
+    LossOutput,
+    Method,
+    Numeric,
+    Verdict,
+    cross_entropy,
+    log_targets,
+    mix,
+)
+from lelp_jax.methods.standardized import z_score
+
+
+def soft_loss(inputs: LossInputs, numeric: Numeric) -> jax.Array:
+    """Returns `T^2 CE(softmax(Z(z) / T), softmax(Z(g) / T))`, [batch].
+
+    Z standardises the logits of a row, so neither their mean nor their scale is taught.
+
+    Args:
+        inputs: The batch.
+        numeric: `temperature` and `hard_mixing`.
+    """
+    assert inputs.teacher_logits is not None
+    temperature = numeric["temperature"]
+    teacher = jax.nn.log_softmax(z_score(inputs.teacher_logits, axis=-1) / temperature)
+    target = jnp.exp(log_targets(teacher, inputs.label, numeric))
+    return temperature**2 * cross_entropy(target, z_score(inputs.logits, axis=-1) / temperature)
+
+
+def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns the loss of standardised logits mixed with the label's loss of the raw, [batch]."""
+    del constants
+    return mix(inputs, numeric, soft_loss(inputs, numeric), inputs.logits)
+
+
+def verdict(classes: int) -> Verdict | None:
+    """Returns that it teaches nothing with two classes."""
+    if classes > 2:
+        return None
+    return Verdict(
+        "refused",
+        "two logits standardise to 0.71 and -0.71 whatever they are: only their order is left, "
+        "and the gradient is zero",
+    )
+
+
+METHOD = Method(
+    name="logit_standardization",
+    reference="Sun et al., Logit Standardization in Knowledge Distillation, arXiv 2403.01427, 2024",
+    settings={
+        **COMMON,
+        # The label alone teaches the scale of the logits, and so how confident to be.
+        "alpha": settings.ALPHA.trying(0.1, 0.5),
+        "temperature": settings.TEMPERATURE.trying(2.0, 3.0, 4.0),
+    },
+    loss=loss,
+    verdict=verdict,
+)

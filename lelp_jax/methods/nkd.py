@@ -1,0 +1,82 @@
+"""Normalised distillation of the other classes (NKD: Yang et al., arXiv 2303.13005)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lelp_jax import settings
+from lelp_jax.methods.base import (
+    COMMON,
+    Constants,
+    LossInputs,
+    LossOutput,
+    Method,
+    Numeric,
+    Verdict,
+    log_targets,
+    mix,
+)
+from lelp_jax.methods.target_class import of_others, of_target, target_class
+
+
+def soft_losses(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Array]:
+    """Returns `-p_t[y] log p_s[y]` and the cross-entropy of the others' shares, each [batch].
+
+    The first is taken at temperature 1. Alone it draws the student's probability of the target
+    class to 1, more strongly where the teacher is confident.
+
+    Args:
+        inputs: The batch. The teacher's most probable class is the target of rows without label.
+        numeric: `temperature`, that of the shares, and `hard_mixing`.
+    """
+    assert inputs.teacher_logits is not None
+    temperature = numeric["temperature"]
+    teacher_logits = inputs.teacher_logits.astype(jnp.float32)
+    logits = inputs.logits.astype(jnp.float32)
+    target = target_class(inputs.label, teacher_logits)
+    # Mixing the label into the teacher scales all other classes alike: their shares stay.
+    teacher = log_targets(jax.nn.log_softmax(teacher_logits), inputs.label, numeric)
+    of_label = -jnp.exp(of_target(teacher, target)) * of_target(jax.nn.log_softmax(logits), target)
+    _, wanted = of_others(teacher_logits / temperature, target)
+    _, given = of_others(logits / temperature, target)
+    return of_label, -jnp.sum(jnp.exp(wanted) * given, axis=-1)
+
+
+def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns `-p_t[y] log p_s[y] + w T^2 CE(q_t, q_s)` mixed with the label's loss, [batch].
+
+    Args:
+        inputs: The batch.
+        constants: None.
+        numeric: `temperature`, `nontarget_weight` and what every loss takes.
+    """
+    del constants
+    of_label, nontarget = soft_losses(inputs, numeric)
+    weight = numeric["nontarget_weight"] * numeric["temperature"] ** 2
+    return mix(inputs, numeric, of_label + weight * nontarget, inputs.logits)
+
+
+def verdict(classes: int) -> Verdict | None:
+    """Returns what is left of it with two classes."""
+    if classes > 2:
+        return None
+    return Verdict(
+        "ok",
+        "with two classes there is one non-target class, whose share is always 1: only the target "
+        "term is left, the label weighted by the teacher's probability of it",
+    )
+
+
+METHOD = Method(
+    name="nkd",
+    reference="Yang et al., From Knowledge Distillation to Self-Knowledge Distillation, "
+    "arXiv 2303.13005, 2023",
+    settings={
+        **COMMON,
+        "temperature": settings.TEMPERATURE.trying(1.0, 2.0, 4.0),
+        "nontarget_weight": settings.LOSS_WEIGHT.trying(1.5),
+    },
+    loss=loss,
+    verdict=verdict,
+)

@@ -1,0 +1,115 @@
+"""Teachers that methods train for themselves, each with a bank of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lelp_jax.bank import stage as bank
+from lelp_jax.bank.store import Bank
+from lelp_jax.config import Config
+from lelp_jax.data.dataset import Dataset
+from lelp_jax.methods.base import Method
+from lelp_jax.session import Session
+from lelp_jax.settings import Value
+from lelp_jax.students import Replicate, teacher_embedding
+from lelp_jax.teachers import network, trunk
+from lelp_jax.teachers.base import Teacher
+from lelp_jax.teachers.head import Head
+
+# The embedding is scaled, so that these fit any teacher.
+HEAD_RATES = {"learning_rate": 1e-3, "weight_decay": 1e-4}
+
+
+class OwnTeachers:
+    """The replicates of every method, with the teachers that its students learn from."""
+
+    def __init__(
+        self,
+        root: Path,
+        config: Config,
+        dataset: Dataset,
+        replicates: Sequence[Replicate],
+        session: Session,
+    ):
+        """Trains nothing yet.
+
+        Args:
+            root: The workdir.
+            config: The experiment.
+            dataset: The data.
+            replicates: With the teachers of the experiment.
+            session: The run.
+        """
+        self._root, self._config, self._dataset = root, config, dataset
+        self._replicates, self._session = replicates, session
+        self._made: dict[str, list[tuple[Teacher, Bank]]] = {}
+
+    def replicates(self, method: Method, static: Mapping[str, Value]) -> Sequence[Replicate]:
+        """Returns the replicates of a method; trains its teachers where it has its own.
+
+        Args:
+            method: The method.
+            static: Its static settings.
+
+        Raises:
+            UserError: A teacher diverged.
+            Interrupted: The run was asked to stop.
+        """
+        if method.teacher is None:
+            return self._replicates
+        head = _head(method, static, self._dataset.num_classes)
+        key = repr((head.name, head.settings))
+        if key not in self._made:
+            self._made[key] = [(each, self._bank(each)) for each in self._train(method, head)]
+        made = self._made[key]
+        return [
+            dataclasses.replace(
+                replicate,
+                teacher=made[replicate.teacher_number][0],
+                bank=made[replicate.teacher_number][1],
+            )
+            for replicate in self._replicates
+        ]
+
+    def _train(self, method: Method, head: Head) -> list[Teacher]:
+        assert method.teacher is not None
+        config = self._config
+        first: dict[int, Replicate] = {}
+        for replicate in self._replicates:
+            first.setdefault(replicate.teacher_number, replicate)
+        if method.teacher.frozen_trunk:
+            return [
+                trunk.with_head(
+                    self._root,
+                    self._dataset,
+                    first[number].teacher,
+                    functools.partial(teacher_embedding, first[number]),
+                    first[number].bank.fingerprint,
+                    head,
+                    config.student.train,
+                    HEAD_RATES,
+                    self._session,
+                )
+                for number in sorted(first)
+            ]
+        assert isinstance(config.teacher, network.Trainable)
+        return config.teacher.with_head(self._root, self._dataset, config.seed, head, self._session)
+
+    def _bank(self, teacher: Teacher) -> Bank:
+        return bank.ensure(self._root, self._config.bank, teacher, self._dataset, self._session)
+
+
+def _head(method: Method, static: Mapping[str, Value], classes: int) -> Head:
+    own = method.teacher
+    assert own is not None
+    return Head(
+        name=f"{method.name} teacher",
+        settings={name: static[name] for name in own.settings},
+        outputs=own.num_outputs(classes, static),
+        loss=own.loss,
+        readout=own.readout,
+        constants=own.constants(classes, static),
+    )

@@ -1,0 +1,55 @@
+"""Several rotations of LELP's subspaces, one head of pseudo-subclasses each (this project)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lelp_jax import seeds, settings
+from lelp_jax.projection import lelp
+from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.settings import Value
+
+
+def fit(
+    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+) -> Projection:
+    """Fits LELP's subspaces once and rotates them several times.
+
+    A single rotation makes some directions more telling than others by chance; over several of
+    them, drawn independently, this evens out.
+
+    Args:
+        rows: Rows to fit; `rows.label` is the class each is fitted in.
+        output_weights: [dims, classes].
+        values: `num_rotations`, `num_subclasses`, `null_space`, `center`, `standardize`, `solver`.
+        seed: Seed of the rotations. The first head is that of LELP with the same seed, and more
+            rotations leave the ones before as they are.
+
+    Returns:
+        Arrays as those of LELP, but for `basis` [heads, classes, dims, subclasses].
+
+    Raises:
+        UserError: `num_subclasses` exceeds the rank of a class's covariance.
+    """
+    found = lelp.subspaces(rows, output_weights, values)
+    directions = jnp.asarray(found.components)
+    others = range(1, int(values["num_rotations"]))
+    of_head = [seed, *(seeds.derive(seed, "rotation", head) for head in others)]
+    basis = np.stack([lelp.rotate(directions, jax.random.key(own)) for own in of_head])
+    return lelp.projection("lelp_ensemble", basis, found.mean, found.variance, values)
+
+
+PROJECTOR = Projector(
+    name="lelp_ensemble",
+    version=1,
+    settings={
+        "num_rotations": settings.NUM_ROTATIONS,
+        **{name: setting for name, setting in lelp.PROJECTOR.settings.items() if name != "rotate"},
+    },
+    fit=fit,
+    apply=lelp.apply,
+)

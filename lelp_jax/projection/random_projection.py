@@ -1,0 +1,146 @@
+"""Random directions: the control of LELP that does not know where a class varies.
+
+LELP (arXiv 2409.20449, section 3 and appendix C) compares with it.
+
+b rows of a batch, d embedding dims, c classes, s subclasses, r dims taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lelp_jax import settings
+from lelp_jax.errors import UserError
+from lelp_jax.projection import lelp, moments, pca, stream
+from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.settings import Value
+
+
+def fit(
+    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+) -> Projection:
+    """Draws directions for each class; mean and variance of the scores are those of its rows.
+
+    Args:
+        rows: Rows to fit; `rows.label` is the class each is fitted in.
+        output_weights: [d, c].
+        values: `num_subclasses`, `null_space`, `center` and `standardize`.
+        seed: Seed of the directions.
+
+    Returns:
+        Arrays as those of LELP; `explained_variance` [c, s] is that along each direction.
+
+    Raises:
+        UserError: `num_subclasses` exceeds the dims that directions are drawn in, a class does not
+            vary along them, or an embedding is not finite.
+    """
+    count, in_null_space = int(values["num_subclasses"]), bool(values["null_space"])
+    where = "null-space embedding" if in_null_space else "embedding"
+    dims, num_classes = output_weights.shape
+    removed = pca.range_basis(output_weights)[:, slice(None) if in_null_space else slice(0)]
+    room = dims - removed.shape[1]
+    if count > room:
+        mend = f"take num_subclasses of at most {room}" if room else "leave the method out"
+        raise UserError(f"num_subclasses {count} exceeds the {room} dims of the {where}; {mend}")
+    basis = directions(num_classes, count, removed, seed)
+    mean, variance, rounding = _moments(rows, basis)
+    still = variance.mean(axis=1) <= rounding
+    if still.any():
+        raise UserError(
+            f"class {int(np.argmax(still))} does not vary in its {where}; fit on more rows, or "
+            "leave the method out"
+        )
+    return lelp.projection("random_projection", basis, mean, variance, values)
+
+
+def directions(num_classes: int, count: int, removed: np.ndarray, seed: int) -> np.ndarray:
+    """Returns random orthonormal columns, uniform among those orthogonal to a span, [c, d, s].
+
+    Args:
+        num_classes: c.
+        count: s, at most d - r.
+        removed: Orthonormal columns, [d, r].
+        seed: Seed of the draw.
+    """
+    shape = (num_classes, len(removed), count)
+    noise = np.asarray(jax.random.normal(jax.random.key(seed), shape), np.float64)
+    # Orthonormal in float64 too: the last columns are small remainders of the noise.
+    wide = np.linalg.qr(removed.astype(np.float64))[0]
+    basis, triangle = np.linalg.qr(noise - wide @ (wide.T @ noise))
+    # With a positive diagonal the factorisation is unique, and its columns are Haar-distributed
+    # (Mezzadri, arXiv math-ph/0609050, section 5); LAPACK leaves the signs to its algorithm.
+    signs = np.where(np.diagonal(triangle, axis1=1, axis2=2) < 0, -1, 1)
+    return (basis * signs[:, None]).astype(np.float32)
+
+
+class _Sums(NamedTuple):
+    """Sums over the rows of each class, of their offsets from the origin.
+
+    Their number [c], offsets [c, d], squares along the directions [c, s] and in all [c].
+    """
+
+    size: jax.Array
+    offset: jax.Array
+    along: jax.Array
+    squares: jax.Array
+
+
+def _moments(rows: Rows, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the mean [c, d], the variance along directions [c, s] and its rounding error [c]."""
+    num_classes, dims, count = basis.shape
+    origin = stream.origin(rows, num_classes)
+    like = _Sums(*(jnp.zeros((num_classes, *tail)) for tail in ((), (dims,), (count,), ())))
+    found = stream.reduce(_add, stream.add_up, like, rows, num_classes, (origin, basis))
+    sums = jax.tree.map(lambda total: np.asarray(total, np.float64), found)
+    if not all(np.isfinite(total).all() for total in sums):
+        stream.refuse_bad_rows(rows)
+    size = np.maximum(sums.size, 1)
+    offset = sums.offset / size[:, None]
+    mean = origin + offset
+    # The origin is a mean of rows, so that little is lost in the difference.
+    between = size[:, None] * np.square(np.einsum("cd,cds->cs", offset, basis))
+    variance = np.maximum(sums.along - between, 0) / np.maximum(size - 1, 1)[:, None]
+    # Of a few eps of the rows, which a product with a direction orthogonal to them leaves.
+    rounding = np.square(4 * np.finfo(np.float32).eps) * (
+        np.square(mean).sum(axis=1) + sums.squares / size
+    )
+    return mean.astype(np.float32), variance.astype(np.float32), rounding
+
+
+def _add(
+    state: _Sums,
+    rows: jax.Array,
+    label: jax.Array,
+    count: jax.Array,
+    origin: jax.Array,
+    basis: jax.Array,
+) -> _Sums:
+    offset = moments.offsets(rows, label, count, origin, jnp.zeros((rows.shape[1], 0)))
+    along = offset @ basis[label]
+    return _Sums(
+        state.size.at[label].add(count),
+        state.offset.at[label].add(offset.sum(axis=0)),
+        state.along.at[label].add(jnp.square(along).sum(axis=0)),
+        state.squares.at[label].add(jnp.square(offset).sum()),
+    )
+
+
+PROJECTOR = Projector(
+    name="random_projection",
+    version=1,
+    settings={
+        "num_subclasses": settings.NUM_SUBCLASSES,
+        "null_space": settings.NULL_SPACE,
+        "center": settings.CENTER,
+        "standardize": settings.STANDARDIZE,
+        "membership": settings.MEMBERSHIP,
+        "fit_on": settings.FIT_ON,
+    },
+    fit=fit,
+    apply=lelp.apply,
+)

@@ -1,0 +1,86 @@
+"""One launch, several experiments: a config in which one value is swept."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lelp_jax import settings
+from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.sections import section, typed
+
+SECTION = "sweep"
+_KEYS = ("key", "values")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One experiment of a launch.
+
+    Attributes:
+        key: What is swept, a dotted key of the config; "" where nothing is.
+        value: Its value here.
+        raw: The config.
+    """
+
+    key: str
+    value: settings.Value
+    raw: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What tells it from the other points ("transfer_size=50")."""
+        return f"{self.key.rpartition('.')[2]}={self.value}" if self.key else ""
+
+    def folder(self, root: Path) -> Path:
+        """Returns where its own report lies.
+
+        Args:
+            root: The workdir.
+        """
+        return root / SECTION / self.name if self.key else root
+
+
+def points(raw: Mapping[str, Any]) -> list[Point]:
+    """Returns the experiments that a config asks for: one, or as many as values are swept.
+
+    Args:
+        raw: What a config file's `get_config` returned, with overrides applied. Its section
+            `sweep`, if it has one, holds `key`, a dotted key such as "data.transfer_size", and
+            `values`, a tuple of values for it.
+
+    Raises:
+        UserError: The section is not understood, or the config has no such key.
+    """
+    base = {key: value for key, value in raw.items() if key != SECTION}
+    if SECTION not in raw:
+        return [Point("", "", base)]
+    wanted = section(raw[SECTION], f"config.{SECTION}")
+    for key in wanted:
+        if key not in _KEYS:
+            raise unknown_name(f"key of config.{SECTION}", key, _KEYS)
+    key = typed(wanted.get("key", ""), str, f"config.{SECTION}.key")
+    values = typed(wanted.get("values", ()), tuple[Any, ...], f"config.{SECTION}.values")
+    if not values or len(set(map(repr, values))) < len(values):
+        raise UserError(
+            f"config.{SECTION}.values must be a tuple of different values, got {values}"
+        )
+    return [Point(key, value, _with(base, key, value)) for value in values]
+
+
+def _with(raw: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Returns a copy of a config in which the value under a dotted key is another one."""
+    changed = copy.deepcopy(dict(raw))
+    *path, last = key.split(".")
+    place, inner = "config", changed
+    for name in path:
+        if name not in inner or not isinstance(inner[name], dict):
+            raise unknown_name(f"key of {place} in config.{SECTION}.key", name, inner)
+        inner, place = inner[name], f"{place}.{name}"
+    if last not in inner:
+        raise unknown_name(f"key of {place} in config.{SECTION}.key", last, inner)
+    inner[last] = value
+    return changed

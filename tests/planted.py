@@ -1,0 +1,67 @@
+"""A data set and its teacher's answers, with or without clusters within the classes."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from lelp_jax.data.dataset import Dataset
+from lelp_jax.data.preprocessing import Preprocessing
+
+ROWS, DIMS, FEATURES, PER_CLASS = 600, 10, 6, 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What the report reads of a bank."""
+
+    fingerprint: str
+    logits: np.ndarray
+    embeddings: np.ndarray
+    output_weights: np.ndarray
+
+    def position(self, index: np.ndarray) -> np.ndarray:
+        return np.asarray(index)
+
+
+def dataset(labels: np.ndarray, inputs: np.ndarray, **fields: object) -> Dataset:
+    """Returns rows of which two in three are training rows and the others validation rows."""
+    place = np.arange(len(labels))
+    columns = tuple(f"column {n}" for n in range(inputs[0].size))
+    settings = {
+        "fine_labels": None,
+        "fine_names": (),
+        "class_names": tuple(f"class {n}" for n in range(labels.max() + 1)),
+        "preprocessing": Preprocessing(np.float32(0), np.float32(1), columns),
+    }
+    return Dataset(
+        inputs.astype(np.float32),
+        labels.astype(np.int32),
+        train=place[place % 3 != 0],
+        validation=place[place % 3 == 0],
+        test=place[:0],
+        **(settings | fields),
+    )
+
+
+@functools.cache
+def example(clusters: bool) -> tuple[Dataset, Answers]:
+    """Returns two classes of four far clusters each, seen in the inputs, or of one cloud each.
+
+    The cloud's embedding has nothing to do with the inputs.
+    """
+    random = np.random.default_rng(7)
+    fine = random.integers(0, 2 * PER_CLASS, ROWS)
+    embedding = random.normal(size=(ROWS, DIMS))
+    inputs = random.normal(size=(ROWS, FEATURES))
+    if clusters:
+        corners = np.linalg.qr(random.normal(size=(DIMS, DIMS)))[0][: 2 * PER_CLASS]
+        embedding += 25 * corners[fine]
+        inputs += 8 * random.normal(size=(2 * PER_CLASS, FEATURES))[fine]
+    labels = fine % 2
+    names = tuple(map(str, range(2 * PER_CLASS)))
+    data = dataset(labels, inputs, fine_labels=fine.astype(np.int32), fine_names=names)
+    logits = 6 * np.eye(2)[labels] + random.normal(size=(ROWS, 2))
+    weights = random.normal(size=(DIMS, 2))
+    single = (array.astype(np.float32) for array in (logits, embedding, weights))
+    return data, Answers(f"planted {clusters}", *single)
