@@ -74,7 +74,8 @@ def is_light(name: str) -> bool:
 def main() -> None:
     """Measures and prints."""
     print(machine.describe("jax", "jaxlib", "torch", "numpy"))
-    contenders, taken = loops(), {}
+    contenders = loops()
+    taken: dict[str, list[float]] = {}
     measure(contenders, taken)
     with tempfile.TemporaryDirectory() as folder:
         wall, lines = compare(Path(folder))

@@ -90,7 +90,7 @@ def _run(experiment: Experiment, root: Path, session: Session) -> Finished:
     plan = {"trials": {key: len(value) for key, value in trials.items()}}
     _write_run(experiment.output, experiment.name, experiment.raw, plan)
     trained = student_fleets.ensure(root, config, dataset, wanted, session)
-    return report.ensure(root, experiment, teachers, wanted, trained, verdicts, session)
+    return report.ensure(root, experiment, teachers, wanted, trained, verdicts, banks[0], session)
 
 
 def _write_run(output: Path, name: str, raw: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

@@ -58,7 +58,7 @@ def banks(experiment, tmp_path: Path) -> list[Bank]:
 
 def replicates_of(frozen, dataset, banks) -> list[students.Replicate]:
     teachers = [
-        Teacher(bank.fingerprint, 1, None, None, None, True, "", None)  # type: ignore[arg-type]
+        Teacher(bank.fingerprint, 1, 2, None, None, None, True, "", None)  # type: ignore[arg-type]
         for bank in banks
     ]
     return students.replicates(frozen, dataset, teachers, banks)
@@ -79,7 +79,7 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experime
     methods = {**frozen.methods, "random_split": dataclasses.replace(entry, method=method)}
     frozen = dataclasses.replace(frozen, methods=methods)
     replicates = replicates_of(frozen, dataset, banks)
-    assert [replicate.teacher for replicate in replicates] == [0, 1, 2, 0, 1]
+    assert [replicate.teacher_number for replicate in replicates] == [0, 1, 2, 0, 1]
     trial = enumerate_trials(entry, 0)[0]
     projection = Projection("echo", {}, np.ones((2, 2), bool))
     # In an order in which replicates are not sorted: groups must still be their own.
@@ -95,7 +95,7 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experime
         np.testing.assert_array_equal(job.inputs[job.rows.row[group]], dataset.inputs[expected])
         np.testing.assert_array_equal(job.rows.label[group], dataset.labels[expected])
         np.testing.assert_array_equal(job.rows.teacher_logits[group, :, 0], expected)
-        assert (job.rows.teacher_logits[group, :, 1] == student.replicate.teacher).all()
+        assert (job.rows.teacher_logits[group, :, 1] == student.replicate.teacher_number).all()
         np.testing.assert_array_equal(job.rows.scores[group, :, 0, 1], expected)
     assert len({member.seed for member in job.members}) == 4
 

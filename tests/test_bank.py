@@ -388,7 +388,9 @@ def teacher(answers: Callable[..., Any], name: str = "t") -> Teacher:
     def logits(index: np.ndarray) -> np.ndarray:
         return answers(index)[0]
 
-    return Teacher(name, DIMS, answers, logits, lambda: WEIGHTS, True, "mend the teacher", None)
+    return Teacher(
+        name, DIMS, CLASSES, answers, logits, lambda: WEIGHTS, True, "mend the teacher", None
+    )
 
 
 def ensure(

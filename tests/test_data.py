@@ -48,8 +48,8 @@ def test_digits_are_split_without_overlap_and_in_proportion() -> None:
     ("classes", "names"),
     [
         (2, ("even", "odd")),
-        (3, ("0, 3, 6, 9", "1, 4, 7", "2, 5, 8")),
-        (5, ("0, 5", "1, 6", "2, 7", "3, 8", "4, 9")),
+        (3, ("0/3/6/9", "1/4/7", "2/5/8")),
+        (5, ("0/5", "1/6", "2/7", "3/8", "4/9")),
         (10, tuple("0123456789")),
     ],
 )
@@ -61,7 +61,7 @@ def test_digits_in_more_classes_keep_their_fine_labels(classes: int, names: tupl
     assert dataset.fine_names == tuple("0123456789")
     for label, name in enumerate(names):
         digits = {0, 2, 4, 6, 8} if name == "even" else {1, 3, 5, 7, 9}
-        wanted = digits if classes == 2 else {int(digit) for digit in name.split(", ")}
+        wanted = digits if classes == 2 else {int(digit) for digit in name.split("/")}
         assert set(dataset.fine_labels[dataset.labels == label]) == wanted
     two = data.load(Digits(), SPLIT)
     assert (dataset.digest == two.digest) == (classes == 2)

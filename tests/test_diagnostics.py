@@ -228,6 +228,15 @@ def test_signs_alone_speak_where_nothing_was_measured(clusters: bool, hope: str)
     assert any(line.startswith("- for: Clusters of two halves") for line in lines) == clusters
 
 
+@pytest.mark.parametrize(("entropy", "said"), [(0.09, True), (0.11, False)])
+def test_a_sure_teacher_is_a_sign(entropy: float, said: bool):
+    sure = json.loads(json.dumps(facts(True)))
+    for entry in sure["classes"]:
+        entry["entropy"]["held_out"] = entropy
+    found = verdict.signs(sure, comparison())
+    assert any("The teacher is sure" in sign.text for sign in found) == said
+
+
 def test_a_smaller_loss_is_better():
     losses = {**comparison(**MEASURED), "metric": "nll"}
     sides = {sign.text.split("(")[0]: sign.side for sign in verdict.signs(facts(True), losses)}
@@ -235,6 +244,8 @@ def test_a_smaller_loss_is_better():
     against = [text for text, side in sides.items() if side == verdict.AGAINST]
     assert "`lelp` minus the random split: +0.04, so the embedding added nothing." in against
     assert "behind `kd`: `soft_kmeans`" in verdict.verdict([], losses)
+    unclear = {**comparison(random_split=(-0.005, 0.01, 0.5)), "metric": "nll"}
+    assert any("neither clearly helps" in x.text for x in verdict.signs(facts(True), unclear))
 
 
 def test_a_difference_is_clear_when_the_intervals_lie_apart():

@@ -395,10 +395,13 @@ def test_the_lines_of_pytorch_in_the_readme_train_a_student() -> None:
     assert (class_logits.argmax(axis=1) == opinion).mean() > 0.85
     # The same readout as the one here.
     from lelp_jax.methods.pseudo_subclass import readout
+    from lelp_jax.models.outputs import Outputs
 
     mask = np.ones((CLASSES, names["num_subclasses"]), bool)
+    logits = names["student"](names["inputs"]).detach().numpy()
     ours = readout(
-        names["student"](names["inputs"]).detach().numpy(),
+        Outputs(logits, logits),
+        {},
         {"column_mask": mask},
         {"temperature": np.float32(names["temperature"])},
     )

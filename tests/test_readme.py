@@ -1,17 +1,27 @@
 """Every documented command runs, made small."""
 
+import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lelp_jax import data, export, metrics
+from lelp_jax.command_line import load_config
+from lelp_jax.data import Split
+from lelp_jax.data.digits import Digits
 from lelp_jax.main import main
+from lelp_jax.methods import METHODS
 from tests import tiny
 
 ROOT = tiny.ROOT
 FOLDERS = ("configs", "experiments")
+# Its command runs with every method.
+EVERY = "digits_baselines"
 SMALL_TEACHER = (
     "--config.teacher.count=1",
     "--config.teacher.model.hidden=(8,)",
@@ -24,11 +34,7 @@ SMALL = (
     "--config.student.train.batch_size=8",
     "--config.replicates=1",
 )
-FEW = (
-    *(f"--config.methods.{name}.trials=1" for name in ("kd", "lelp", "soft_kmeans")),
-    *(f"--config.methods.{name}.trials=0" for name in ("labels", "random_split")),
-)
-SPLITS = tuple(f"--config.methods.{name}.num_subclasses=2" for name in ("lelp", "soft_kmeans"))
+KEPT = ("kd", "lelp", "soft_kmeans")
 
 
 def documented_commands() -> list[str]:
@@ -65,17 +71,67 @@ def test_commands_are_documented_at_all() -> None:
     assert len(documented_commands()) >= 4
 
 
-@pytest.mark.usefixtures("own_data")
-@pytest.mark.parametrize("line", documented_commands())
-def test_a_documented_command_runs(line: str, capfd: pytest.CaptureFixture[str]) -> None:
+def made_small(line: str) -> list[str]:
+    """Returns a documented command's arguments, with some methods and one step."""
     arguments = [
         re.sub(r"^--config=(?=\w+/)", f"--config={ROOT}/", argument)
         for argument in shlex.split(line)[3:]
     ]
+    [path] = [re.sub("--config=", "", a) for a in arguments if a.startswith("--config=")]
+    file, colon, argument = path.partition(":")
+    config = load_config(Path(file), [argument] if colon else [])
     own_teacher = any(argument.startswith("--config.teacher.files") for argument in arguments)
-    small = SMALL if own_teacher else (*SMALL_TEACHER, *SMALL)
-    assert main(["main", *arguments, *small, *FEW, *SPLITS]) == 0, capfd.readouterr().err
+    arguments += SMALL if own_teacher else (*SMALL_TEACHER, *SMALL)
+    for name, values in config.methods.items():
+        arguments.append(f"--config.methods.{name}.trials={int(name in KEPT or EVERY in file)}")
+        if "num_subclasses" in values:
+            arguments.append(f"--config.methods.{name}.num_subclasses=2")
+        if "sample_size" in values:
+            arguments.append(f"--config.methods.{name}.sample_size=60")
+    if "sweep" in config:
+        arguments.append(f"--config.sweep.values={config.sweep['values'][:2]}")
+    return arguments
+
+
+@pytest.mark.usefixtures("own_data")
+@pytest.mark.parametrize("line", [line for line in documented_commands() if EVERY not in line])
+def test_a_documented_command_runs(line: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["main", *made_small(line)]) == 0, capfd.readouterr().err
     assert "minus kd" in capfd.readouterr().out
+
+
+def test_every_method_runs_under_one_protocol(tmp_path: Path) -> None:
+    [line] = [line for line in documented_commands() if EVERY in line]
+    more = ["--config.replicates=2", "--config.student.train.steps=3", f"--workdir={tmp_path}"]
+    assert main(["main", *made_small(line), *more]) == 0
+    lines = tiny.results(tmp_path)
+    assert {line["method"] for line in lines} == set(METHODS)
+    status = {line["method"]: line["status"] for line in lines if line["selected"]}
+    special = {"dkd": "equals:kd", "logit_standardization": "refused"}
+    assert status == dict.fromkeys(METHODS, "ok") | special
+    for line in lines:
+        assert (line["note"] is not None) == (line["method"] in (*special, "dist", "nkd"))
+    raw = Digits().parts().train.inputs
+    dataset = data.load(Digits(), Split((0.6, 0.2, 0.2), 0))
+    for line in lines:
+        if line["student"] is not None:
+            student = export.load(tmp_path / line["student"])
+            found = metrics.evaluate(
+                student.class_logits(raw[dataset.test]), dataset.labels[dataset.test]
+            )
+            assert found["nll"] == pytest.approx(line["test"]["nll"], rel=1e-4), line["method"]
+    # The table follows from the results alone.
+    table = json.loads(
+        subprocess.check_output([sys.executable, f"{ROOT}/tests/recompute.py", str(tmp_path)])
+    )
+    report = (tmp_path / "report" / "report.md").read_text()
+    shown = {row.split(" | ")[0]: row for row in report.splitlines() if row.startswith("| ")}
+    for name, row in table["methods"].items():
+        if "value" in row:
+            assert f" {100 * row['value']['mean']:.2f} " in shown[f"| {name}"]
+        if row.get("p") is not None:
+            assert f" {row['p']:.3f} " in shown[f"| {name}"]
+    assert "p" in table["methods"]["lelp"]
 
 
 def test_the_readme_shows_the_files_of_a_workdir() -> None:

@@ -85,7 +85,7 @@ def test_own_teachers_are_measured_and_named(workdir: Path) -> None:
         for line in chosen(workdir, name):
             assert line["num_outputs"] == outputs
             assert line["teacher_test"] != common[line["teacher"]]
-            assert line["teacher_test"]["accuracy"] > 0.7
+            assert line["teacher_test"]["accuracy"] > 0.55
     # Two teachers, two trained anew, and two heads in fleets of their own.
     teachers = [
         json.loads(path.read_text())["facts"]["members"]

@@ -123,7 +123,7 @@ def method(
         reference: Where it was published.
         projector: Splits the classes.
         beta: The setting of the split's softness.
-        pinned: Settings of the projector that differ from its own.
+        pinned: Settings that differ from those above and the projector's, or come on top.
         loss: How the pseudo-subclasses are taught.
         readout: How class logits are read out of such a student.
     """

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lelp_jax import settings
 from lelp_jax.errors import UserError
 from lelp_jax.methods import features
 from lelp_jax.methods.base import (
@@ -148,7 +149,10 @@ METHOD = Method(
     name="simkd",
     reference="Chen et al., Knowledge Distillation with the Reused Teacher Classifier, CVPR 2022",
     # There is no class target that a label or a temperature could change.
-    settings={name: setting for name, setting in COMMON.items() if name != "hard_mixing"},
+    settings={
+        **{name: setting for name, setting in COMMON.items() if name != "hard_mixing"},
+        "alpha": settings.ALPHA.trying(0.0, 0.1, 0.5),
+    },
     loss=loss,
     uses_embedding=True,
     prepare=prepare,

@@ -127,7 +127,7 @@ def _embedding(path: Path, dataset: Dataset, selected: Sequence[Outcome]) -> boo
     """Draws the validation embedding of the first replicate; returns whether there was one."""
     for outcome in selected:
         student = outcome.student
-        if student.projection is None or student.projection.kind != "lelp":
+        if student.trial.method != "lelp" or student.projection is None:
             continue
         if student.projection.column_mask.shape[1] < 2:
             continue

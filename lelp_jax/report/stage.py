@@ -10,20 +10,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lelp_jax import files, stages
+from lelp_jax.bank.store import Bank
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.methods.base import Verdict
-from lelp_jax.report import evaluation, markdown
+from lelp_jax.report import evaluation, markdown, survey, table
 from lelp_jax.report.comparison import compare
 from lelp_jax.report.evaluation import Outcome
+from lelp_jax.report.markdown import Picture, Section
 from lelp_jax.session import Session
 from lelp_jax.students import Student
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.stage import Trained
 
 STAGE = "reports"
+_SENSITIVITY = (
+    "Mean over replicates and over all else that was tried with a pair of values. Grey: not tried; "
+    "div: a student diverged in each trial."
+)
 RESULTS = "results.jsonl"
-_VERSION = 2
+_VERSION = 3
 
 
 class Experiment(NamedTuple):
@@ -65,6 +71,7 @@ def ensure(
     students: Sequence[Student],
     trained: Sequence[Trained],
     verdicts: Mapping[str, Verdict],
+    bank: Bank,
     session: Session,
 ) -> Finished:
     """Writes `results.jsonl` and `report/` and returns the comparison.
@@ -76,6 +83,7 @@ def ensure(
         students: All students.
         trained: What came of them, in the same order.
         verdicts: What was known of methods before they were trained.
+        bank: The first teacher's, for the picture of its embedding and what it promises.
         session: The run.
     """
     name, config, dataset, output, _ = experiment
@@ -110,8 +118,9 @@ def ensure(
         text = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)
         files.write_atomic(folder / RESULTS, text)
         _write_predictions(folder / "test_predictions.npz", dataset, chosen)
-        sections = _sections(folder, config, dataset, teachers, chosen, lines, comparison, session)
-        files.write_atomic(folder / "report.md", markdown.document(name, sections))
+        seen = survey.ensure(root, dataset, bank)
+        parts = _parts(folder, config, dataset, teachers, chosen, lines, comparison, session)
+        _write_report(folder, name, parts, seen, comparison)
         return comparison
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Finished:
@@ -155,7 +164,21 @@ def _write_predictions(path: Path, dataset: Dataset, chosen: Sequence[Outcome]) 
         )
 
 
-def _sections(
+class _Parts(NamedTuple):
+    """What a report is made of.
+
+    Attributes:
+        text: Sections without pictures.
+        pictures: Of the comparison.
+        sensitivity: Of the settings.
+    """
+
+    text: Sequence[Section]
+    pictures: Sequence[Picture]
+    sensitivity: Sequence[Picture]
+
+
+def _parts(
     folder: Path,
     config: Config,
     dataset: Dataset,
@@ -164,25 +187,50 @@ def _sections(
     lines: Sequence[Mapping[str, Any]],
     comparison: Mapping[str, Any],
     session: Session,
-) -> list[markdown.Section]:
-    """Draws the pictures and returns the parts of `report.md`, in order."""
+) -> _Parts:
+    """Draws the pictures and writes the sections."""
     # Drawing takes a second to import, which a finished run is spared.
     from lelp_jax.report import pictures
 
-    return [
-        markdown.overview(config, dataset, comparison),
+    text = [
         markdown.differences(comparison),
         markdown.notes(comparison),
         markdown.teachers(comparison),
         markdown.chosen_settings(comparison),
         markdown.projections(config),
-        markdown.pictures(
-            "Pictures", pictures.draw(folder, dataset, teachers, chosen, comparison, session)
-        ),
-        markdown.pictures(
-            "How settings matter",
-            pictures.draw_sensitivity(folder, config, lines),
-            "Mean over replicates and over all else that was tried with a pair of values. Grey: "
-            "not tried; div: a student diverged in each trial.",
-        ),
     ]
+    return _Parts(
+        [markdown.overview(config, dataset, comparison), *text],
+        pictures.draw(folder, dataset, teachers, chosen, comparison, session),
+        pictures.draw_sensitivity(folder, config, lines),
+    )
+
+
+def _write_report(
+    folder: Path,
+    name: str,
+    parts: _Parts,
+    seen: survey.Survey,
+    comparison: Mapping[str, Any],
+) -> None:
+    """Writes `report.md` and `report.html`."""
+    from lelp_jax.report import diagnostics, explorer
+
+    promise = Section(
+        "Will LELP help here?", "\n".join(diagnostics.markdown(seen.facts, comparison))
+    )
+    sections = [
+        *parts.text,
+        promise,
+        markdown.pictures("Pictures", parts.pictures),
+        markdown.pictures("How settings matter", parts.sensitivity, _SENSITIVITY),
+    ]
+    files.write_atomic(folder / "report.md", markdown.document(name, sections))
+    explorer.write(
+        folder / "report.html",
+        name,
+        [table.columns(comparison), *table.rows(comparison)],
+        [*parts.text[1:], promise],
+        [*parts.pictures, *parts.sensitivity],
+        seen.points,
+    )
