@@ -33,7 +33,7 @@ from lelp_jax.methods.pseudo_subclass import log_targets
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
-from lelp_jax.train.step import FleetState, GroupRows, StepSpec
+from lelp_jax.train.state import FleetState, GroupRows, StepSpec
 
 ROUNDS = 15
 # Several threads spin for a core that other load holds: a loop that was this many times slower than

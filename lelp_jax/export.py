@@ -16,7 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from lelp_jax import files, methods, models
 from lelp_jax.data.dataset import Dataset, Preprocessing
 from lelp_jax.methods.base import identity_readout
-from lelp_jax.train.step import Params
+from lelp_jax.train.state import Params
 
 _FORMAT = 1
 _PARAMETERS = "parameters.safetensors"

@@ -28,7 +28,8 @@ from lelp_jax.train.job import (
     count_trained,
 )
 from lelp_jax.train.stage import Request, Trained
-from lelp_jax.train.step import Frozen, GroupRows, answers
+from lelp_jax.train.state import Frozen, GroupRows
+from lelp_jax.train.step import answers
 
 STAGE = "students"
 

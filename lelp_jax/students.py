@@ -22,7 +22,7 @@ from lelp_jax.session import Session
 from lelp_jax.storage.rows import Selection
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.job import embedding_dims
-from lelp_jax.train.step import StepSpec
+from lelp_jax.train.state import StepSpec
 from lelp_jax.trials import Trial
 
 

@@ -14,7 +14,8 @@ from lelp_jax.methods.base import LossInputs
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection.base import Rows
 from lelp_jax.train.optimizer import OptimizerConfig
-from lelp_jax.train.step import GroupRows, Members, StepSpec, init_fleet, train_fleet
+from lelp_jax.train.state import GroupRows, Members, StepSpec
+from lelp_jax.train.step import init_fleet, train_fleet
 
 ROWS, DIMS = 48, 14
 CLASSES = (2, 3, 10)

@@ -30,15 +30,8 @@ from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
 from lelp_jax.train.runner import Runner
-from lelp_jax.train.step import (
-    Frozen,
-    GroupRows,
-    Members,
-    StepSpec,
-    answers,
-    init_fleet,
-    train_fleet,
-)
+from lelp_jax.train.state import Frozen, GroupRows, Members, StepSpec
+from lelp_jax.train.step import answers, init_fleet, train_fleet
 from lelp_jax.trials import enumerate_trials
 from tests import tiny
 

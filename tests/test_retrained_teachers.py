@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from lelp_jax import data, export
@@ -135,3 +136,46 @@ def test_a_refused_baseline_is_a_mistake(tmp_path: Path, capsys) -> None:
     message = capsys.readouterr().err
     assert "config.report.baseline 'logit_standardization' cannot be trained: " in message
     assert not (tmp_path / "run").exists()
+
+
+BROUGHT = """
+import importlib.util
+from lelp_jax import methods
+
+def get_config():
+    spec = importlib.util.spec_from_file_location("own_teacher_config", CONFIG)
+    own_teacher = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(own_teacher)
+    config = own_teacher.get_config("quick")
+    config.methods = methods.default_config(
+        "kd", "simkd", "subclass_distillation", "subclass_matched", trials=1
+    )
+    config.student.train.steps, config.student.train.batch_size = 60, 8
+    config.data.train, config.teacher.files = "data.npz", ("teacher.npz",)
+    return config
+""".replace("CONFIG", repr(f"{tiny.ROOT}/configs/own_teacher.py"))
+
+
+@pytest.mark.slow
+def test_a_teacher_from_elsewhere_gets_a_new_head_but_is_not_retrained(
+    tmp_path: Path, capsys
+) -> None:
+    random = np.random.default_rng(0)
+    fine = random.integers(0, 6, 200)
+    inputs = random.standard_normal((200, 6)) + 4 * np.eye(6)[fine]
+    embeddings = np.tanh(inputs @ random.standard_normal((6, 20)))
+    weights = np.linalg.lstsq(embeddings, 6 * np.eye(2)[fine % 2] - 3, rcond=None)[0]
+    np.savez("data.npz", inputs=inputs, labels=fine % 2)
+    logits = embeddings @ weights + [0.3, -0.2]
+    np.savez("teacher.npz", embeddings=embeddings, logits=logits, output_weights=weights)
+    Path("own.py").write_text(BROUGHT)
+    assert tiny.launch("own.py", tmp_path / "run") == 2
+    message = capsys.readouterr().err
+    assert "config.methods.subclass_distillation trains the teacher anew" in message
+    assert "subclass_matched" in message
+    assert not (tmp_path / "run").exists()
+    leave_out = "--config.methods.subclass_distillation.trials=0"
+    assert tiny.launch("own.py", tmp_path / "run", leave_out) == 0
+    [line, *_] = chosen(tmp_path / "run", "subclass_matched")
+    assert line["teacher_test"]["accuracy"] > 0.7
+    assert {line["status"] for line in tiny.results(tmp_path / "run")} == {"ok"}

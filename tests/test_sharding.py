@@ -21,7 +21,7 @@ parallel.set_up()
 from lelp_jax.train import optimizer
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.runner import Runner
-from lelp_jax.train.step import GroupRows, StepSpec
+from lelp_jax.train.state import GroupRows, StepSpec
 
 mesh_shape = json.loads(sys.argv[1])
 if mesh_shape:

@@ -18,16 +18,8 @@ from lelp_jax.methods.base import LossInputs
 from lelp_jax.train import job, optimizer
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
-from lelp_jax.train.step import (
-    FleetState,
-    GroupRows,
-    Members,
-    StepSpec,
-    init_fleet,
-    predict_fleet,
-    train_fleet,
-    train_member,
-)
+from lelp_jax.train.state import FleetState, GroupRows, Members, StepSpec
+from lelp_jax.train.step import init_fleet, predict_fleet, train_fleet, train_member
 
 GROUPS, ROWS, BATCH, STEPS = 2, 12, 8, 6
 INPUTS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)

@@ -17,7 +17,7 @@ from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.predict import predict
 from lelp_jax.train.stage import Request
-from lelp_jax.train.step import GroupRows, Params, StepSpec
+from lelp_jax.train.state import GroupRows, Params, StepSpec
 
 STAGE = "teachers"
 

@@ -29,7 +29,7 @@ from lelp_jax.train import stage as training
 from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.job import FleetJob, count_trained, embedding_dims
 from lelp_jax.train.stage import Request, Trained
-from lelp_jax.train.step import Params, StepSpec
+from lelp_jax.train.state import Params, StepSpec
 
 _SETTINGS = {"learning_rate": settings.LEARNING_RATE, "weight_decay": settings.WEIGHT_DECAY}
 

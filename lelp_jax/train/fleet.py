@@ -17,7 +17,7 @@ from lelp_jax.session import Session
 from lelp_jax.train.job import FleetJob, count_served
 from lelp_jax.train.predict import predict
 from lelp_jax.train.runner import Runner
-from lelp_jax.train.step import FleetState, StepLog
+from lelp_jax.train.state import FleetState, StepLog
 
 _CURVE_POINTS = 50
 

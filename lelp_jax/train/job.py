@@ -12,7 +12,8 @@ import numpy as np
 
 from lelp_jax.methods.base import identity_readout
 from lelp_jax.models.outputs import Model
-from lelp_jax.train.step import GroupRows, Params, StepSpec, init_member
+from lelp_jax.train.state import GroupRows, Params, StepSpec
+from lelp_jax.train.step import init_member
 
 
 @dataclasses.dataclass(frozen=True)

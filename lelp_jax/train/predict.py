@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from lelp_jax import parallel
-from lelp_jax.train.step import StepSpec, predict_fleet
+from lelp_jax.train.state import StepSpec
+from lelp_jax.train.step import predict_fleet
 
 _PREDICT_ROWS = 4096
 

@@ -11,7 +11,8 @@ from lelp_jax import parallel
 from lelp_jax.data import loader
 from lelp_jax.train import plan
 from lelp_jax.train.job import FleetJob, count_trained
-from lelp_jax.train.step import FleetState, Members, StepLog, init_fleet, train_fleet
+from lelp_jax.train.state import FleetState, Members, StepLog
+from lelp_jax.train.step import init_fleet, train_fleet
 
 
 class Runner:

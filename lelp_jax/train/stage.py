@@ -16,7 +16,7 @@ from lelp_jax import stages
 from lelp_jax.session import Session
 from lelp_jax.train import plan
 from lelp_jax.train.job import FleetJob, abstract_params
-from lelp_jax.train.step import StepSpec
+from lelp_jax.train.state import StepSpec
 
 _VERSION = 2
 

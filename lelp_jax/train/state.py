@@ -1,0 +1,153 @@
+"""What a training step is made of and changes: the program, the members, the rows.
+
+A member is one network in training; the members of a fleet share all shapes and the program, and
+differ in seeds, numeric settings and rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lelp_jax.methods.base import Dims, Loss, Readout
+from lelp_jax.models.outputs import Model
+from lelp_jax.projection.base import Projection, Rows
+from lelp_jax.train.optimizer import OptimizerConfig
+
+Array = jax.Array | np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """All that fixes the compiled program of a fleet, apart from shapes.
+
+    Attributes:
+        model: The network.
+        loss: The method's loss.
+        readout: The method's readout.
+        optimizer: The update rule.
+        steps: Length of training; steps beyond it change nothing.
+        input_noise: Standard deviation of the Gaussian noise added to the inputs of every training
+            step; 0 adds none.
+        teacher: The frozen network that answers in every step for the inputs that the member sees,
+            with parameters in `GroupRows.frozen`; None where its answers stand in the rows.
+        score: A projector's pure `apply`, for scores of that network's embedding; None where scores
+            stand in the rows.
+        dims: What the method's own parameters and state depend on; None for methods without any.
+        init: Makes the method's own parameters.
+        init_state: Makes the method's own state.
+    """
+
+    model: Model
+    loss: Loss
+    readout: Readout
+    optimizer: OptimizerConfig
+    steps: int
+    input_noise: float = 0.0
+    teacher: Model | None = None
+    score: Callable[[Projection, Rows], Array] | None = None
+    dims: Dims | None = None
+    init: Callable[[jax.Array, Dims], Any] | None = None
+    init_state: Callable[[jax.Array, Dims], Any] | None = None
+
+
+class Params(NamedTuple):
+    """What the optimizer moves.
+
+    Attributes:
+        network: Parameters of the network.
+        extra: The method's own parameters, or None.
+    """
+
+    network: Mapping[str, Any]
+    extra: Any
+
+
+class MemberState(NamedTuple):
+    """What training changes.
+
+    Attributes:
+        params: What the optimizer moves.
+        opt_state: The optimizer's moments and count.
+        method: The method's own state, or None.
+        diverged: Whether a loss or gradient was ever not finite, [] bool. From then on the member
+            stays as it was before that step.
+    """
+
+    params: Params
+    opt_state: Any
+    method: Any
+    diverged: jax.Array
+
+
+class FleetState(NamedTuple):
+    """State of all members.
+
+    Attributes:
+        step: Steps done, [] int32.
+        members: `MemberState` with a leading member axis.
+    """
+
+    step: jax.Array
+    members: MemberState
+
+
+class Members(NamedTuple):
+    """What distinguishes the members, each with a leading member axis.
+
+    Attributes:
+        numeric: Traced settings, such as `learning_rate`, [members] float32 each.
+        seed: Seed of initialisation, dropout and noise, [members] uint32.
+        group: Which group of rows a member learns from, [members] int32.
+    """
+
+    numeric: Mapping[str, Array]
+    seed: Array
+    group: Array
+
+
+class Frozen(NamedTuple):
+    """What training reads in every step and never changes.
+
+    Attributes:
+        teacher: Parameters of `StepSpec.teacher`.
+        projection: Arrays of the projection that `StepSpec.score` applies, or None.
+    """
+
+    teacher: Mapping[str, Any]
+    projection: Mapping[str, Array] | None
+
+
+class GroupRows(NamedTuple):
+    """What members may see; members of one replicate share a group.
+
+    Attributes:
+        row: Position of each row in the table of inputs, [groups, rows] int32.
+        label: [groups, rows] int32, -1 where unknown.
+        weight: Weight of each row in the loss, [groups, rows] float32.
+        teacher_logits: [groups, rows, classes] float32, or None.
+        scores: Pseudo-subclass scores, [groups, rows, classes, subclasses] float32, or None.
+        constants: The method's other arrays, each [groups, ...].
+        teacher_embedding: [groups, rows, dims] float32, or None where the loss does not read it.
+        frozen: The teacher that is asked in every step, each array [groups, ...], or None.
+    """
+
+    row: Array
+    label: Array
+    weight: Array
+    teacher_logits: Array | None
+    scores: Array | None
+    constants: Mapping[str, Array]
+    teacher_embedding: Array | None = None
+    frozen: Frozen | None = None
+
+
+class StepLog(NamedTuple):
+    """A weighted sum and its weight; divide to get the mean loss, and merge by adding."""
+
+    total: jax.Array
+    weight: jax.Array
