@@ -8,8 +8,39 @@
     python -m lelp_jax.main --config=experiments/digits_ablation.py:classes
 
 The data, networks and 8 replicates of digits_baselines.py. The first four try all combinations of
-what they vary at one learning rate; the heat maps in report/ show mean validation accuracy for
-pairs of settings. The last two sweep the data; the curves in report/ show test accuracy.
+what they vary, at one learning rate, and their heat maps in report/ show mean validation accuracy
+for pairs of settings; since kd has far fewer combinations, these tables say how settings matter,
+not which method is better. The last two sweep the data, with 8 trials per method; the curves in
+report/ show test accuracy. One to two minutes each on 2 CPU cores, three for the classes.
+
+Reached there, validation accuracy in percent, the mean over all else that was tried:
+
+    lelp         null space 93.3, without 92.9;  rotated 93.2, not 92.9
+                 centred 93.8, not 92.4;  standardised 93.1, not 93.1
+    subclasses   2     5     10    20     lelp at beta 0.25         93.0  93.9  94.4  94.2
+                                          soft_kmeans at beta 0.5   93.6  94.9  96.1  96.0
+    temperature  1     2     4     8      lelp at beta 0.25         93.6  94.2  94.6  93.1
+                                          soft_kmeans at beta 0.5   94.0  94.8  96.0  95.8
+    soft_kmeans  null space 96.2, without 95.5;  5, 10, 20, 50 components 95.9, 95.9, 95.9, 95.8
+    fitted on    all training rows: lelp 94.1, soft_kmeans 96.2, kmeans 93.4
+                 the 100 rows that the student sees: 94.0, 95.5, 91.9
+                 (by label or by the teacher makes no difference: it is right about nearly all)
+
+and test accuracy in percent, difference to kd [95 % interval]:
+
+    rows  kd     lelp                        soft_kmeans                 random_split
+    50    90.45  92.08 +1.63 [-0.42, +3.51]  95.59 +5.14 [+4.06, +6.28]  86.46 -3.99 [-5.59, -2.19]
+    100   94.27  94.76 +0.49 [-0.49, +1.42]  97.12 +2.85 [+2.22, +3.44]  90.42 -3.85 [-4.90, -2.71]
+    200   96.42  95.90 -0.52 [-1.18, +0.21]  97.99 +1.56 [+0.80, +2.29]  92.74 -3.68 [-4.44, -2.85]
+    400   97.74  97.08 -0.66 [-0.97, -0.35]  98.51 +0.76 [+0.45, +1.08]  95.03 -2.71 [-3.51, -1.91]
+    1077  98.19  97.81 -0.38 [-0.69, -0.03]  98.82 +0.63 [+0.28, +1.01]  96.91 -1.28 [-1.53, -1.01]
+
+    C      kd     lelp                        soft_kmeans                 random_split
+    2      94.06  94.13 +0.07 [-0.83, +0.80]  97.15 +3.09 [+2.08, +4.13]  90.35 -3.72 [-4.65, -2.53]
+    5      94.34  91.32 -3.02 [-4.17, -1.84]  97.05 +2.71 [+2.05, +3.33]  85.03 -9.31 [-10.4, -8.09]
+    10     95.80  92.12 -3.68 [-4.38, -2.99]  96.01 +0.21 [-0.24, +0.69]  89.86 -5.94 [-7.01, -4.69]
+
+C classes: a digit's class is its remainder, so 10 classes have nothing left to split.
 """
 
 from ml_collections import ConfigDict
