@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import checks, data, files, stages, student_fleets, students, sweep
+from lelp_jax import checks, data, files, replicates, stages, student_fleets, students, sweep
 from lelp_jax.bank import stage as bank
 from lelp_jax.config import from_config_dict
 from lelp_jax.curves import CurveLog
@@ -84,8 +84,8 @@ def _run(experiment: Experiment, root: Path, session: Session) -> Finished:
         for teacher in teachers:
             banks.append(bank.ensure(root, config.bank, teacher, dataset, session))
             reporter.advance(1)
-    replicates = students.replicates(config, dataset, teachers, banks)
-    own = OwnTeachers(root, config, dataset, replicates, session)
+    drawn = replicates.draw(config, dataset, teachers, banks)
+    own = OwnTeachers(root, config, dataset, drawn, session)
     wanted = students.wanted(root, config, dataset, trials, own.replicates, session)
     plan = {"trials": {key: len(value) for key, value in trials.items()}}
     _write_run(experiment.output, experiment.name, experiment.raw, plan)

@@ -11,40 +11,17 @@ from typing import Any
 import numpy as np
 
 from lelp_jax import models, seeds
-from lelp_jax.bank.store import Bank
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection import stage as projections
 from lelp_jax.projection.base import Projection
+from lelp_jax.replicates import Replicate, teacher_embedding
 from lelp_jax.sections import with_place
 from lelp_jax.session import Session
-from lelp_jax.storage.rows import Selection
-from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.job import embedding_dims
 from lelp_jax.train.state import StepSpec
 from lelp_jax.trials import Trial
-
-
-@dataclasses.dataclass(frozen=True)
-class Replicate:
-    """What a replicate fixes; methods are compared within it.
-
-    Attributes:
-        number: Its number.
-        teacher_number: Which of the teachers its students learn from.
-        teacher: That teacher, or the one that a method derives from it.
-        bank: That teacher's outputs.
-        transfer: Data-set indices of the rows its students may see, sorted.
-        seed: Root of its random choices.
-    """
-
-    number: int
-    teacher_number: int
-    teacher: Teacher
-    bank: Bank
-    transfer: np.ndarray
-    seed: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,28 +56,6 @@ class Student:
         if self.projection is None or self.spec.score is None:
             return None
         return dict(self.projection.arrays)
-
-
-def replicates(
-    config: Config, dataset: Dataset, teachers: Sequence[Teacher], banks: Sequence[Bank]
-) -> list[Replicate]:
-    """Returns all replicates of an experiment.
-
-    Args:
-        config: The experiment.
-        dataset: The data.
-        teachers: The teachers.
-        banks: Their outputs.
-    """
-    size = config.transfer_size or len(dataset.train)
-    result = []
-    for number in range(config.replicates):
-        seed = seeds.derive(config.seed, "replicate", number)
-        chosen = seeds.subset(seeds.derive(seed, "transfer"), size, len(dataset.train))
-        which = number % len(teachers)
-        seen = dataset.train[chosen]
-        result.append(Replicate(number, which, teachers[which], banks[which], seen, seed))
-    return result
 
 
 def verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
@@ -263,14 +218,3 @@ def _prepare(
         f"config.methods.{method.name}", method.prepare, seen, static
     )
     return prepared
-
-
-def teacher_embedding(replicate: Replicate, index: np.ndarray) -> np.ndarray:
-    """Returns the embedding of rows by a replicate's teacher, [rows, dims] float32.
-
-    Args:
-        replicate: The replicate.
-        index: Data-set indices of the rows, [rows].
-    """
-    bank = replicate.bank
-    return np.asarray(Selection(bank.embeddings, bank.position(index))[:], np.float32)

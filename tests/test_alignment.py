@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import config, data, student_fleets, students
+from lelp_jax import config, data, replicates, student_fleets, students
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.command_line import load_config
@@ -56,12 +56,12 @@ def banks(experiment, tmp_path: Path) -> list[Bank]:
     return made
 
 
-def replicates_of(frozen, dataset, banks) -> list[students.Replicate]:
+def replicates_of(frozen, dataset, banks) -> list[replicates.Replicate]:
     teachers = [
         Teacher(bank.fingerprint, 1, 2, None, None, None, True, "", None)  # type: ignore[arg-type]
         for bank in banks
     ]
-    return students.replicates(frozen, dataset, teachers, banks)
+    return replicates.draw(frozen, dataset, teachers, banks)
 
 
 def echo(projection: Projection, rows) -> np.ndarray:
@@ -78,13 +78,13 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experime
     method = dataclasses.replace(entry.method, projector=projector)
     methods = {**frozen.methods, "random_split": dataclasses.replace(entry, method=method)}
     frozen = dataclasses.replace(frozen, methods=methods)
-    replicates = replicates_of(frozen, dataset, banks)
-    assert [replicate.teacher_number for replicate in replicates] == [0, 1, 2, 0, 1]
+    drawn = replicates_of(frozen, dataset, banks)
+    assert [replicate.teacher_number for replicate in drawn] == [0, 1, 2, 0, 1]
     trial = enumerate_trials(entry, 0)[0]
     projection = Projection("echo", {}, np.ones((2, 2), bool))
     # In an order in which replicates are not sorted: groups must still be their own.
     wanted = [
-        students._student(frozen, dataset, method, trial, replicates[number], projection)
+        students._student(frozen, dataset, method, trial, drawn[number], projection)
         for number in (3, 0, 4, 1)
     ]
     requests = [student_fleets.request(frozen, dataset, student) for student in wanted]
@@ -102,8 +102,8 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experime
 
 def test_replicates_see_different_rows_and_never_validation_or_test_rows(experiment, banks) -> None:
     frozen, dataset = experiment
-    replicates = replicates_of(frozen, dataset, banks)
-    seen = [set(replicate.transfer.tolist()) for replicate in replicates]
+    drawn = replicates_of(frozen, dataset, banks)
+    seen = [set(replicate.transfer.tolist()) for replicate in drawn]
     assert all(len(rows) == 70 for rows in seen)
     assert all(rows <= set(dataset.train.tolist()) for rows in seen)
     assert seen[0] != seen[3]

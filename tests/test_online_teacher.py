@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax import config, data, models, student_fleets, students
+from lelp_jax import config, data, models, replicates, student_fleets, students
 from lelp_jax.command_line import load_config
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import Interrupted, UserError
@@ -502,7 +502,7 @@ def student_of(
     dataset = data.load(frozen.source, frozen.split)
     bank: Any = type("Bank", (), {"fingerprint": "bank"})
     teacher: Any = type("Teacher", (), {"network": network(2), "dims": 4})
-    replicate = students.Replicate(0, 0, teacher, bank, dataset.train[:100], 0)
+    replicate = replicates.Replicate(0, 0, teacher, bank, dataset.train[:100], 0)
     trial = enumerate_trials(entry, 0)[0]
     student = students._student(frozen, dataset, method, trial, replicate, projection)
     return frozen, dataset, student
