@@ -89,7 +89,8 @@ def made_small(line: str) -> list[str]:
         if "sample_size" in values:
             arguments.append(f"--config.methods.{name}.sample_size=60")
     if "sweep" in config:
-        arguments.append(f"--config.sweep.values={config.sweep['values'][:1]}")
+        sizes = config.sweep["key"] == "data.transfer_size"
+        arguments.append(f"--config.sweep.values={(60,) if sizes else config.sweep['values'][:1]}")
     return arguments
 
 
