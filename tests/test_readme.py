@@ -139,3 +139,10 @@ def test_the_readme_shows_the_files_of_a_workdir() -> None:
     readme = (ROOT / "README.md").read_text()
     for name in ("results.jsonl", "report/report.md", "metrics.jsonl", "run.json"):
         assert f"`{name}`" in readme
+
+
+def test_the_readme_lists_every_method() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("## The methods")[2].partition("## ")[0]
+    first_cells = re.findall(r"^\| ([^|]*) \|", table, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(first_cells))) == sorted(METHODS)

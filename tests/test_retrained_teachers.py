@@ -147,35 +147,21 @@ def get_config():
     own_teacher = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(own_teacher)
     config = own_teacher.get_config("quick")
-    config.methods = methods.default_config(
-        "kd", "simkd", "subclass_distillation", "subclass_matched", trials=1
-    )
-    config.student.train.steps, config.student.train.batch_size = 60, 8
+    config.methods = methods.default_config("kd", "subclass_distillation", trials=1)
+    config.student.train.batch_size = 8
     config.data.train, config.teacher.files = "data.npz", ("teacher.npz",)
     return config
 """.replace("CONFIG", repr(f"{tiny.ROOT}/configs/own_teacher.py"))
 
 
-@pytest.mark.slow
-def test_a_teacher_from_elsewhere_gets_a_new_head_but_is_not_retrained(
-    tmp_path: Path, capsys
-) -> None:
-    random = np.random.default_rng(0)
-    fine = random.integers(0, 6, 200)
-    inputs = random.standard_normal((200, 6)) + 4 * np.eye(6)[fine]
-    embeddings = np.tanh(inputs @ random.standard_normal((6, 20)))
-    weights = np.linalg.lstsq(embeddings, 6 * np.eye(2)[fine % 2] - 3, rcond=None)[0]
-    np.savez("data.npz", inputs=inputs, labels=fine % 2)
-    logits = embeddings @ weights + [0.3, -0.2]
-    np.savez("teacher.npz", embeddings=embeddings, logits=logits, output_weights=weights)
+def test_a_teacher_from_elsewhere_is_not_retrained(tmp_path: Path, capsys) -> None:
+    inputs = np.random.default_rng(0).standard_normal((60, 3))
+    labels = np.arange(60) % 2
+    np.savez("data.npz", inputs=inputs, labels=labels)
+    np.savez("teacher.npz", embeddings=inputs, logits=np.eye(2)[labels])
     Path("own.py").write_text(BROUGHT)
     assert tiny.launch("own.py", tmp_path / "run") == 2
     message = capsys.readouterr().err
     assert "config.methods.subclass_distillation trains the teacher anew" in message
     assert "subclass_matched" in message
     assert not (tmp_path / "run").exists()
-    leave_out = "--config.methods.subclass_distillation.trials=0"
-    assert tiny.launch("own.py", tmp_path / "run", leave_out) == 0
-    [line, *_] = chosen(tmp_path / "run", "subclass_matched")
-    assert line["teacher_test"]["accuracy"] > 0.7
-    assert {line["status"] for line in tiny.results(tmp_path / "run")} == {"ok"}
