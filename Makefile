@@ -11,7 +11,7 @@ RUN := $(VENV)/bin/python
 # Test processes; 0 runs all tests in one.
 WORKERS ?= 2
 # Neighbours stay in one process until another is idle: fixtures of a file are made fewer times.
-PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-kills lint format bench-fleet bench-compare bench-launch \
