@@ -10,7 +10,8 @@ VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/python
 # Test processes; 0 runs all tests in one.
 WORKERS ?= 2
-# Neighbours stay in one process until another is idle: fixtures of a file are made fewer times.
+# The tests of a file stay in one process, which makes its fixtures once. Files come in their order: a
+# file of few and long tests would otherwise be last, and run alone.
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

@@ -28,7 +28,8 @@ class LossInputs(NamedTuple):
         label: Class, [batch] int32; -1 where unknown.
         teacher_logits: [batch, classes], or as many as the method's own teacher has outputs; None
             for methods without a teacher.
-        scores: Pseudo-subclass scores, [batch, classes, subclasses], or None.
+        scores: Pseudo-subclass scores, [batch, classes, subclasses], for several splits at once
+            [batch, heads, classes, subclasses], or None.
         embedding: What the student's output layer sees, [batch, dims].
         teacher_embedding: [batch, teacher dims]; None unless the method uses it.
         extra: The method's own parameters, as its `init` made them.

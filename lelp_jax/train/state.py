@@ -130,7 +130,8 @@ class GroupRows(NamedTuple):
         label: [groups, rows] int32, -1 where unknown.
         weight: Weight of each row in the loss, [groups, rows] float32.
         teacher_logits: [groups, rows, classes] float32, or None.
-        scores: Pseudo-subclass scores, [groups, rows, classes, subclasses] float32, or None.
+        scores: Pseudo-subclass scores, [groups, rows, classes, subclasses] float32, with heads
+            after the rows where there are several, or None.
         constants: The method's other arrays, each [groups, ...].
         teacher_embedding: [groups, rows, dims] float32, or None where the loss does not read it.
         frozen: The teacher that is asked in every step, each array [groups, ...], or None.
