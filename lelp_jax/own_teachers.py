@@ -20,7 +20,7 @@ from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.head import Head
 
 # The embedding is scaled, so that these fit any teacher.
-HEAD_RATES = {"learning_rate": 1e-3, "weight_decay": 1e-4}
+_HEAD_RATES = {"learning_rate": 1e-3, "weight_decay": 1e-4}
 
 
 class OwnTeachers:
@@ -90,7 +90,7 @@ class OwnTeachers:
                     first[number].bank.fingerprint,
                     head,
                     config.student.train,
-                    HEAD_RATES,
+                    _HEAD_RATES,
                     self._session,
                 )
                 for number in sorted(first)

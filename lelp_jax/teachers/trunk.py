@@ -129,8 +129,8 @@ def with_head(
     [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, train.steps, session)
     if trained.diverged:
         raise UserError(
-            f"{head.name} diverged: its loss became non-finite at learning rate "
-            f"{numeric['learning_rate']}; lower it"
+            f"{head.name} diverged: its loss became non-finite; check the teacher's embedding for "
+            "extreme values, or leave the method out"
         )
 
     @functools.cache
