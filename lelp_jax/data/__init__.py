@@ -50,7 +50,7 @@ def load(source: Source, split: Split) -> Dataset:
                 f"the {name} rows have no fine labels, but the training rows do; "
                 "give them (-1: unknown), or leave them out of the training rows"
             )
-    inputs = np.concatenate([rows.inputs for rows in pieces.values()]).astype(np.float32)
+    inputs = np.concatenate([rows.inputs for rows in pieces.values()])
     labels = np.concatenate([rows.labels for rows in pieces.values()]).astype(np.int32)
     fine_labels = None
     if parts.fine_names:
@@ -76,12 +76,15 @@ def load(source: Source, split: Split) -> Dataset:
                 parts.class_names,
             )
             rest -= share
-    preprocessing = parts.preprocess(inputs[indices["train"]])
-    scaled = preprocessing(inputs)
-    for (name, rows), end in zip(pieces.items(), ends, strict=True):
-        check_scaled(scaled[end - len(rows.inputs) : end], rows, name)
+    preprocessing = None
+    if parts.preprocess is not None:
+        inputs = inputs.astype(np.float32)
+        preprocessing = parts.preprocess(inputs[indices["train"]])
+        inputs = preprocessing(inputs)
+        for (name, rows), end in zip(pieces.items(), ends, strict=True):
+            check_scaled(inputs[end - len(rows.inputs) : end], rows, name)
     dataset = Dataset(
-        inputs=scaled,
+        inputs=inputs,
         labels=labels,
         fine_labels=fine_labels,
         train=indices["train"],
@@ -92,6 +95,7 @@ def load(source: Source, split: Split) -> Dataset:
         preprocessing=preprocessing,
         ids=ids,
         image_shape=parts.image_shape,
+        max_length=parts.max_length,
     )
     check_classes(dataset)
     return dataset

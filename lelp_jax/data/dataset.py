@@ -20,7 +20,7 @@ class Rows:
     """Rows as a source reads them, before any split or preprocessing.
 
     Attributes:
-        inputs: Raw features, [rows, features...], of any real type.
+        inputs: Raw features, [rows, features...], of any real type, or texts, [rows] objects.
         labels: Class of each row, [rows] integers; -1 where it is not known.
         fine_labels: Finer class of each row, [rows] integers, -1 where unknown, or None.
         place: Names a row for a message ("train.csv line 7").
@@ -46,9 +46,11 @@ class Parts:
         test: The source's own test rows, or None to split them off `train`.
         class_names: One name per class, in label order.
         fine_names: One name per fine label, empty where there are none.
-        preprocess: Makes the preprocessing from the raw inputs of the training rows.
+        preprocess: Makes the preprocessing from the raw inputs of the training rows; None for
+            texts.
         image_shape: Height, width and, for colours, channels of the image that a row's features
             are, read row by row; () where they are none.
+        max_length: How many tokens of a text are seen at most; 0 where rows are no texts.
     """
 
     train: Rows
@@ -56,16 +58,17 @@ class Parts:
     test: Rows | None
     class_names: tuple[str, ...]
     fine_names: tuple[str, ...]
-    preprocess: Callable[[np.ndarray], Preprocessing]
+    preprocess: Callable[[np.ndarray], Preprocessing] | None
     image_shape: tuple[int, ...] = ()
+    max_length: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Preprocessed rows of all splits in one table; a row's position is its index everywhere.
+    """Rows of all splits in one table; a row's position is its index everywhere.
 
     Attributes:
-        inputs: Model inputs, [rows, features...] float32.
+        inputs: Preprocessed features, [rows, features...] float32, or texts, [rows] objects.
         labels: Class of each row, [rows] int32; -1 where unknown (training rows only).
         fine_labels: Finer class of each row, [rows] int32, or None.
         train: Indices of the training rows, sorted.
@@ -73,11 +76,13 @@ class Dataset:
         test: Indices of the test rows, sorted.
         class_names: One name per class.
         fine_names: One name per fine label.
-        preprocessing: How raw features became `inputs`.
+        preprocessing: How raw features became `inputs`; None for texts.
         ids: Name of each row, [rows] texts, each once, or None where rows have no names.
         image_shape: Height, width and, for colours, channels of the image that a row's features
             are; () where they are none.
-        digest: Hash of all but the rows' names and the image shape, which change nothing.
+        max_length: How many tokens of a text networks see at most; 0 where rows are no texts.
+        digest: Hash of all but what changes nothing in the rows: their names, the image shape, and
+            how much of a text is seen.
     """
 
     inputs: np.ndarray
@@ -88,25 +93,35 @@ class Dataset:
     test: np.ndarray
     class_names: tuple[str, ...]
     fine_names: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     ids: np.ndarray | None = None
     image_shape: tuple[int, ...] = ()
+    max_length: int = 0
     digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256()
-        # The preprocessing too: in other units the model inputs may be the same to the last bit,
-        # but a student is handed over with the map from the units that it was trained in.
-        shift, scale = self.preprocessing.shift, self.preprocessing.scale
-        for array in (self.inputs, self.labels, self.fine_labels, shift, scale):
+        if self.preprocessing is None:
+            inputs, columns = [_bytes_of(self.inputs)], ()
+        else:
+            # The preprocessing too: in other units the model inputs may be the same to the last
+            # bit, but a student is handed over with the map from the units it was trained in.
+            inputs = [self.inputs, self.preprocessing.shift, self.preprocessing.scale]
+            columns = self.preprocessing.columns
+        for array in (inputs[0], self.labels, self.fine_labels, *inputs[1:]):
             if array is not None:
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(array.tobytes())
         for split in (self.train, self.validation, self.test):
             digest.update(split.astype(np.int64).tobytes())
-        names = (self.class_names, self.fine_names, self.preprocessing.columns)
+        names = (self.class_names, self.fine_names, columns)
         digest.update(json.dumps(names).encode())
         object.__setattr__(self, "digest", digest.hexdigest()[:16])
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether rows are texts, not numbers."""
+        return self.preprocessing is None
 
     @property
     def num_classes(self) -> int:
@@ -117,6 +132,13 @@ class Dataset:
     def labelled_train(self) -> np.ndarray:
         """Indices of the training rows whose class is known."""
         return self.train[self.labels[self.train] != UNLABELLED]
+
+
+def _bytes_of(texts: np.ndarray) -> np.ndarray:
+    """Returns texts as bytes, each after its length, so that no two lists of texts are alike."""
+    pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
+    sizes = np.array([len(piece) for piece in pieces], np.int64).tobytes()
+    return np.frombuffer(sizes + b"".join(pieces), np.uint8)
 
 
 def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:

@@ -1,0 +1,38 @@
+"""What networks see of the rows of a data set, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lelp_jax import sections
+from lelp_jax.errors import unknown_name
+from lelp_jax.inputs import features
+from lelp_jax.inputs.base import Encoding as Encoding
+from lelp_jax.inputs.base import Inputs as Inputs
+from lelp_jax.inputs.base import View
+
+VIEWS: Mapping[str, type] = {
+    "features": features.Features,
+}
+ENCODINGS: Mapping[str, Any] = {
+    encoding.kind: encoding for encoding in (features.FeatureEncoding,)
+}
+
+
+def build(settings: Mapping[str, Any], place: str) -> View:
+    """Returns a view.
+
+    Args:
+        settings: Its name under "name", and its own settings.
+        place: Where they stand, for messages ("config.student.inputs").
+
+    Raises:
+        UserError: The name or a setting is unknown, or a value is out of range.
+    """
+    values = dict(settings)
+    name = values.pop("name", "")
+    if name not in VIEWS:
+        raise unknown_name(f"inputs {place}.name", name, VIEWS)
+    view: View = sections.build(VIEWS[name], values, place)
+    return view

@@ -1,0 +1,31 @@
+"""How texts stand in arrays: token numbers, and -1 after the end of each text."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import jax
+import numpy as np
+
+# Not the tokenizer's own padding token: which number that is differs between tokenizers.
+PAD = -1
+
+Array = TypeVar("Array", jax.Array, np.ndarray)
+
+
+def mask(tokens: Array) -> Array:
+    """Returns which places hold a token, [..., length] bool.
+
+    Args:
+        tokens: [..., length] int32, `PAD` after the end.
+    """
+    return tokens != PAD
+
+
+def lengths(tokens: np.ndarray) -> np.ndarray:
+    """Returns how many tokens each text has, [...] int64.
+
+    Args:
+        tokens: [..., length] int32, `PAD` after the end.
+    """
+    return mask(tokens).sum(axis=-1)
