@@ -18,24 +18,34 @@ def check(config: Config, dataset: Dataset) -> None:
         UserError: There are too few rows or weights, or a method needs labels that rows lack.
     """
     config.teacher.check(dataset)
+    with_place("config.student", config.view.check, dataset)
     if config.student.teacher_outputs == "online" and not config.teacher.answers_inputs:
         raise UserError(
             "config.student.teacher_outputs 'online' needs a teacher that is trained here "
-            "(config.teacher.source 'network'): of this one only answers are known; take 'bank'"
+            "(config.teacher.source 'network' or 'encoder'): of this one only answers are known; "
+            "take 'bank'"
         )
     weights = config.student.train.class_weights
     with_place("config.student.train", class_weights.by_class, dataset, weights)
-    metric = config.report.selection_metric
-    if metric in metrics.TWO_CLASSES and dataset.num_classes != 2:
-        raise UserError(
-            f"config.report.selection_metric {metric!r} is defined for 2 classes, but the data "
-            f"have {dataset.num_classes}; take accuracy or matthews"
-        )
+    _check_metrics(config, dataset)
     _check_sizes(config, dataset)
     _check_own_teachers(config)
     _check_baseline(config, dataset)
     _check_membership(config, dataset)
     _check_fine_labels(config, dataset)
+
+
+def _check_metrics(config: Config, dataset: Dataset) -> None:
+    used = {"report.selection_metric": config.report.selection_metric}
+    for name, train in (("student", config.student.train), ("teacher", config.teacher.training)):
+        if train is not None:
+            used[f"{name}.train.early_stopping.metric"] = train.early_stopping.metric
+    for place, metric in used.items():
+        if metric in metrics.TWO_CLASSES and dataset.num_classes != 2:
+            raise UserError(
+                f"config.{place} {metric!r} is defined for 2 classes, but the data have "
+                f"{dataset.num_classes}; take accuracy or matthews"
+            )
 
 
 def _check_sizes(config: Config, dataset: Dataset) -> None:
@@ -59,8 +69,9 @@ def _check_own_teachers(config: Config) -> None:
         if own and not own.frozen_trunk and not config.teacher.answers_inputs:
             raise UserError(
                 f"config.methods.{name} trains the teacher anew, but this one is brought along "
-                f"(config.teacher.source is not 'network'); take subclass_matched, which keeps the "
-                f"teacher, or leave it out with --config.methods.{name}.trials=0"
+                "(config.teacher.source is neither 'network' nor 'encoder'); take "
+                "subclass_matched, which keeps the teacher, or leave it out with "
+                f"--config.methods.{name}.trials=0"
             )
 
 

@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from lelp_jax import data, methods, metrics, models, settings, teachers
+from lelp_jax import data, inputs, methods, metrics, settings, student_model, teachers
 from lelp_jax.bank.stage import BankConfig
 from lelp_jax.data import Source, Split
+from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.inputs import View
 from lelp_jax.methods.base import Method
 from lelp_jax.sections import build, section, typed
 from lelp_jax.sections import with_place as with_place
+from lelp_jax.teachers.encoder import Encoders
 from lelp_jax.train.config import TrainConfig
 
 _SECTIONS = (
@@ -30,13 +33,19 @@ _LARGEST_SEED = 2**31 - 1
 _TEACHER_OUTPUTS = ("bank", "online")
 
 
+def _numbers() -> Mapping[str, Any]:
+    return {"name": "features"}
+
+
 @dataclasses.dataclass(frozen=True)
 class StudentConfig:
     """The students.
 
     Attributes:
-        model: The network's family and settings.
+        model: The network's family and settings, or "teacher_layers", every k-th layer of the
+            teacher.
         train: How they are trained; learning rate and weight decay are settings of each method.
+        inputs: What the students see of the rows: the view's name and settings.
         input_noise: Standard deviation of the Gaussian noise added to every input in every training
             step, in units of the preprocessed inputs; 0 adds none.
         teacher_outputs: "bank" teaches the teacher's answers for the rows as they are, computed
@@ -46,6 +55,7 @@ class StudentConfig:
 
     model: Mapping[str, Any]
     train: TrainConfig
+    inputs: Mapping[str, Any] = dataclasses.field(default_factory=_numbers)
     input_noise: float = 0.0
     teacher_outputs: str = "bank"
 
@@ -123,6 +133,7 @@ class Config:
         teacher: Where the teachers come from.
         bank: Where and how their answers are kept.
         student: The students.
+        view: What they see of the rows.
         methods: The methods compared, in the order of the report.
         report: The comparison.
         checkpoint: Checkpoints.
@@ -136,6 +147,7 @@ class Config:
     teacher: teachers.Source
     bank: BankConfig
     student: StudentConfig
+    view: View
     methods: Mapping[str, MethodConfig]
     report: ReportConfig
     checkpoint: CheckpointConfig
@@ -164,7 +176,7 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
     teacher = _teacher(section(sections["teacher"], "config.teacher"))
     bank = build(BankConfig, sections["bank"], "config.bank")
     student = build(StudentConfig, sections["student"], "config.student")
-    with_place("config.student.model", models.build, student.model, 2)
+    view = _view(student, teacher)
     compared = _methods(section(sections["methods"], "config.methods"))
     report = build(ReportConfig, sections["report"], "config.report")
     if report.baseline not in compared:
@@ -179,9 +191,29 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
         teacher,
         bank,
         student,
+        view,
         compared,
         report,
         checkpoint,
+    )
+
+
+def in_steps(config: Config, dataset: Dataset) -> Config:
+    """Returns a config with the length of every training in steps.
+
+    Args:
+        config: The config.
+        dataset: Its data.
+
+    Raises:
+        UserError: A training is too short for its evaluations.
+    """
+    seen = config.transfer_size or len(dataset.train)
+    train = with_place("config.student.train", config.student.train.of_rows, seen)
+    return dataclasses.replace(
+        config,
+        student=dataclasses.replace(config.student, train=train),
+        teacher=config.teacher.in_steps(dataset),
     )
 
 
@@ -210,6 +242,28 @@ def _teacher(values: dict[str, Any]) -> teachers.Source:
         raise unknown_name("teacher source config.teacher.source", name, teachers.SOURCES)
     source: teachers.Source = build(teachers.SOURCES[name], values, "config.teacher")
     return source
+
+
+def _view(student: StudentConfig, teacher: teachers.Source) -> View:
+    """Returns what students see; where tokens name no checkpoint, they are the teacher's."""
+    place, values = "config.student.inputs", dict(student.inputs)
+    if values.get("name") == "tokens" and not values.get("checkpoint"):
+        if student.model.get("name") == "pretrained":
+            values["checkpoint"] = student.model.get("checkpoint", "")
+        elif isinstance(teacher, Encoders):
+            values["checkpoint"] = teacher.checkpoint
+        else:
+            raise UserError(
+                f"{place}.checkpoint is empty, and the teacher has none; name a checkpoint whose "
+                "tokenizer to take, or take the inputs 'words'"
+            )
+    view = inputs.build(values, place)
+    with_place("config.student.model", student_model.check, student.model, of_tokens=view.of_tokens)
+    if student.input_noise and view.of_tokens:
+        raise UserError(
+            "config.student.input_noise is for numbers, but the students see tokens; set it to 0"
+        )
+    return view
 
 
 def _methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:

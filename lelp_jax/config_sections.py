@@ -4,19 +4,250 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
-def training(steps: int, batch_size: int) -> ConfigDict:
+
+def training(steps: int = 0, batch_size: int = 64, epochs: float = 0.0) -> ConfigDict:
     """Returns the section `train` of a teacher or of students, with all its keys.
 
     Args:
-        steps: Number of updates.
+        steps: Number of updates; 0 where epochs say it.
         batch_size: Examples per update.
+        epochs: How often each row is seen; 0 where steps say it.
     """
     config = ConfigDict()
     config.steps = steps
+    config.epochs = float(epochs)
     config.batch_size = batch_size
     config.class_weights = ()  # (): equal; ("balanced",): by inverse share; or one per class
     config.optimizer = ConfigDict(
         {"schedule": "cosine", "warmup_fraction": 0.0, "clip_norm": 0.0}  # clip_norm 0: none
     )
+    config.accumulate = 1  # parts in which the gradient of a batch is computed
+    config.early_stopping = ConfigDict(
+        # evaluations 0: keep the last parameters; patience 0: train to the end
+        {"evaluations": 0, "patience": 0, "metric": "accuracy"}
+    )
+    return config
+
+
+def encoder_teacher(
+    checkpoint: str, *, epochs: float, count: int, learning_rate: float = 5e-5
+) -> ConfigDict:
+    """Returns the section `teacher` of a fine-tuned encoder, with all its keys.
+
+    Args:
+        checkpoint: A folder, or a name on the Hugging Face hub.
+        epochs: How often each row is seen.
+        count: How many teachers.
+        learning_rate: Peak learning rate.
+    """
+    config = ConfigDict()
+    config.source = "encoder"
+    config.count = count  # replicate r learns from teacher r mod count
+    config.checkpoint = checkpoint
+    config.pooling = "mean"  # or "cls", "pooler"
+    config.dropout = 0.1
+    config.learning_rate = learning_rate
+    config.weight_decay = 0.01
+    config.layer_decay = 1.0  # rate of a layer relative to the one above
+    config.compute_dtype = "float32"  # "bfloat16" on accelerators
+    config.checkpointing = False  # compute layers again in the gradient: less memory
+    config.train = training(batch_size=32, epochs=epochs)
+    config.train.optimizer = ConfigDict(
+        {"schedule": "linear", "warmup_fraction": 0.1, "clip_norm": 1.0}
+    )
+    # The best of as many looks at the validation rows.
+    config.train.early_stopping.evaluations = 6
+    return config
+
+
+def text_student(*, epochs: float, batch_size: int = 64) -> ConfigDict:
+    """Returns the section `student` of a bag of embeddings of words, with all its keys.
+
+    Args:
+        epochs: How often each row is seen.
+        batch_size: Examples per update.
+    """
+    config = ConfigDict()
+    # "words": a vocabulary of the training rows; "tokens": the teacher's; "embeddings": those of a
+    # frozen encoder, for an mlp.
+    config.inputs = ConfigDict({"name": "words", "vocabulary_size": 20_000, "min_count": 2})
+    config.model = ConfigDict(
+        {"name": "bag_of_embeddings", "dims": 64, "hidden": (64,), "dropout": 0.5}
+    )
+    config.train = training(batch_size=batch_size, epochs=epochs)
+    config.input_noise = 0.0
+    config.teacher_outputs = "bank"
+    return config
+
+
+def small_transformer(student: ConfigDict) -> None:
+    """Makes students transformers of two layers on the teacher's tokens, trained from scratch."""
+    student.inputs = ConfigDict({"name": "tokens", "checkpoint": ""})
+    student.model = ConfigDict(
+        {"name": "transformer", "layers": 2, "dims": 128, "heads": 2, "hidden": 512}
+    )
+
+
+def pretrained_student(checkpoint: str, *, epochs: float) -> ConfigDict:
+    """Returns the section `student` of a pretrained encoder, with all its keys.
+
+    Args:
+        checkpoint: A folder, or a name on the Hugging Face hub.
+        epochs: How often each row is seen.
+    """
+    config = text_student(epochs=epochs, batch_size=32)
+    config.inputs = ConfigDict({"name": "tokens", "checkpoint": ""})  # "": the student's own
+    config.model = ConfigDict(
+        {
+            "name": "pretrained",
+            "checkpoint": checkpoint,
+            "pooling": "mean",
+            "dropout": 0.1,
+            "checkpointing": True,
+            "compute_dtype": "bfloat16",
+        }
+    )
+    config.train.optimizer = ConfigDict(
+        {"schedule": "linear", "warmup_fraction": 0.1, "clip_norm": 1.0}
+    )
+    return config
+
+
+def embedding_student(*, epochs: float) -> ConfigDict:
+    """Returns the section `student` of an MLP on the embeddings of a frozen encoder, with all keys.
+
+    Args:
+        epochs: How often each row is seen.
+    """
+    config = text_student(epochs=epochs, batch_size=256)
+    config.inputs = ConfigDict(
+        {"name": "embeddings", "checkpoint": MINILM, "pooling": "mean", "compute_dtype": "float32"}
+    )
+    config.model = ConfigDict({"name": "mlp", "hidden": (256,), "dropout": 0.1})
+    return config
+
+
+def report(metric: str = "accuracy") -> ConfigDict:
+    """Returns the section `report`, with all its keys.
+
+    Args:
+        metric: The validation metric that chooses each method's settings.
+    """
+    return ConfigDict({"baseline": "kd", "selection_metric": metric, "confidence": 0.95})
+
+
+def bank(dtype: str = "float32") -> ConfigDict:
+    """Returns the section `bank`, with all its keys.
+
+    Args:
+        dtype: In which embeddings are kept, "float32" or "bfloat16".
+    """
+    return ConfigDict({"dtype": dtype, "root": ""})  # root: a folder or gs:// address
+
+
+def albert(config: ConfigDict, checkpoint: str) -> None:
+    """Makes teacher and students those of LELP's experiments on texts (arXiv 2409.20449, 4.1).
+
+    A larger ALBERT (Lan et al., arXiv 1909.11942) teaches ALBERT-Base, which is pretrained, too.
+    The rates and lengths of training are this project's: the paper's are not public.
+
+    Args:
+        config: A config with the sections `teacher` and `methods`.
+        checkpoint: The teacher's.
+    """
+    config.teacher.checkpoint = checkpoint
+    config.teacher.count = 1
+    config.teacher.learning_rate = 1e-5
+    config.teacher.compute_dtype = "bfloat16"
+    config.teacher.checkpointing = True
+    config.student = pretrained_student("albert/albert-base-v2", epochs=3)
+    config.replicates = 3
+    for name in config.methods:
+        config.methods[name].learning_rate = (1e-5, 3e-5)
+        config.methods[name].weight_decay = (0.01,)
+
+
+def tfds(name: str, max_length: int) -> ConfigDict:
+    """Returns the section `data` of texts from TensorFlow Datasets, with all its keys.
+
+    Args:
+        name: The data set and, after a slash, its config.
+        max_length: How many tokens of a text are seen at most.
+    """
+    return texts(
+        "tfds",
+        max_length,
+        name=name,
+        data_dir="",  # "": the folder of TFDS
+        text="",  # "": the only column of texts
+        label="",  # "": the only column of classes
+        fine_label="",
+        train="train",
+        validation="",  # "": its own, or split off the training rows
+        test="",  # "": its own; where that has no labels, its validation rows
+    )
+
+
+def hub(name: str, max_length: int, text: str, train_rows: int) -> ConfigDict:
+    """Returns the section `data` of texts from the Hugging Face hub, with all its keys.
+
+    Args:
+        name: The data set.
+        max_length: How many tokens of a text are seen at most.
+        text: The column of texts.
+        train_rows: How many training rows are used; 0 uses all.
+    """
+    return texts(
+        "hub",
+        max_length,
+        name=name,
+        subset="",
+        revision="main",
+        text=text,
+        label="label",
+        fine_label="",
+        train="train",
+        validation="",  # "": split off the training rows
+        test="test",
+        train_rows=train_rows,
+    )
+
+
+def text_files(max_length: int) -> ConfigDict:
+    """Returns the section `data` of one's own files of texts, with all its keys.
+
+    Args:
+        max_length: How many tokens of a text are seen at most.
+    """
+    return texts(
+        "files",
+        max_length,
+        train="",  # a .csv, .tsv, .jsonl or .parquet file
+        validation="",  # "": split off the training rows
+        test="",  # "": split off the training rows
+        text="text",
+        label="label",
+        fine_label="",  # "": the column `fine_label`, if there is one
+        id="",  # column that names the rows, to join a teacher's answers by
+        num_classes=0,  # 0: as many as the training rows show
+        label_names=(),
+    )
+
+
+def texts(source: str, max_length: int, **values: object) -> ConfigDict:
+    """Returns the section `data` of texts, with the keys that all sources have.
+
+    Args:
+        source: "files", "tfds" or "hub".
+        max_length: How many tokens of a text are seen at most.
+        **values: The source's own keys.
+    """
+    config = ConfigDict({"source": source, **values})
+    config.max_length = max_length
+    config.class_map = ()  # class that each label becomes; the label stays as the fine label
+    config.split = (0.8, 0.1, 0.1)  # shares of what the source does not have itself
+    config.split_seed = 0
+    config.transfer_size = 0  # training rows that a student sees; 0: all
     return config

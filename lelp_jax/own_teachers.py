@@ -15,9 +15,10 @@ from lelp_jax.methods.base import Method
 from lelp_jax.replicates import Replicate, teacher_embedding
 from lelp_jax.session import Session
 from lelp_jax.settings import Value
-from lelp_jax.teachers import network, trunk
+from lelp_jax.teachers import trunk
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.head import Head
+from lelp_jax.teachers.trained import TrainedTeachers
 
 # The embedding is scaled, so that these fit any teacher.
 _HEAD_RATES = {"learning_rate": 1e-3, "weight_decay": 1e-4}
@@ -95,7 +96,7 @@ class OwnTeachers:
                 )
                 for number in sorted(first)
             ]
-        assert isinstance(config.teacher, network.Trainable)
+        assert isinstance(config.teacher, TrainedTeachers)
         return config.teacher.with_head(self._root, self._dataset, config.seed, head, self._session)
 
     def _bank(self, teacher: Teacher) -> Bank:

@@ -8,7 +8,7 @@ from typing import Any
 
 from lelp_jax import checks, data, files, replicates, stages, student_fleets, students, sweep
 from lelp_jax.bank import stage as bank
-from lelp_jax.config import from_config_dict
+from lelp_jax.config import from_config_dict, in_steps
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import UserError
 from lelp_jax.interrupts import Interrupts
@@ -47,6 +47,7 @@ def run(
         title = f"{name}/{point.name}" if point.name else name
         config = from_config_dict(point.raw)
         dataset = data.load(config.source, config.split)
+        config = in_steps(config, dataset)
         checks.check(config, dataset)
         experiments.append(Experiment(title, config, dataset, point.folder(root), point.raw))
     if root.exists() and not root.is_dir():
@@ -78,6 +79,7 @@ def _run(experiment: Experiment, root: Path, session: Session) -> Finished:
         f"{experiment.name}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
         f"{len(dataset.test)} test rows, classes {', '.join(dataset.class_names)}"
     )
+    seen = config.view.ensure(root, dataset, session)
     teachers = config.teacher.ensure(root, dataset, config.seed, session)
     with reporter.stage(bank.STAGE, len(teachers), "banks"):
         banks = []
@@ -86,11 +88,15 @@ def _run(experiment: Experiment, root: Path, session: Session) -> Finished:
             reporter.advance(1)
     drawn = replicates.draw(config, dataset, teachers, banks)
     own = OwnTeachers(root, config, dataset, drawn, session)
-    wanted = students.wanted(root, config, dataset, trials, own.replicates, session)
+    wanted = students.wanted(root, config, dataset, seen, trials, own.replicates, session)
     plan = {"trials": {key: len(value) for key, value in trials.items()}}
     _write_run(experiment.output, experiment.name, experiment.raw, plan)
-    trained = student_fleets.ensure(root, config, dataset, wanted, session)
-    return report.ensure(root, experiment, teachers, wanted, trained, verdicts, banks[0], session)
+    labels = {"classes": dataset.class_names, "fine_labels": dataset.fine_names}
+    files.write_json(experiment.output / "labels.json", labels)
+    trained = student_fleets.ensure(root, config, dataset, seen, wanted, session)
+    return report.ensure(
+        root, experiment, seen, teachers, wanted, trained, verdicts, banks[0], session
+    )
 
 
 def _write_run(output: Path, name: str, raw: Mapping[str, Any], plan: Mapping[str, Any]) -> None:

@@ -37,7 +37,8 @@ def build(cls: type[Section], values: Any, place: str) -> Section:
         else:
             checked[key] = typed(value, kind, f"{place}.{key}")
     for key, field in fields.items():
-        if key not in checked and field.default is dataclasses.MISSING:
+        absent = field.default is field.default_factory is dataclasses.MISSING
+        if key not in checked and absent:
             raise UserError(f"{place}.{key} is missing")
     return with_place(place, cls, **checked)
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,12 +15,13 @@ from lelp_jax import class_weights, seeds
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.errors import UserError
+from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Method
 from lelp_jax.projection import stage as projections
 from lelp_jax.replicates import teacher_embedding
 from lelp_jax.session import Session
 from lelp_jax.students import Student
-from lelp_jax.train import plan
+from lelp_jax.train import buckets, plan
 from lelp_jax.train import stage as training
 from lelp_jax.train.job import (
     FleetJob,
@@ -27,6 +29,7 @@ from lelp_jax.train.job import (
     abstract_parameters,
     count_frozen,
     count_trained,
+    work_of_step,
 )
 from lelp_jax.train.stage import Request, Trained
 from lelp_jax.train.state import Frozen, GroupRows
@@ -35,7 +38,7 @@ from lelp_jax.train.step import answers
 STAGE = "students"
 
 
-def request(config: Config, dataset: Dataset, student: Student) -> Request:
+def request(config: Config, dataset: Dataset, inputs: Inputs, student: Student) -> Request:
     """Returns what names a student and the kind of fleet it trains in."""
     method = config.methods[student.trial.method].method
     projector = method.projector
@@ -43,7 +46,9 @@ def request(config: Config, dataset: Dataset, student: Student) -> Request:
         inputs={
             "what": "student",
             "data": dataset.digest,
-            "model": dict(config.student.model),
+            "inputs": inputs.fingerprint,
+            "model": student.network.settings,
+            "origin": student.network.origin,
             "train": dataclasses.asdict(config.student.train),
             "input_noise": config.student.input_noise,
             "teacher_outputs": config.student.teacher_outputs if method.uses_teacher else None,
@@ -68,7 +73,12 @@ def request(config: Config, dataset: Dataset, student: Student) -> Request:
 
 
 def ensure(
-    root: Path, config: Config, dataset: Dataset, students: Sequence[Student], session: Session
+    root: Path,
+    config: Config,
+    dataset: Dataset,
+    inputs: Inputs,
+    students: Sequence[Student],
+    session: Session,
 ) -> list[Trained]:
     """Returns the trained students, in the order given.
 
@@ -76,6 +86,7 @@ def ensure(
         root: The workdir.
         config: The experiment.
         dataset: The data.
+        inputs: What the students see of them.
         students: The students wanted.
         session: The run.
 
@@ -83,31 +94,39 @@ def ensure(
         UserError: A projection cannot be applied inside of a training step.
     """
     for student in {student.spec: student for student in students}.values():
-        _check_applicable(config, dataset, student)
-    requests = [request(config, dataset, student) for student in students]
+        _check_applicable(config, inputs, student)
+    requests = [request(config, dataset, inputs, student) for student in students]
     by_name = dict(zip((request.fingerprint for request in requests), students, strict=True))
 
     def capacity(wanted: Request) -> int:
         student = by_name[wanted.fingerprint]
-        parameters = count_trained(student.spec, dataset.inputs)
-        frozen = count_frozen(student.spec, student.applied, dataset.inputs)
-        return plan.members_per_program(parameters, jax.devices()[0].platform, frozen)
+        parameters = count_trained(student.spec, inputs.values)
+        frozen = count_frozen(student.spec, student.applied, inputs.values)
+        batch_size = config.student.train.batch_size
+        work = work_of_step(student.spec, inputs.values, batch_size, frozen)
+        return plan.members_per_program(
+            parameters,
+            work,
+            jax.devices()[0].platform,
+            frozen,
+            keeps_best=config.student.train.early_stopping.evaluations > 0,
+        )
 
     def make_job(members: Sequence[Request]) -> FleetJob:
-        return job(config, dataset, [by_name[m.fingerprint] for m in members], members)
+        return job(config, dataset, inputs, [by_name[m.fingerprint] for m in members], members)
 
     return training.ensure(
         root, STAGE, requests, capacity, make_job, config.student.train.steps, session
     )
 
 
-def _check_applicable(config: Config, dataset: Dataset, student: Student) -> None:
+def _check_applicable(config: Config, inputs: Inputs, student: Student) -> None:
     """Refuses a projector that is written for values at hand, not for traced ones."""
     if student.spec.teacher is None or student.spec.score is None:
         return
-    frozen = Frozen(abstract_parameters(student.spec.teacher, dataset.inputs), student.applied)
+    frozen = Frozen(abstract_parameters(student.spec.teacher, inputs.values), student.applied)
     rows = config.student.train.batch_size
-    batch = jax.ShapeDtypeStruct((rows, *dataset.inputs.shape[1:]), dataset.inputs.dtype)
+    batch = jax.ShapeDtypeStruct((rows, *inputs.values.shape[1:]), inputs.values.dtype)
     label = jax.ShapeDtypeStruct((rows,), np.int32)
     try:
         jax.eval_shape(
@@ -123,7 +142,11 @@ def _check_applicable(config: Config, dataset: Dataset, student: Student) -> Non
 
 
 def job(
-    config: Config, dataset: Dataset, students: Sequence[Student], requests: Sequence[Request]
+    config: Config,
+    dataset: Dataset,
+    inputs: Inputs,
+    students: Sequence[Student],
+    requests: Sequence[Request],
 ) -> FleetJob:
     """Returns the fleet of students of one method, with the rows that each replicate may see."""
     method = config.methods[students[0].trial.method].method
@@ -132,6 +155,7 @@ def job(
     weights = class_weights.by_class(dataset, config.student.train.class_weights)
     parts = [_group(dataset, method, first[number], weights) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
+    table, batch_size = inputs.values[dataset.train], config.student.train.batch_size
     if (sizes == 0).any():
         raise UserError(
             f"method {method.name!r} needs labels, but no row that replicate "
@@ -141,7 +165,7 @@ def job(
     return FleetJob(
         stage=STAGE,
         spec=students[0].spec,
-        batch_size=config.student.train.batch_size,
+        batch_size=batch_size,
         members=tuple(
             Member(
                 fingerprint=request.fingerprint,
@@ -153,11 +177,25 @@ def job(
             for student, request in zip(students, requests, strict=True)
         ),
         rows=_stack(parts, int(sizes.max())),
-        group_sizes=sizes,
-        inputs=dataset.inputs[dataset.train],
-        validation_inputs=dataset.inputs[dataset.validation],
+        buckets=buckets.of_fleet(
+            table,
+            [part.row for part in parts],
+            buckets.of_rows(table, batch_size, len(students[0].replicate.transfer)),
+            seeds.derive(0, dataset.digest),
+        ),
+        inputs=table,
+        initial=_initial([first[number] for number in sorted(first)]),
+        early_stopping=config.student.train.early_stopping,
+        validation_inputs=inputs.values[dataset.validation],
         validation_labels=dataset.labels[dataset.validation],
     )
+
+
+def _initial(students: Sequence[Student]) -> Any:
+    """Returns the parameters that the students of each group start from, [groups, ...] each."""
+    makers = [student.network.initial for student in students]
+    given = [maker() for maker in makers if maker]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *given) if given else None
 
 
 def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarray) -> GroupRows:

@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import models, seeds
+from lelp_jax import models, seeds, student_model
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.errors import UserError
+from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection import stage as projections
 from lelp_jax.projection.base import Projection
 from lelp_jax.replicates import Replicate, teacher_embedding
 from lelp_jax.sections import with_place
 from lelp_jax.session import Session
+from lelp_jax.student_model import StudentModel
 from lelp_jax.train.job import embedding_dims
 from lelp_jax.train.state import StepSpec
 from lelp_jax.trials import Trial
@@ -34,6 +37,7 @@ class Student:
         projection: Splits the classes, for the methods that do.
         spec: The program that trains it.
         num_outputs: Width of its output layer.
+        network: Its network, and where that starts from.
         prepare: Makes the method's own constants, which takes reading the bank.
     """
 
@@ -42,6 +46,7 @@ class Student:
     projection: Projection | None
     spec: StepSpec
     num_outputs: int
+    network: StudentModel
     prepare: Callable[[], Mapping[str, np.ndarray]] | None
 
     @functools.cached_property
@@ -85,6 +90,7 @@ def wanted(
     root: Path,
     config: Config,
     dataset: Dataset,
+    inputs: Inputs,
     trials: Mapping[str, Sequence[Trial]],
     replicates_of: Callable[[Method, Mapping[str, Any]], Sequence[Replicate]],
     session: Session,
@@ -95,6 +101,7 @@ def wanted(
         root: The workdir.
         config: The experiment.
         dataset: The data.
+        inputs: What the students see of them.
         trials: The trials of each method that is trained.
         replicates_of: The replicates of a method with its static settings, with its own teachers
             where it has such.
@@ -122,7 +129,7 @@ def wanted(
             key = (method.name, tuple(trial.static.items()), replicate.number)
             if key not in fitted:
                 fitted[key] = _projection(root, method, trial, dataset, replicate, session)
-            result.append(_student(config, dataset, method, trial, replicate, fitted[key]))
+            result.append(_student(config, dataset, inputs, method, trial, replicate, fitted[key]))
     return result
 
 
@@ -154,6 +161,7 @@ def _projection(
 def _student(
     config: Config,
     dataset: Dataset,
+    inputs: Inputs,
     method: Method,
     trial: Trial,
     replicate: Replicate,
@@ -166,36 +174,43 @@ def _student(
         outputs = method.teacher.num_outputs(dataset.num_classes, trial.static)
     online = config.student.teacher_outputs == "online" and method.uses_teacher
     network = replicate.teacher.network if online else None
+    if network and network.inputs != inputs.fingerprint:
+        raise UserError(
+            "config.student.teacher_outputs 'online' shows the teacher what the student sees, but "
+            "this teacher takes other inputs; give both the same, or take 'bank'"
+        )
     projector = method.projector
-    model = models.build(config.student.model, outputs)
+    network_of = student_model.build(config.student.model, outputs, inputs, replicate.teacher)
+    model = network_of.model
     spec = StepSpec(
         model=model,
         loss=method.loss,
         readout=method.readout,
         optimizer=config.student.train.optimizer,
         steps=config.student.train.steps,
+        accumulate=config.student.train.accumulate,
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
         score=projector.apply if network and projector and projector.uses_embedding else None,
-        dims=_dims(dataset, method, model, replicate),
+        dims=_dims(dataset, inputs, method, model, replicate),
         init=method.init,
         init_state=method.init_state,
     )
     prepare = None
     if method.prepare is not None:
         prepare = functools.partial(_prepare, dataset, method, trial.static, replicate)
-    return Student(trial, replicate, projection, spec, outputs, prepare)
+    return Student(trial, replicate, projection, spec, outputs, network_of, prepare)
 
 
 def _dims(
-    dataset: Dataset, method: Method, model: models.Model, replicate: Replicate
+    dataset: Dataset, inputs: Inputs, method: Method, model: models.Model, replicate: Replicate
 ) -> Dims | None:
     """Returns the sizes that a method's own parameters need; programs of others share without."""
     if method.init is None and method.init_state is None:
         return None
     return Dims(
         classes=dataset.num_classes,
-        embedding=embedding_dims(model, dataset.inputs),
+        embedding=embedding_dims(model, inputs.values),
         teacher_embedding=replicate.teacher.dims if method.uses_embedding else 0,
         rows=len(replicate.transfer),
     )

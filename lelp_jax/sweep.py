@@ -1,4 +1,4 @@
-"""One launch, several experiments: a config in which one value is swept."""
+"""One launch, several experiments: a config in which a value or whole sections are swept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lelp_jax.errors import UserError, unknown_name
 from lelp_jax.sections import section, typed
 
 SECTION = "sweep"
-_KEYS = ("key", "values")
+_KEYS = ("key", "values", "cases")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +21,9 @@ class Point:
     """One experiment of a launch.
 
     Attributes:
-        key: What is swept, a dotted key of the config; "" where nothing is.
-        value: Its value here.
+        key: What is swept: a dotted key of the config, or what its cases are called; "" where
+            nothing is.
+        value: Its value here, or the name of the case.
         raw: The config.
     """
 
@@ -50,10 +51,11 @@ def points(raw: Mapping[str, Any]) -> list[Point]:
     Args:
         raw: What a config file's `get_config` returned, with overrides applied. Its section
             `sweep`, if it has one, holds `key`, a dotted key such as "data.transfer_size", and
-            `values`, a tuple of values for it.
+            `values`, a tuple of values for it; or `key`, what the cases are called ("task"), and
+            `cases`, by name the sections that take the place of the config's own.
 
     Raises:
-        UserError: The section is not understood, or the config has no such key.
+        UserError: The section is not understood, or the config has no such key or section.
     """
     base = {key: value for key, value in raw.items() if key != SECTION}
     if SECTION not in raw:
@@ -63,12 +65,31 @@ def points(raw: Mapping[str, Any]) -> list[Point]:
         if key not in _KEYS:
             raise unknown_name(f"key of config.{SECTION}", key, _KEYS)
     key = typed(wanted.get("key", ""), str, f"config.{SECTION}.key")
+    if "cases" in wanted:
+        return _cases(base, key, wanted)
     values = typed(wanted.get("values", ()), tuple[Any, ...], f"config.{SECTION}.values")
     if not values or len(set(map(repr, values))) < len(values):
         raise UserError(
             f"config.{SECTION}.values must be a tuple of different values, got {values}"
         )
     return [Point(key, value, _with(base, key, value)) for value in values]
+
+
+def _cases(base: Mapping[str, Any], key: str, wanted: Mapping[str, Any]) -> list[Point]:
+    """Returns a point for each case."""
+    place = f"config.{SECTION}.cases"
+    cases = section(wanted["cases"], place)
+    if not key or not cases or "values" in wanted:
+        raise UserError(f"{place} must hold a case or more, with a key for them and no values")
+    found = []
+    # A ConfigDict keeps no order.
+    for name in sorted(cases):
+        sections_of_case = section(cases[name], f"{place}.{name}")
+        for own in sections_of_case:
+            if own not in base:
+                raise unknown_name(f"section of {place}.{name}", own, base)
+        found.append(Point(key, name, {**copy.deepcopy(dict(base)), **sections_of_case}))
+    return found
 
 
 def _with(raw: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,17 +26,24 @@ class Answers:
 
 
 def dataset(labels: np.ndarray, inputs: np.ndarray, **fields: object) -> Dataset:
-    """Returns rows of which two in three are training rows and the others validation rows."""
+    """Returns rows of which two in three are training rows and the others validation rows.
+
+    Inputs are numbers, [rows, features...], or texts, [rows].
+    """
     place = np.arange(len(labels))
-    columns = tuple(f"column {n}" for n in range(inputs[0].size))
     settings = {
         "fine_labels": None,
         "fine_names": (),
         "class_names": tuple(f"class {n}" for n in range(labels.max() + 1)),
-        "preprocessing": Preprocessing(np.float32(0), np.float32(1), columns),
     }
+    if isinstance(inputs[0], str):
+        settings |= {"preprocessing": None, "max_length": 16}
+    else:
+        columns = tuple(f"column {n}" for n in range(inputs[0].size))
+        inputs = inputs.astype(np.float32)
+        settings |= {"preprocessing": Preprocessing(np.float32(0), np.float32(1), columns)}
     return Dataset(
-        inputs.astype(np.float32),
+        inputs,
         labels.astype(np.int32),
         train=place[place % 3 != 0],
         validation=place[place % 3 == 0],
@@ -65,3 +73,26 @@ def example(clusters: bool) -> tuple[Dataset, Answers]:
     weights = random.normal(size=(DIMS, 2))
     single = (array.astype(np.float32) for array in (logits, embedding, weights))
     return data, Answers(f"planted {clusters}", *single)
+
+
+def texts(words: Sequence[Sequence[str]]) -> np.ndarray:
+    """Returns one text of each list of words, [rows] objects."""
+    return np.array([" ".join(row) for row in words], object)
+
+
+@functools.cache
+def text_example(clusters: bool) -> tuple[Dataset, Answers]:
+    """Returns `example` with a text for each row: common words, and two words of its cluster.
+
+    Without clusters the two words have nothing to do with the embedding.
+    """
+    data, answers = example(clusters)
+    random = np.random.default_rng(11)
+    common = np.array([f"common{n}" for n in range(12)])
+    own = data.fine_labels if clusters else random.integers(0, 2 * PER_CLASS, ROWS)
+    rows = [
+        random.permutation([*random.choice(common, 9), f"word{group}", f"term{group}"])
+        for group in own
+    ]
+    fine = {"fine_labels": data.fine_labels, "fine_names": data.fine_names}
+    return dataset(data.labels, texts(rows), **fine), answers

@@ -11,6 +11,7 @@ from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.command_line import load_config
 from lelp_jax.errors import UserError
+from lelp_jax.inputs.features import Features
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.trials import enumerate_trials
@@ -71,24 +72,27 @@ def echo(projection: Projection, rows) -> np.ndarray:
     return scores
 
 
-def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(experiment, banks) -> None:
+def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(
+    experiment, banks, tmp_path
+) -> None:
     frozen, dataset = experiment
     projector = Projector("echo", 1, {}, fit=lambda *_: None, apply=echo)
     entry = frozen.methods["random_split"]
     method = dataclasses.replace(entry.method, projector=projector)
     methods = {**frozen.methods, "random_split": dataclasses.replace(entry, method=method)}
     frozen = dataclasses.replace(frozen, methods=methods)
+    seen = Features().ensure(tmp_path, dataset, None)
     drawn = replicates_of(frozen, dataset, banks)
     assert [replicate.teacher_number for replicate in drawn] == [0, 1, 2, 0, 1]
     trial = enumerate_trials(entry, 0)[0]
     projection = Projection("echo", {}, np.ones((2, 2), bool))
     # In an order in which replicates are not sorted: groups must still be their own.
     wanted = [
-        students._student(frozen, dataset, method, trial, drawn[number], projection)
+        students._student(frozen, dataset, seen, method, trial, drawn[number], projection)
         for number in (3, 0, 4, 1)
     ]
-    requests = [student_fleets.request(frozen, dataset, student) for student in wanted]
-    job = student_fleets.job(frozen, dataset, wanted, requests)
+    requests = [student_fleets.request(frozen, dataset, seen, student) for student in wanted]
+    job = student_fleets.job(frozen, dataset, seen, wanted, requests)
     for student, member in zip(wanted, job.members, strict=True):
         group, expected = member.group, student.replicate.transfer
         np.testing.assert_array_equal(dataset.train[job.rows.row[group]], expected)
@@ -127,21 +131,23 @@ def test_a_damaged_bank_names_the_folder_to_delete(banks) -> None:
         _ = banks[1].logits
 
 
-def test_labels_alone_draw_from_labelled_rows_only(experiment, banks) -> None:
+def test_labels_alone_draw_from_labelled_rows_only(experiment, banks, tmp_path) -> None:
     frozen, dataset = experiment
     labels = dataset.labels.copy()
     labels[dataset.train[::2]] = -1
     dataset = dataclasses.replace(dataset, labels=labels)
+    seen = Features().ensure(tmp_path, dataset, None)
     method, trial = (
         frozen.methods["labels"].method,
         enumerate_trials(frozen.methods["labels"], 0)[0],
     )
     wanted = [
-        students._student(frozen, dataset, method, trial, replicate, None)
+        students._student(frozen, dataset, seen, method, trial, replicate, None)
         for replicate in replicates_of(frozen, dataset, banks)[:2]
     ]
-    requests = [student_fleets.request(frozen, dataset, student) for student in wanted]
-    job = student_fleets.job(frozen, dataset, wanted, requests)
-    for group, size in enumerate(job.group_sizes):
+    requests = [student_fleets.request(frozen, dataset, seen, student) for student in wanted]
+    job = student_fleets.job(frozen, dataset, seen, wanted, requests)
+    for group, order in enumerate(job.buckets.orders):
+        size = len(order)
         assert 0 < size < 70
         assert (job.rows.label[group, :size] >= 0).all()

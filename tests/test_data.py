@@ -1,5 +1,6 @@
 """Rows, labels, splits and preprocessing, whatever the source."""
 
+import dataclasses
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +17,7 @@ from lelp_jax.data.digits import Digits
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.split import split_off
 from lelp_jax.errors import UserError
+from tests import planted
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 INPUTS = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
@@ -152,6 +154,16 @@ def test_own_files_for_validation_and_test_are_not_divided() -> None:
     assert dataset.validation.tolist() == list(range(100, 110))
     assert dataset.test.tolist() == list(range(110, 120))
     np.testing.assert_array_equal(dataset.inputs[:10], dataset.inputs[110:])
+
+
+def test_a_moved_border_between_splits_is_another_data_set() -> None:
+    first = planted.dataset(np.arange(6) % 2, INPUTS[:6])
+    digests = set()
+    for cuts in ((3, 5), (2, 4)):
+        train, validation, test = np.split(np.arange(6), cuts)
+        moved = dataclasses.replace(first, train=train, validation=validation, test=test)
+        digests.add(moved.digest)
+    assert len(digests) == 2
 
 
 def test_preprocessing_is_fitted_on_training_rows_alone() -> None:

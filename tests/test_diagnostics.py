@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lelp_jax import seeds
+from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection.base import Rows
-from lelp_jax.report import diagnostics, probe, sample, verdict
+from lelp_jax.report import diagnostics, explorer, probe, sample, survey, verdict
 from lelp_jax.report.spectrum import spectra
 from tests import planted
 from tests.embeddings import complement, example, principal
@@ -104,6 +106,44 @@ def test_a_cloud_has_no_clusters():
     for name in sample.SPLITS:
         assert max(np.abs(of_split(False, name, "from_input"))) < 0.2, name
         assert max(np.abs(of_split(False, name, "fine"))) < 0.1, name
+
+
+@pytest.mark.parametrize("clusters", [True, False])
+def test_planted_clusters_are_told_from_texts(clusters: bool):
+    data, answers = planted.text_example(clusters)
+    found = diagnostics.diagnose(data, answers, num_subclasses=4)
+    of_input = [entry["splits"]["soft_kmeans"]["from_input"] for entry in found["classes"]]
+    assert min(of_input) > 0.9 if clusters else max(np.abs(of_input)) < 0.2
+    # All else is the embedding's.
+    assert of_split(clusters, "soft_kmeans", "stability") == [
+        entry["splits"]["soft_kmeans"]["stability"] for entry in found["classes"]
+    ]
+    text = "\n".join(diagnostics.markdown(found, comparison()))
+    assert "a ridge classifier on counts of words and pairs of words goes" in text
+
+
+def test_words_that_no_network_sees_do_not_help():
+    data, answers = planted.text_example(True)
+    hidden = np.array(["so far " + text for text in data.inputs], object)
+    cut = dataclasses.replace(data, inputs=hidden, max_length=2)
+    found = diagnostics.diagnose(cut, answers, num_subclasses=4)
+    assert {
+        split["from_input"] for entry in found["classes"] for split in entry["splits"].values()
+    } == {None}
+
+
+def test_a_survey_is_made_again_where_more_of_a_text_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def diagnose(dataset: Dataset, bank: object) -> dict:
+        return {"seen": dataset.max_length, "num_subclasses": 0}
+
+    monkeypatch.setattr(diagnostics, "diagnose", diagnose)
+    monkeypatch.setattr(explorer, "views", lambda *_, **__: {})
+    data, answers = planted.text_example(True)
+    for longest in (16, 8, 16):
+        shown = dataclasses.replace(data, max_length=longest)
+        assert survey.ensure(tmp_path, shown, answers).facts["seen"] == longest
 
 
 def test_agreement_of_subspaces_is_the_mean_squared_cosine_of_their_angles():

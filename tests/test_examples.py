@@ -1,6 +1,7 @@
 """How rows of the data are shown: pictures in their own brightness, columns in their own unit."""
 
 import base64
+import json
 
 import numpy as np
 import pytest
@@ -80,3 +81,31 @@ def test_rounding_keeps_four_digits():
     values = np.array([[123456.7, -0.000123456], [0.0, 1e-30]])
     assert examples.rounded(values) == [[123500.0, -0.0001235], [0.0, 1e-30]]
     assert examples.rounded(np.empty((0, 2))) == []
+
+
+def of_texts(*texts: str, index: list[int]) -> list[str]:
+    dataset = planted.dataset(np.arange(len(texts)) % 2, np.array(texts, object))
+    found = examples.describe(dataset, np.array(index))
+    assert list(found) == ["texts"]
+    return found["texts"]
+
+
+def test_texts_are_shown_as_they_are():
+    texts = ("", "a  b\n\tc ", "<b>\"&'", "שלום 😀", "\ud800")
+    assert of_texts(*texts, index=[4, 0, 3, 2, 1]) == [texts[n] for n in (4, 0, 3, 2, 1)]
+
+
+def test_long_texts_end_in_an_ellipsis():
+    whole, longer = "a" * 1000, "b" * 1001
+    assert of_texts(whole, longer, index=[0, 1]) == [whole, longer[:1000] + "…"]
+
+
+def test_many_long_texts_are_cut_further(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(examples, "_MOST_BYTES", 5000)
+    short, *long = of_texts("ab", *["😀" * 400] * 9, index=list(range(10)))
+    assert short == "ab"
+    assert set(long) == {"😀" * (len(long[0]) - 1) + "…"}
+    # A picture of that kind takes twelve bytes in the page.
+    assert 3000 < len(json.dumps(long)) < 5000
+    monkeypatch.setattr(examples, "_MOST_BYTES", 1)
+    assert of_texts("a", "bc", index=[0, 1]) == ["a", "b…"]

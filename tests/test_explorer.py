@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.report import explorer, markup
+from lelp_jax.report import examples, explorer, markup
 from lelp_jax.report.markdown import Picture, Section
 from tests import planted
 from tests.embeddings import complement
@@ -174,6 +174,43 @@ def test_names_stay_text_whatever_they_hold():
     assert json.loads(content) == shown
     assert "<" not in content
     assert program == plain.texts["script"][1]
+
+
+PASSAGES = (
+    EVIL,
+    "<img src=x onerror=alert(1)>",
+    "שלום עולם، مرحبا",
+    "😀🇩🇪",
+    "\ud83d \u2028 \u202e",
+    "",
+)
+
+
+def test_texts_stay_text_whatever_they_hold():
+    dataset, answers = planted.text_example(True)
+    inputs = np.array(PASSAGES, object)[np.arange(len(dataset.labels)) % len(PASSAGES)]
+    shown = explorer.views(dataclasses.replace(dataset, inputs=inputs), answers, num_subclasses=1)
+    assert shown["example"] == {"texts": inputs[shown["row"]].tolist()}
+    found, text = page(shown)
+    assert found.count("script") == 2
+    assert found.count("img") == 0
+    assert "<script>alert" not in text
+    content, program = found.texts["script"]
+    assert json.loads(content) == shown
+    assert "<" not in content
+    # The program puts no text in place as HTML.
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", program)
+
+
+def test_the_program_knows_every_kind_of_example():
+    pictures = np.zeros((4, 3, 3))
+    kinds = [
+        examples.describe(planted.dataset(np.arange(4) % 2, inputs), np.arange(4))
+        for inputs in (pictures, pictures[:, 0], np.array(PASSAGES[:4], object))
+    ]
+    program = page(None)[0].texts["script"][1]
+    used = set(re.findall(r"\bdata\.example\.([a-zA-Z]+)", program))
+    assert used == {key for kind in kinds for key in kind}
 
 
 def test_the_page_needs_nothing_beside_itself():

@@ -18,6 +18,7 @@ from lelp_jax import models, parallel
 from lelp_jax.checkpoint import Checkpoints
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import Dims, Seen
+from lelp_jax.train import buckets
 from lelp_jax.train.job import FleetJob, Member, count_served, count_trained
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
@@ -82,7 +83,7 @@ def fleet_job(name: str, members: int = 4, steps: int = 8) -> FleetJob:
             constants=jax.tree.map(lambda *arrays: np.stack(arrays), *prepared),
             teacher_embedding=embedding,
         ),
-        group_sizes=np.full(GROUPS, ROWS),
+        buckets=buckets.whole_rows([ROWS] * GROUPS),
         inputs=inputs,
         validation_inputs=inputs,
         validation_labels=label,

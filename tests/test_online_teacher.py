@@ -25,7 +25,7 @@ from lelp_jax.progress import Reporter
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.session import Session
 from lelp_jax.teachers.base import Network
-from lelp_jax.train import fleet, job, plan
+from lelp_jax.train import buckets, fleet, job, plan
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
@@ -374,7 +374,7 @@ def fleet_job(method: str = "lelp", steps: int = 20, size: int = 5) -> FleetJob:
             for i in range(size)
         ),
         rows=rows_of(method, online=True),
-        group_sizes=np.array([ROWS, ROWS - 1]),
+        buckets=buckets.whole_rows([ROWS, ROWS - 1]),
         inputs=INPUTS,
         validation_inputs=INPUTS,
         validation_labels=np.arange(30) % 2,

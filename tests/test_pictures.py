@@ -195,3 +195,21 @@ def test_methods_without_pairs_have_no_heat_maps() -> None:
     made = everything()
     assert list(sensitivity.grids(made, "accuracy")) == list(GAINS)
     assert sensitivity.grids([x for x in made if x["trial"] == 0], "accuracy") == {}
+
+
+def test_any_name_of_a_class_is_shown(
+    figures: list[Figure], recwarn: pytest.WarningsRecorder
+) -> None:
+    names = ("_a $\\frac$", "b\n c", "d" * 99)
+    label, fine = np.arange(12) % 2, np.arange(12) % 4 - 1
+    scores = np.random.default_rng(0).normal(size=(12, 2, 2))
+    plots.embedding(Path("a.png"), scores, label, fine, names[:2], names)
+    figures[0].draw_without_rendering()
+    first, second = figures[0].axes
+    assert [axes.get_title() for axes in (first, second)] == ["class _a $\\frac$", "class b c"]
+    shown = [
+        [text.get_text() for text in axes.get_legend().get_texts()] for axes in (first, second)
+    ]
+    # Rows without a fine label are no rows of the last one.
+    assert shown == [["unknown", "b c"], [" _a $\\frac$", "d" * 40 + "…"]]
+    assert not recwarn.list

@@ -72,32 +72,61 @@ def test_trials_come_together_before_replicates():
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 @given(
-    parameters=st.integers(1, 10**9),
-    batch=st.integers(1, 4096),
+    work=st.integers(1, 10**12),
     members=st.integers(1, 256),
     steps=st.integers(1, 10**6),
 )
-def test_dispatches_cover_the_steps(platform, parameters, batch, members, steps):
-    each = plan.steps_per_dispatch(parameters, batch, members, steps, platform)
+def test_dispatches_cover_the_steps(platform, work, members, steps):
+    each = plan.steps_per_dispatch(work, members, steps, platform, 0, 0)
     assert 1 <= each <= min(steps, 1000)
     dispatches = math.ceil(steps / each)
     # Equally long: the last one wastes less than one step per dispatch.
     assert dispatches * each - steps < dispatches
     if each > 1:
         limit = 2e10 if platform == "cpu" else 2e13
-        assert 6 * parameters * batch * members * each <= limit
+        assert work * members * each <= limit
+
+
+@given(
+    work=st.integers(1, 10**9),
+    steps=st.integers(1, 10**6),
+    spacing=st.integers(0, 10**4),
+    run=st.sampled_from([0, 1, 4, 12]),
+)
+def test_dispatches_end_where_rows_of_another_length_or_evaluations_come(work, steps, spacing, run):
+    free = plan.steps_per_dispatch(work, 3, steps, "cpu", 0, 0)
+    each = plan.steps_per_dispatch(work, 3, steps, "cpu", spacing, run)
+    for border in (spacing, run):
+        assert border % each == 0
+    if spacing or run:
+        # As long as they may be otherwise.
+        longer = range(each + 1, free + 1)
+        assert all(spacing % size or run % size for size in longer)
 
 
 def test_short_training_is_one_dispatch():
-    assert plan.steps_per_dispatch(1000, 32, 4, 700, "cpu") == 700
-    assert plan.steps_per_dispatch(1000, 32, 4, 1500, "cpu") == 750
+    assert plan.steps_per_dispatch(192_000, 4, 700, "cpu", 0, 0) == 700
+    assert plan.steps_per_dispatch(192_000, 4, 1500, "cpu", 0, 0) == 750
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu"])
 def test_fleets_shrink_with_the_size_of_a_member(platform):
-    sizes = [plan.members_per_program(10**power, platform) for power in range(11)]
+    sizes = [plan.members_per_program(10**power, 1, platform) for power in range(11)]
     assert sizes[0] == (32 if platform == "cpu" else 256)
     assert sizes[-1] == 1
     assert sizes == sorted(sizes, reverse=True)
     for power, size in enumerate(sizes):
         assert size == 1 or size * 10**power * 4 * 6 <= 2 << 30
+
+
+def test_fleets_shrink_with_the_work_of_a_member():
+    sizes = [plan.members_per_program(1, 10**power, "cpu") for power in range(12)]
+    assert sizes[:9] == [32] * 9
+    assert sizes[9:] == [20, 2, 1]
+
+
+def test_best_parameters_take_room():
+    alone, beside = (
+        plan.members_per_program(3 * 10**6, 1, "cpu", keeps_best=keeps) for keeps in (False, True)
+    )
+    assert (alone, beside) == (29, 25)

@@ -1,12 +1,18 @@
 """The report's table and text."""
 
+import dataclasses
+import html
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lelp_jax import files
-from lelp_jax.report import markdown, table
+from lelp_jax.inputs import Inputs
+from lelp_jax.inputs.features import FeatureEncoding
+from lelp_jax.report import markdown, markup, table
+from tests import planted
 from tests.result_lines import GAINS, REASON, compared, drawn, everything, line, refused
 
 
@@ -80,6 +86,32 @@ def test_a_bar_in_a_note_breaks_no_row() -> None:
     assert r"p(x\|y) is flat" in table.markdown(compared(made))
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a|b", r"a\|b"),
+        ("a\\|b\\", r"a\\\|b\\"),
+        ("a\n b\r\n\u2028c", "a b c"),
+        ("<script>x</script><!-- <?", "&lt;script>x&lt;/script>&lt;!-- &lt;?"),
+        ("<0.001 < 3 <3", "<0.001 < 3 <3"),
+        ("&lt; &#60; R&D a&b; c", "&amp;lt; &amp;#60; R&D a&amp;b; c"),
+    ],
+)
+def test_no_text_breaks_a_cell(text: str, expected: str) -> None:
+    assert table.cell(text) == expected
+    # Read as the page reads it, it is what it was, in one line.
+    shown = markup.section(markdown.Section("", f"| a |\n|---|\n| {expected} |"))
+    (read,) = re.findall('<th scope="row">(.*?)</th>', shown)
+    assert html.unescape(read) == " ".join(text.split())
+    assert "<" not in read
+
+
+def test_a_note_on_any_text_is_one_cell() -> None:
+    note = "class '<i>\n|' & co"
+    made = [line("kd", 0, 0.5), *refused("a", 1, note)]
+    assert r"class '&lt;i> \|' & co" in table.markdown(compared(made))
+
+
 def test_printed_table_holds_brackets_and_notes(capsys: pytest.CaptureFixture[str]) -> None:
     made = [line("kd", 0, 0.5), *refused("a", 1, "only [bold] steps, and far more to say on it")]
     table.show(compared(made), "title")
@@ -132,6 +164,21 @@ def test_text_counts_ties() -> None:
     made += [line("lelp", r, v) for r, v in enumerate((0.5, 0.6, 0.5))]
     made += [line("pca", r, v) for r, v in enumerate((0.4, 0.6, 0.3))]
     assert "Ties are no wins: lelp 2." in markdown.differences(compared(made)).text
+
+
+def test_text_says_what_students_see() -> None:
+    texts = planted.dataset(np.arange(4) % 2, np.array(["a", "b", "c", "d"], object))
+    numbers = planted.dataset(np.arange(4) % 2, np.eye(4))
+    notes = ("1 of 4 texts is cut", "2 % are unknown")
+    seen = [Inputs(np.zeros((4, 1)), "a", FeatureEncoding(None), *more) for more in ((900,), (0,))]
+    noted = [dataclasses.replace(one, notes=notes) for one in seen]
+    words = "- at most 16 tokens of a text"
+    assert markdown.student_inputs(texts, seen[0]).text == f"{words}, of 900 different ones"
+    assert markdown.student_inputs(texts, noted[1]).text == (
+        f"{words}\n- 1 of 4 texts is cut\n- 2 % are unknown"
+    )
+    assert markdown.student_inputs(numbers, seen[1]).text == ""
+    assert markdown.student_inputs(numbers, noted[1]).text.count("\n") == 1
 
 
 def test_notes_and_settings_of_every_method() -> None:

@@ -381,7 +381,7 @@ def test_prediction_in_parts_is_the_prediction_of_the_whole(monkeypatch):
     params = compiled_init(spec)(INPUTS[:1], members.seed).members.params
     constants = {"column_mask": np.stack([MASK] * 2)}
     whole = predict(spec, params, members.numeric, constants, INPUTS)
-    monkeypatch.setattr("lelp_jax.train.predict._PREDICT_ROWS", 7)
+    monkeypatch.setattr("lelp_jax.train.predict._ROWS", 7)
     parts = predict(spec, params, members.numeric, constants, INPUTS)
     assert whole[0].shape == (2, 30, 2)
     assert_close(parts, whole)

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lelp_jax.data import arrays, digits, table
+from lelp_jax.data import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
 from lelp_jax.data.split import Split, split_off
 from lelp_jax.errors import UserError
@@ -25,6 +25,9 @@ SOURCES: Mapping[str, type] = {
     "digits": digits.Digits,
     "arrays": arrays.Arrays,
     "table": table.Table,
+    "files": text_files.TextFiles,
+    "tfds": tfds.Tfds,
+    "hub": hub.Hub,
 }
 
 

@@ -101,18 +101,21 @@ class Dataset:
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256()
+        scaling: tuple[np.ndarray, ...]
+        columns: tuple[str, ...]
         if self.preprocessing is None:
-            inputs, columns = [_bytes_of(self.inputs)], ()
+            inputs, scaling, columns = _bytes_of(self.inputs), (), ()
         else:
             # The preprocessing too: in other units the model inputs may be the same to the last
             # bit, but a student is handed over with the map from the units it was trained in.
-            inputs = [self.inputs, self.preprocessing.shift, self.preprocessing.scale]
-            columns = self.preprocessing.columns
-        for array in (inputs[0], self.labels, self.fine_labels, *inputs[1:]):
+            inputs, columns = self.inputs, self.preprocessing.columns
+            scaling = (self.preprocessing.shift, self.preprocessing.scale)
+        for array in (inputs, self.labels, self.fine_labels, *scaling):
             if array is not None:
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(array.tobytes())
         for split in (self.train, self.validation, self.test):
+            digest.update(f"{len(split)}".encode())
             digest.update(split.astype(np.int64).tobytes())
         names = (self.class_names, self.fine_names, columns)
         digest.update(json.dumps(names).encode())

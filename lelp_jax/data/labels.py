@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -90,7 +90,7 @@ class Coding:
 
     Attributes:
         names: One name per class, in class order.
-        by_name: Whether labels are names; they are numbered in sorted order.
+        by_name: Whether labels are names; a name's place in `names` is its number.
     """
 
     names: tuple[str, ...]
@@ -124,44 +124,55 @@ class Coding:
         unknown = (classes == UNLABELLED) & distinct.astype(bool)
         if unknown[position].any():
             row = int(np.argmax(unknown[position]))
-            shown = ", ".join(self.names[:_SHOWN]) + (", ..." if len(self.names) > _SHOWN else "")
             raise UserError(
-                f"{column.place(row)}: {column.name} {str(values[row])!r} does not occur in the "
-                f"training rows; known: {shown}"
+                f"{column.place(row)}: {column.name} {str(values[row])!r} is not among the "
+                f"classes; known: {_listed(self.names)}"
             )
         return classes[position]
 
 
-def coding(train: Column, num_classes: int = 0) -> Coding:
+def coding(train: Column, num_classes: int = 0, names: Sequence[str] = ()) -> Coding:
     """Returns the coding that the training rows fix.
 
     Args:
         train: Labels of the training rows.
         num_classes: How many classes there are; 0 counts the names, or takes the largest number
             + 1.
+        names: One name per class, in class order; empty takes the names in sorted order, or calls
+            a class by its number.
 
     Raises:
         UserError: No row has a label, or the labels do not look like classes.
     """
+    if names and num_classes and num_classes != len(names):
+        raise UserError(
+            f"config.data.num_classes is {num_classes}, but there are {len(names)} names of "
+            f"classes: {_listed(names)}; leave num_classes at 0"
+        )
     values = train.values
     if train.by_name:
-        names = tuple(str(name) for name in np.unique(values) if name)
-        if num_classes and num_classes != len(names):
+        found = tuple(str(name) for name in np.unique(values) if name)
+        if names:
+            # Names that do not occur are found where the rows are coded.
+            return Coding(tuple(names), by_name=True)
+        if num_classes and num_classes != len(found):
             raise UserError(
                 f"config.data.num_classes is {num_classes}, but the training rows have "
-                f"{len(names)} names in {train.name!r}: {', '.join(names[:_SHOWN])}"
+                f"{len(found)} names in {train.name!r}: {_listed(found)}"
             )
         labelled = int(values.astype(bool).sum())
-        if len(names) > max(_SHOWN, labelled // 2):
+        if len(found) > max(_SHOWN, labelled // 2):
             raise UserError(
-                f"{train.place(0)}: {train.name!r} holds {len(names)} different texts in "
-                f"{labelled} rows, such as {names[0][:40]!r}; name the label column"
+                f"{train.place(0)}: {train.name!r} holds {len(found)} different texts in "
+                f"{labelled} rows, such as {found[0][:40]!r}; name the label column"
             )
-        return Coding(names, by_name=True)
+        return Coding(found, by_name=True)
     if (values == UNLABELLED).all():
         raise UserError(
             f"no training row has a label in {train.name!r}; teachers learn from labelled rows"
         )
+    if names:
+        return Coding(tuple(names), by_name=False)
     count = num_classes or int(values.max()) + 1
     if count > len(values):
         row = int(np.argmax(values))
@@ -171,3 +182,8 @@ def coding(train: Column, num_classes: int = 0) -> Coding:
             "holds the labels"
         )
     return Coding(tuple(str(number) for number in range(count)), by_name=False)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Returns the first names as a text."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

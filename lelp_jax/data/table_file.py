@@ -6,7 +6,6 @@ import codecs
 import csv
 import functools
 import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lelp_jax.data import json_lines
 from lelp_jax.data.reading import existing_file
 from lelp_jax.errors import UserError, unknown_name
 
@@ -36,6 +36,7 @@ class TableFile:
 
     Attributes:
         path: The file.
+        format: What its ending stands for ("CSV").
         table: Its columns.
     """
 
@@ -50,8 +51,8 @@ class TableFile:
             UserError: The file cannot be read.
         """
         suffix = Path(path).suffix
-        self._format = _FORMATS.get(suffix.lower(), "")
-        if not self._format:
+        self.format = _FORMATS.get(suffix.lower(), "")
+        if not self.format:
             raise UserError(
                 f"{path}: unknown ending {suffix!r} in config.data.{split}; "
                 f"known: {', '.join(_FORMATS)}"
@@ -62,17 +63,17 @@ class TableFile:
         except (pa.ArrowException, OSError) as error:
             self._find_bad_line()
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{path} cannot be read as {self._format}: {reason}") from error
+            raise UserError(f"{path} cannot be read as {self.format}: {reason}") from error
         if not self.table.num_rows:
             raise UserError(f"{path} has no rows")
 
     def _read(self) -> pa.Table:
-        if self._format == "Parquet":
+        if self.format == "Parquet":
             from pyarrow import parquet
 
             return parquet.read_table(self.path)
         content = pa.BufferReader(self._content())
-        if self._format == "JSON lines":
+        if self.format == "JSON lines":
             from pyarrow import json as of_json
 
             return of_json.read_json(
@@ -84,7 +85,7 @@ class TableFile:
             content,
             read_options=of_csv.ReadOptions(block_size=_BLOCK_BYTES),
             parse_options=of_csv.ParseOptions(
-                delimiter=_DELIMITERS[self._format], newlines_in_values=True
+                delimiter=_DELIMITERS[self.format], newlines_in_values=True
             ),
         )
 
@@ -104,13 +105,13 @@ class TableFile:
 
     def _records(self) -> Iterator[tuple[int, Any]]:
         """Yields the line in which each record of a text file begins, and its content."""
-        if self._format == "JSON lines":
+        if self.format == "JSON lines":
             for number, line in enumerate(self._content().decode().split("\n"), 1):
                 if line.strip():
                     yield number, line
             return
         reader = csv.reader(
-            io.StringIO(self._content().decode(), newline=""), delimiter=_DELIMITERS[self._format]
+            io.StringIO(self._content().decode(), newline=""), delimiter=_DELIMITERS[self.format]
         )
         number = 1
         for fields in reader:
@@ -120,9 +121,9 @@ class TableFile:
 
     def _find_bad_line(self) -> None:
         """Raises the error that names the first line which cannot be parsed, if it is found."""
-        if self._format == "JSON lines":
-            _find_bad_object(self.path, self._records())
-        elif self._format in _DELIMITERS:
+        if self.format == "JSON lines":
+            json_lines.find_bad_object(self.path, self._records())
+        elif self.format in _DELIMITERS:
             width = 0
             for number, fields in self._records():
                 width = width or len(fields)
@@ -135,15 +136,19 @@ class TableFile:
     @functools.cached_property
     def _lines(self) -> list[int]:
         """The line of every row; empty where rows are not found by line."""
-        if self._format == "Parquet":
+        if self.format == "Parquet":
             return []
         lines = [number for number, _ in self._records()]
-        lines = lines[1:] if self._format in _DELIMITERS else lines
+        lines = lines[1:] if self.format in _DELIMITERS else lines
         return lines if len(lines) == self.table.num_rows else []
 
     def place(self, row: int) -> str:
         """Names a row as the user finds it: by line in a text file, else counted from 0."""
         return f"{self.path} line {self._lines[row]}" if self._lines else f"{self.path} row {row}"
+
+    def looks_unseparated(self) -> bool:
+        """Returns whether this is CSV whose columns are separated by something else."""
+        return self.format == "CSV" and self.table.num_columns == 1
 
     def column(self, name: str) -> pa.Array:
         """Returns a column in one piece, decoded where it is a dictionary.
@@ -154,8 +159,8 @@ class TableFile:
         names = self.table.column_names
         if name not in names:
             error = unknown_name(f"column of {self.path}", name, names)
-            mend = "check config.data.columns, label and fine_label"
-            if self._format == "CSV" and len(names) == 1:
+            mend = "check the names of columns in config.data"
+            if self.looks_unseparated():
                 mend = "separate the columns by commas"
             raise UserError(f"{error}; {mend}")
         if names.count(name) > 1:
@@ -226,49 +231,28 @@ class TableFile:
         Raises:
             UserError: The file has no such column, or it holds no labels.
         """
-        values = self.column(name)
-        if pa.types.is_nested(values.type):
-            raise UserError(
-                f"{self.path}, column {name}: it holds {values.type}; "
-                "a label is a whole number or a text"
-            )
-        if pa.types.is_boolean(values.type):
-            values = values.cast(pa.int8())
-        if pa.types.is_decimal(values.type) or pa.types.is_null(values.type):
-            values = values.cast(pa.float64())
-        if not _is_number(values.type):
-            values = values.cast(pa.string())
-        return values.to_numpy(zero_copy_only=False)
+        return label_values(self.column(name), f"{self.path}, column {name}")
 
 
-def _find_bad_object(path: Path, records: Iterator[tuple[int, str]]) -> None:
-    """Raises the error that names the first line which does not go with those before it."""
-    kinds: dict[str, str] = {}
-    for number, line in records:
-        try:
-            values = json.loads(line)
-        except ValueError as error:
-            if line.startswith("["):
-                values = []
-            else:
-                raise UserError(
-                    f"{path} line {number} is not JSON: {error}: {line[:60]!r}"
-                ) from None
-        if not isinstance(values, dict):
-            raise UserError(
-                f"{path} line {number} holds no object: {line[:60]!r}; "
-                "write one {...} per line, without brackets around them all"
-            )
-        for key, value in values.items():
-            kind = _KINDS.get(type(value), "text")
-            if value is not None and kinds.setdefault(key, kind) != kind:
-                raise UserError(
-                    f"{path} line {number}, column {key}: {value!r} is {kind}, "
-                    f"but the lines before hold {kinds[key]}; write all in the same way"
-                )
+def label_values(values: pa.Array, where: str) -> np.ndarray:
+    """Returns labels, [rows]: numbers with NaN, or objects, texts and None.
 
+    Args:
+        values: [rows].
+        where: Names the column for a message ("train.csv, column label").
 
-_KINDS = {int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "a dict"}
+    Raises:
+        UserError: It holds no labels.
+    """
+    if pa.types.is_nested(values.type):
+        raise UserError(f"{where}: it holds {values.type}; a label is a whole number or a text")
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.int8())
+    if pa.types.is_decimal(values.type) or pa.types.is_null(values.type):
+        values = values.cast(pa.float64())
+    if not _is_number(values.type):
+        values = values.cast(pa.string())
+    return values.to_numpy(zero_copy_only=False)
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -7,16 +7,24 @@ from typing import Any
 
 from lelp_jax import sections
 from lelp_jax.errors import unknown_name
-from lelp_jax.inputs import features
+from lelp_jax.inputs import embeddings, features, text_encoding, tokens, words
 from lelp_jax.inputs.base import Encoding as Encoding
 from lelp_jax.inputs.base import Inputs as Inputs
-from lelp_jax.inputs.base import View
+from lelp_jax.inputs.base import View as View
 
 VIEWS: Mapping[str, type] = {
     "features": features.Features,
+    "tokens": tokens.Tokens,
+    "words": words.Words,
+    "embeddings": embeddings.Embeddings,
 }
 ENCODINGS: Mapping[str, Any] = {
-    encoding.kind: encoding for encoding in (features.FeatureEncoding,)
+    encoding.kind: encoding
+    for encoding in (
+        features.FeatureEncoding,
+        text_encoding.TextEncoding,
+        embeddings.EmbeddingEncoding,
+    )
 }
 
 

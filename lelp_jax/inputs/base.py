@@ -63,7 +63,13 @@ class Inputs:
 
 
 class View(Protocol):
-    """A way to see the rows; its fields are its settings."""
+    """A way to see the rows; its fields are its settings.
+
+    Attributes:
+        of_tokens: Whether networks see tokens, not numbers.
+    """
+
+    of_tokens: ClassVar[bool]
 
     def check(self, dataset: Dataset) -> None:
         """Refuses data that it cannot show, before anything is written."""

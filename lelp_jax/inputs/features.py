@@ -59,6 +59,8 @@ class FeatureEncoding:
 class Features:
     """The numbers of each row."""
 
+    of_tokens: ClassVar[bool] = False
+
     def check(self, dataset: Dataset) -> None:
         """Refuses texts.
 

@@ -4,34 +4,57 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from lelp_jax import sections
 from lelp_jax.errors import UserError, unknown_name
-from lelp_jax.models import mlp
+from lelp_jax.models import bag_of_embeddings, bilstm, encoder, mlp, text_cnn, transformer
 from lelp_jax.models.outputs import Model
 from lelp_jax.models.outputs import output_layer as output_layer
 
-# Fields of every linen module that a config does not set.
-_NOT_SETTINGS = frozenset({"num_outputs", "parent", "name"})
-MODELS: Mapping[str, Any] = {"mlp": mlp.MLP}
+# Fields of every linen module that a config does not set; the data say how many tokens there are.
+_NOT_SETTINGS = frozenset({"num_outputs", "num_tokens", "parent", "name"})
+OF_NUMBERS: Mapping[str, Any] = {"mlp": mlp.MLP}
+OF_TOKENS: Mapping[str, Any] = {
+    "bag_of_embeddings": bag_of_embeddings.BagOfEmbeddings,
+    "text_cnn": text_cnn.TextCNN,
+    "bilstm": bilstm.BiLSTM,
+    "transformer": transformer.Transformer,
+    "encoder": encoder.Encoder,
+}
+MODELS = {**OF_NUMBERS, **OF_TOKENS}
 
 
-def build(settings: Mapping[str, Any], num_outputs: int) -> Model:
+def build(
+    settings: Mapping[str, Any],
+    num_outputs: int,
+    num_tokens: int = 0,
+    others: Collection[str] = (),
+) -> Model:
     """Returns a model.
 
     Args:
         settings: The family under "name", and the family's own settings.
         num_outputs: Width of the output layer.
+        num_tokens: Inputs are tokens in 0..num_tokens-1; 0 where they are numbers.
+        others: What else the name might have been, for the message.
 
     Raises:
-        UserError: The family or a setting is unknown, or a value is out of range.
+        UserError: The family or a setting is unknown, a value is out of range, or the family takes
+            other inputs.
     """
     values = dict(settings)
     name = values.pop("name", "")
     if name not in MODELS:
-        raise unknown_name("model name", name, MODELS)
+        raise unknown_name("model name", name, [*MODELS, *others])
+    fitting = OF_TOKENS if num_tokens else OF_NUMBERS
+    if name not in fitting:
+        seen, wanted = ("tokens", "numbers") if num_tokens else ("numbers", "tokens")
+        raise UserError(
+            f"model {name!r} takes {wanted}, but the inputs are {seen}; take one of "
+            f"{', '.join(fitting)}, or other inputs"
+        )
     family = MODELS[name]
     kinds = typing.get_type_hints(family)
     fields = {field.name: field for field in dataclasses.fields(family)}
@@ -39,11 +62,17 @@ def build(settings: Mapping[str, Any], num_outputs: int) -> Model:
     for key, value in values.items():
         if key not in known:
             raise unknown_name(f"setting of model {name!r}", key, known)
-        values[key] = sections.typed(value, kinds[key], key)
+        values[key] = (
+            sections.build(kinds[key], value, key)
+            if dataclasses.is_dataclass(kinds[key])
+            else sections.typed(value, kinds[key], key)
+        )
     for key, field in known.items():
         if key not in values and field.default is dataclasses.MISSING:
             raise UserError(f"{key} of model {name!r} is missing")
     problem = family.check(**values)
     if problem:
         raise UserError(problem)
+    if "num_tokens" in fields:
+        values["num_tokens"] = num_tokens
     return family(num_outputs=num_outputs, **values)

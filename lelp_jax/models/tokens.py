@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -11,6 +11,15 @@ import numpy as np
 PAD = -1
 
 Array = TypeVar("Array", jax.Array, np.ndarray)
+
+
+def are_tokens(inputs: Any) -> bool:
+    """Returns whether a network's inputs are token numbers, by their type.
+
+    Args:
+        inputs: An array, or its shape and type.
+    """
+    return bool(np.issubdtype(inputs.dtype, np.integer))
 
 
 def mask(tokens: Array) -> Array:

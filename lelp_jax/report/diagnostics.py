@@ -12,7 +12,7 @@ from lelp_jax import metrics, seeds
 from lelp_jax.bank.store import Bank
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.report import probe, sample, verdict
+from lelp_jax.report import probe, sample, table, verdict, word_counts
 from lelp_jax.report.spectrum import spectra
 
 # The probe takes at most as many, of a class and of all, and as many features.
@@ -53,8 +53,8 @@ def diagnose(
         seed: Seed of draws, rotations and centres.
 
     Returns:
-        JSON-like: `rows`, `wanted`, `num_subclasses` (0 where classes cannot be split), and
-        `classes`, a list with a dictionary per class:
+        JSON-like: `rows`, `wanted`, `num_subclasses` (0 where classes cannot be split), `dims` of
+        the embedding, `of_texts` and `classes`, a list with a dictionary per class:
         `name` and `rows`;
         `outside`, the share of the embedding's variance within the class that lies in the null
         space of the output weights, `effective_rank` and `rank` of that part (`spectrum`);
@@ -64,8 +64,9 @@ def diagnose(
         rows find (of `lelp` the mean squared cosine of the principal angles between the two
         subspaces, whose value `by_chance` is given; of `soft_kmeans` the adjusted Rand index of the
         two assignments), `from_input`, how much better than by guessing the most frequent one a
-        ridge classifier tells the pseudo-subclass from the input (1: always right, 0: no better),
-        and `fine`, the adjusted mutual information with the fine labels.
+        ridge classifier tells the pseudo-subclass from the input (1: always right, 0: no better;
+        texts by how often they hold words and pairs of words), and `fine`, the adjusted mutual
+        information with the fine labels.
         Most are dictionaries with `fit` and `held_out`. None where there are too few rows.
     """
     fit = sample.draw(dataset, bank, dataset.labelled_train, seeds.derive(seed, "fit"))
@@ -94,6 +95,7 @@ def diagnose(
         "wanted": num_subclasses,
         "num_subclasses": count,
         "dims": len(weights),
+        "of_texts": dataset.of_texts,
         "classes": classes,
     }
 
@@ -130,7 +132,7 @@ def _separability(
     from sklearn.metrics import adjusted_rand_score
 
     probed = fit.part(slice(min(_PROBE_ROWS, _PROBE_ROWS_IN_ALL // dataset.num_classes)))
-    seen, unseen = _inputs(dataset, probed.index), _inputs(dataset, held_out.index)
+    seen, unseen = _inputs(dataset, probed.index, held_out.index)
     result: dict[str, dict[str, float | None]] = {}
     for name in sample.SPLITS:
         whole, *parts = (projections[name] for projections in splits)
@@ -154,10 +156,20 @@ def _separability(
     return result
 
 
-def _inputs(dataset: Dataset, index: np.ndarray) -> np.ndarray:
-    """Returns evenly spread features of rows, [n, features], as many as the probe takes."""
+def _inputs(
+    dataset: Dataset, seen: np.ndarray, unseen: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns features of seen and unseen rows, [n, features], as many as the probe takes.
+
+    Of numbers they are evenly spread over the row. Of texts they are counts of words and pairs of
+    words; a text is read as many words far as networks see tokens of it.
+    """
+    if dataset.of_texts:
+        texts, longest = dataset.inputs, dataset.max_length
+        return word_counts.features(texts[seen], texts[unseen], _PROBE_FEATURES, longest)
     features = dataset.inputs.reshape(len(dataset.inputs), -1)
-    return features[index, :: -(-features.shape[1] // _PROBE_FEATURES)]
+    features = features[:, :: -(-features.shape[1] // _PROBE_FEATURES)]
+    return features[seen], features[unseen]
 
 
 def _fine_agreement(rows: Rows, found: np.ndarray) -> float | None:
@@ -193,6 +205,7 @@ def markdown(facts: Mapping[str, Any], comparison: Mapping[str, Any]) -> list[st
         "distillation at temperature 1 hands over, the label included, is at most "
         f"{np.log2(len(facts['classes'])):.2f} bits.",
     ]
+    probed = "counts of words and pairs of words" if facts["of_texts"] else "the input"
     cells = [row for entry in _shown(facts) for row in _split_cells(entry)]
     if cells:
         lines += [
@@ -203,7 +216,7 @@ def markdown(facts: Mapping[str, Any], comparison: Mapping[str, Any]) -> list[st
             "Two halves agree: of `lelp` the mean squared cosine of the principal angles between "
             "the subspaces fitted to two halves of the training rows, of `soft_kmeans` the "
             "adjusted Rand index of the two assignments. Told from input: how far a ridge "
-            "classifier on the input goes from guessing the most frequent pseudo-subclass (0) to "
+            f"classifier on {probed} goes from guessing the most frequent pseudo-subclass (0) to "
             "certainty (1). Fine labels: adjusted mutual information with them. 0 is chance in the "
             "last two and 1 the most everywhere; empty where there are too few rows or labels.",
         ]
@@ -253,11 +266,5 @@ def _both(values: Mapping[str, float | None], form: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [[_plain(cell) for cell in row] for row in (head, *rows)]
-    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    lines = ["| " + " | ".join(map(table.cell, row)) + " |" for row in (head, *rows)]
     return [lines[0], "|" + " --- |" * len(head), *lines[1:]]
-
-
-def _plain(text: str) -> str:
-    """Returns a cell of a table; names of classes may hold anything."""
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

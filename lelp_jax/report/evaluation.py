@@ -13,6 +13,7 @@ import numpy as np
 from lelp_jax import export, metrics
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict
 from lelp_jax.selection import choose
 from lelp_jax.session import Session
@@ -62,16 +63,16 @@ def select(
 
 
 def evaluate(
-    config: Config,
     dataset: Dataset,
+    inputs: Inputs,
     outcomes: Sequence[Outcome],
     session: Session,
 ) -> list[Outcome]:
     """Returns the outcomes with the test metrics of the selected students.
 
     Args:
-        config: The experiment.
         dataset: The data.
+        inputs: What the students see of them.
         outcomes: As `select` gave them.
         session: The run.
 
@@ -99,7 +100,7 @@ def evaluate(
     result = list(outcomes)
     for places in selected.values():
         session.interrupts.check()
-        predicted = _predict(config, dataset, [outcomes[place] for place in places])
+        predicted = _predict(dataset, inputs, [outcomes[place] for place in places])
         for place, values in zip(places, predicted, strict=True):
             teacher = outcomes[place].student.replicate.teacher.fingerprint
             result[place] = dataclasses.replace(
@@ -115,22 +116,23 @@ def evaluate(
     return result
 
 
-def _predict(config: Config, dataset: Dataset, outcomes: Sequence[Outcome]) -> np.ndarray:
+def _predict(dataset: Dataset, inputs: Inputs, outcomes: Sequence[Outcome]) -> np.ndarray:
     """Exports one method's students and returns their test logits, [students, rows, classes]."""
     spec = outcomes[0].student.spec
     params = []
     for outcome in outcomes:
         student = outcome.student
-        params.append(outcome.trained.load(spec, dataset.inputs))
+        params.append(outcome.trained.load(spec, inputs.values))
         export.save(
             student_folder(outcome.trained),
             method=student.trial.method,
             numeric=student.trial.numeric,
-            model=config.student.model,
+            model=student.network.settings,
             num_outputs=student.num_outputs,
+            inputs=inputs,
             params=params[-1],
             constants=student.constants,
-            dataset=dataset,
+            class_names=dataset.class_names,
             facts={
                 "settings": student.trial.settings,
                 "replicate": student.replicate.number,
@@ -147,7 +149,7 @@ def _predict(config: Config, dataset: Dataset, outcomes: Sequence[Outcome]) -> n
         name: np.stack([o.student.constants[name] for o in outcomes]) for name in first.constants
     }
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    logits, _ = predict(spec, stacked, numeric, constants, dataset.inputs[dataset.test])
+    logits, _ = predict(spec, stacked, numeric, constants, inputs.values[dataset.test])
     return logits
 
 

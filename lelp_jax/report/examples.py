@@ -1,16 +1,21 @@
-"""What a row of the data looks like: a small picture, or its first features by name."""
+"""What a row of the data looks like: its text, a small picture, or its first features by name."""
 
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.data.preprocessing import Preprocessing
 
 _MOST_FEATURES = 12
-# Of all pictures together; larger ones are thinned out.
+# Of a text.
+_MOST_CHARACTERS = 1000
+# Of all pictures or texts together; larger ones are thinned out or cut.
 _MOST_BYTES = 3_000_000
 
 
@@ -25,12 +30,15 @@ def describe(dataset: Dataset, index: np.ndarray) -> dict[str, Any]:
         index: Data-set indices, [n].
 
     Returns:
-        JSON-like. Of pictures: `shape` [height, width, channels] and `pixels`, all rows' bytes in
+        JSON-like. Of texts: `texts`, a list with the beginning of each; an ellipsis ends those that
+        are cut. Of pictures: `shape` [height, width, channels] and `pixels`, all rows' bytes in
         base64, from the darkest (0) to the brightest value (255) among these rows. Of others:
         `names` of the first features, their `values`, a list per row with four digits, and `more`,
         how many features are left out.
     """
-    values = _raw(dataset, index)
+    if dataset.preprocessing is None:
+        return {"texts": _cut(dataset.inputs[index])}
+    values = _raw(dataset.inputs[index], dataset.preprocessing)
     shape = _image_shape(dataset)
     if shape is not None:
         images = values.reshape(len(index), *shape)
@@ -57,10 +65,21 @@ def rounded(values: np.ndarray) -> Any:
     return short.reshape(np.shape(values)).tolist()
 
 
-def _raw(dataset: Dataset, index: np.ndarray) -> np.ndarray:
+def _cut(texts: Sequence[str]) -> list[str]:
+    """Returns the beginnings of texts, shorter ones where all together would be too much."""
+    most = _MOST_CHARACTERS
+    while True:
+        shown = [text if len(text) <= most else text[:most] + "…" for text in texts]
+        # As the page holds them, where a character may take up to 12 bytes.
+        if most == 1 or len(json.dumps(shown)) <= _MOST_BYTES:
+            return shown
+        most = max(most * 3 // 4, 1)
+
+
+def _raw(inputs: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """Returns the features as the source had them; constant ones were dropped but for the mean."""
-    scale, shift = dataset.preprocessing.scale, dataset.preprocessing.shift
-    return dataset.inputs[index].astype(np.float64) / np.where(scale == 0, 1, scale) + shift
+    scale = np.where(preprocessing.scale == 0, 1, preprocessing.scale)
+    return inputs.astype(np.float64) / scale + preprocessing.shift
 
 
 def _image_shape(dataset: Dataset) -> tuple[int, int, int] | None:

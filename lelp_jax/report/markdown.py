@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.inputs import Inputs
 from lelp_jax.report import table
 from lelp_jax.report.statistics import LEAST_TEACHERS
 
@@ -57,6 +58,15 @@ def overview(config: Config, dataset: Dataset, comparison: Mapping[str, Any]) ->
         "settings.",
     ]
     return Section("", "\n\n".join(parts))
+
+
+def student_inputs(dataset: Dataset, seen: Inputs) -> Section:
+    """Returns how much of a text the students see, and what else is to be known of their inputs."""
+    lines = list(seen.notes)
+    if dataset.of_texts:
+        known = f", of {seen.num_tokens:,} different ones" if seen.num_tokens else ""
+        lines.insert(0, f"at most {dataset.max_length} tokens of a text{known}")
+    return Section("What the students see", "\n".join(f"- {line}" for line in lines))
 
 
 def differences(comparison: Mapping[str, Any]) -> Section:

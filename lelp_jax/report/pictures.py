@@ -111,7 +111,8 @@ def training_losses(
     for panel, trained in members.items():
         curves = []
         for member in trained:
-            points = by_fleet.get(member.folder.name, [])
+            lines = by_fleet.get(member.folder.name, [])
+            points = [line for line in lines if "loss" in line]
             steps = [line["step"] for line in points]
             losses = [line["loss"][member.position] for line in points]
             curves.append((steps, np.array(losses, float)))

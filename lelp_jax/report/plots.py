@@ -11,12 +11,14 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.report.table import known, scale
 
 # Okabe and Ito's colours, distinguishable with impaired colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BASELINE = COLOURS[1]
 _LEVEL = 0.05
+_NAME_LENGTH = 40
 
 
 def methods(path: Path, comparison: Mapping[str, Any]) -> bool:
@@ -164,7 +166,7 @@ def embedding(
         path: The file.
         scores: [rows, classes, subclasses] with at least two subclasses.
         labels: [rows].
-        colour: What a point's colour says, [rows]: the fine label, or the class.
+        colour: What a point's colour says, [rows]: the fine label, -1 where unknown, or the class.
         class_names: One name per class.
         colour_names: One name per colour.
     """
@@ -178,15 +180,24 @@ def embedding(
         member = labels == number
         for value in np.unique(colour[member]):
             points = scores[member & (colour == value), number]
+            known = value != UNLABELLED
             axes.scatter(
                 points[:, 0],
                 points[:, 1],
                 s=14,
-                color=palette(int(value) % palette.N),
-                label=colour_names[value],
+                color=palette(int(value) % palette.N) if known else "0.6",
+                label=_name(colour_names[value]) if known else "unknown",
             )
-        axes.set_title(f"class {name}", fontsize=10)
+        axes.set_title(_name(f"class {name}"), fontsize=10, parse_math=False)
         axes.set_xlabel("direction 1")
         axes.set_ylabel("direction 2")
-        axes.legend(fontsize=8, loc="best")
+        for text in axes.legend(fontsize=8, loc="best").get_texts():
+            text.set_parse_math(False)
     figure.savefig(path, dpi=150)
+
+
+def _name(text: str) -> str:
+    """Returns the name of a class as a short line; a legend leaves out what starts with "_"."""
+    line = " ".join(text.split())
+    line = line if len(line) <= _NAME_LENGTH else line[:_NAME_LENGTH] + "…"
+    return f" {line}" if line.startswith("_") else line

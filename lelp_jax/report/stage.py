@@ -13,6 +13,7 @@ from lelp_jax import files, stages
 from lelp_jax.bank.store import Bank
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict
 from lelp_jax.report import evaluation, markdown, survey, table
 from lelp_jax.report.comparison import compare
@@ -67,6 +68,7 @@ class Finished(NamedTuple):
 def ensure(
     root: Path,
     experiment: Experiment,
+    seen: Inputs,
     teachers: Sequence[Teacher],
     students: Sequence[Student],
     trained: Sequence[Trained],
@@ -79,6 +81,7 @@ def ensure(
     Args:
         root: The workdir.
         experiment: What is reported on.
+        seen: What the students see of the data.
         teachers: The teachers.
         students: All students.
         trained: What came of them, in the same order.
@@ -109,7 +112,7 @@ def ensure(
         outcomes = evaluation.select(config, students, trained)
         selected = sum(outcome.selected for outcome in outcomes)
         with session.reporter.stage("report", selected, "students"):
-            outcomes = evaluation.evaluate(config, dataset, outcomes, session)
+            outcomes = evaluation.evaluate(dataset, seen, outcomes, session)
         lines = evaluation.result_lines(name, root, config, outcomes, verdicts)
         comparison = compare(
             lines, config.report.baseline, config.report.selection_metric, config.report.confidence
@@ -118,9 +121,9 @@ def ensure(
         text = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)
         files.write_atomic(folder / RESULTS, text)
         _write_predictions(folder / "test_predictions.npz", dataset, chosen)
-        seen = survey.ensure(root, dataset, bank)
-        parts = _parts(folder, config, dataset, teachers, chosen, lines, comparison, session)
-        _write_report(folder, name, parts, seen, comparison)
+        surveyed = survey.ensure(root, dataset, bank)
+        parts = _parts(folder, config, dataset, seen, teachers, chosen, lines, comparison, session)
+        _write_report(folder, name, parts, surveyed, comparison)
         return comparison
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Finished:
@@ -182,6 +185,7 @@ def _parts(
     folder: Path,
     config: Config,
     dataset: Dataset,
+    seen: Inputs,
     teachers: Sequence[Teacher],
     chosen: Sequence[Outcome],
     lines: Sequence[Mapping[str, Any]],
@@ -193,6 +197,7 @@ def _parts(
     from lelp_jax.report import pictures
 
     text = [
+        markdown.student_inputs(dataset, seen),
         markdown.differences(comparison),
         markdown.notes(comparison),
         markdown.teachers(comparison),

@@ -48,4 +48,6 @@ def ensure(root: Path, dataset: Dataset, bank: Bank) -> Survey:
     def load(folder: Path, facts: Mapping[str, Any]) -> Survey:
         return Survey(facts, json.loads((folder / _POINTS).read_text()))
 
-    return stages.run(root, STAGE, {"version": _VERSION, "bank": bank.fingerprint}, build, load)
+    # Neither the bank nor the data need depend on how much of a text is seen.
+    key = {"version": _VERSION, "bank": bank.fingerprint, "max_length": dataset.max_length}
+    return stages.run(root, STAGE, key, build, load)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -160,5 +161,14 @@ def markdown(comparison: Mapping[str, Any]) -> str:
     """Returns the table in Markdown."""
     head = columns(comparison)
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    lines += [[cell.replace("|", "\\|") for cell in row] for row in rows(comparison)]
+    lines += [[cell(text) for text in row] for row in rows(comparison)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def cell(text: str) -> str:
+    """Returns text as a cell of a Markdown table; names of classes may hold anything.
+
+    It stays in one line and one cell, and neither makes HTML.
+    """
+    line = " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", re.sub(r"&(?=#?\w+;)", "&amp;", line))

@@ -8,8 +8,9 @@ from typing import ClassVar, Protocol
 
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.session import Session
-from lelp_jax.teachers import arrays, network
+from lelp_jax.teachers import arrays, encoder, network
 from lelp_jax.teachers.base import Teacher
+from lelp_jax.train.config import TrainConfig
 
 
 class Source(Protocol):
@@ -21,8 +22,17 @@ class Source(Protocol):
 
     answers_inputs: ClassVar[bool]
 
+    @property
+    def training(self) -> TrainConfig | None:
+        """How they are trained; None where they are not."""
+        ...
+
     def check(self, dataset: Dataset) -> None:
         """Refuses data that do not fit, before anything is written."""
+        ...
+
+    def in_steps(self, dataset: Dataset) -> Source:
+        """Returns the same with the length of training in steps."""
         ...
 
     def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
@@ -31,6 +41,7 @@ class Source(Protocol):
 
 
 SOURCES: Mapping[str, type] = {
-    "network": network.Trainable,
+    "network": network.Networks,
+    "encoder": encoder.Encoders,
     "arrays": arrays.Arrays,
 }

@@ -48,6 +48,7 @@ class Arrays:
     """
 
     answers_inputs: ClassVar[bool] = False
+    training: ClassVar[None] = None
 
     files: tuple[str, ...]
     output_weights: tuple[str, ...] = ()
@@ -73,6 +74,11 @@ class Arrays:
         """
         for number in range(len(self.files)):
             self._join(number, dataset)
+
+    def in_steps(self, dataset: Dataset) -> Arrays:
+        """Returns itself: nothing is trained."""
+        del dataset
+        return self
 
     def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
         """Returns the teachers.

@@ -20,11 +20,13 @@ class Network:
         model: The network.
         load: Returns its parameters, on the host.
         trained: Its place in the fleet that trained it.
+        inputs: Fingerprint of the inputs that it takes.
     """
 
     model: Model
     load: Callable[[], Any]
     trained: Trained
+    inputs: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from lelp_jax import class_weights, models, seeds, settings
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import Loss, Readout, identity_readout
+from lelp_jax.train import buckets
 from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.predict import predict
@@ -48,9 +49,19 @@ def plain_head(num_classes: int) -> Head:
     return Head("teacher", {}, num_classes, labels.METHOD.loss, identity_readout, constants={})
 
 
-def spec_of(model: models.Model, head: Head, train: TrainConfig) -> StepSpec:
+def spec_of(
+    model: models.Model, head: Head, train: TrainConfig, layer_decay: float = 1.0
+) -> StepSpec:
     """Returns the program that trains teachers."""
-    return StepSpec(model, head.loss, head.readout, train.optimizer, train.steps)
+    return StepSpec(
+        model,
+        head.loss,
+        head.readout,
+        train.optimizer,
+        train.steps,
+        accumulate=train.accumulate,
+        layer_decay=layer_decay,
+    )
 
 
 def labelled_job(
@@ -61,6 +72,7 @@ def labelled_job(
     members: Sequence[tuple[Request, Mapping[str, float]]],
     inputs: np.ndarray,
     validation_inputs: np.ndarray,
+    initial: Mapping[str, Any] | None = None,
 ) -> FleetJob:
     """Returns the fleet that learns from the labelled training rows.
 
@@ -72,6 +84,7 @@ def labelled_job(
         members: What is wanted, each with learning rate and weight decay.
         inputs: What the networks see of the labelled training rows, [rows, features...].
         validation_inputs: And of the validation rows.
+        initial: Parameters that they start from, on the host; of others they start anew.
     """
     index = dataset.labelled_train
     weights = class_weights.by_class(dataset, train.class_weights)
@@ -98,8 +111,15 @@ def labelled_job(
             scores=None,
             constants={name: array[None] for name, array in head.constants.items()},
         ),
-        group_sizes=np.array([len(index)]),
+        buckets=buckets.of_fleet(
+            inputs,
+            [np.arange(len(index))],
+            buckets.of_rows(inputs, train.batch_size, len(index)),
+            seeds.derive(0, dataset.digest),
+        ),
         inputs=inputs,
+        initial=initial and jax.tree.map(lambda array: array[None], initial),
+        early_stopping=train.early_stopping,
         validation_inputs=validation_inputs,
         validation_labels=dataset.labels[dataset.validation],
     )

@@ -1,185 +1,63 @@
-"""Teachers trained here, on the labelled training rows."""
+"""Teachers trained from scratch."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-import jax
-import numpy as np
-
-from lelp_jax import class_weights, models, seeds, settings
+from lelp_jax import inputs, models
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
 from lelp_jax.sections import with_place
 from lelp_jax.session import Session
-from lelp_jax.teachers.base import Network, Teacher
-from lelp_jax.teachers.head import (
-    STAGE,
-    Head,
-    labelled_job,
-    outputs_and_class_logits,
-    plain_head,
-    spec_of,
-)
-from lelp_jax.train import plan
-from lelp_jax.train import stage as training
-from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.job import FleetJob, count_trained, embedding_dims
-from lelp_jax.train.stage import Request, Trained
-from lelp_jax.train.state import Params, StepSpec
+from lelp_jax.teachers.trained import TrainedTeachers, Trunk
 
-_SETTINGS = {"learning_rate": settings.LEARNING_RATE, "weight_decay": settings.WEIGHT_DECAY}
+
+def _numbers() -> Mapping[str, Any]:
+    return {"name": "features"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Trainable:
-    """Networks trained on the data.
+class Networks(TrainedTeachers):
+    """Networks of any family, trained from scratch.
 
     Attributes:
-        count: How many; replicate r learns from teacher r mod count.
         model: The network's family and settings.
-        learning_rate: Peak learning rate.
-        weight_decay: Decoupled weight decay.
-        train: How they are trained.
+        inputs: What it sees of the rows: the view's name and settings.
     """
 
-    answers_inputs: ClassVar[bool] = True
-
-    count: int
     model: Mapping[str, Any]
-    learning_rate: float
-    weight_decay: float
-    train: TrainConfig
+    inputs: Mapping[str, Any] = dataclasses.field(default_factory=_numbers)
 
     def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"count must be 1 or more, got {self.count}")
-        for name, setting in _SETTINGS.items():
-            value = getattr(self, name)
-            if not setting.allows(value):
-                raise UserError(f"{name} must be {setting.must}, got {value}")
-        with_place("model", models.build, self.model, 2)
+        super().__post_init__()
+        tokens = 2 if self._view.of_tokens else 0
+        with_place("model", models.build, self.model, 2, tokens)
+
+    @property
+    def _view(self) -> inputs.View:
+        return inputs.build(self.inputs, "inputs")
 
     def check(self, dataset: Dataset) -> None:
         """Refuses data that they cannot be trained on.
 
         Raises:
-            UserError: There are too few labelled rows, or the class weights do not fit.
+            UserError: There are too few labelled rows, the class weights do not fit, or the
+                networks take other inputs.
         """
-        with_place(
-            "config.teacher.train", class_weights.by_class, dataset, self.train.class_weights
-        )
-        labelled, wanted = len(dataset.labelled_train), self.train.batch_size
-        if wanted > labelled:
-            raise UserError(
-                f"config.teacher.train.batch_size {wanted} exceeds the {labelled} labelled "
-                "training rows; take a smaller batch_size"
-            )
+        super().check(dataset)
+        with_place("config.teacher", self._view.check, dataset)
 
-    def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
-        """Returns the teachers, trained now or before.
+    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Trunk:
+        """Returns the network.
 
         Args:
             root: The workdir.
             dataset: The data.
-            seed: Root seed.
-            session: The run.
-
-        Raises:
-            UserError: A teacher diverged.
-            Interrupted: The run was asked to stop.
-        """
-        return self.with_head(root, dataset, seed, plain_head(dataset.num_classes), session)
-
-    def with_head(
-        self, root: Path, dataset: Dataset, seed: int, head: Head, session: Session
-    ) -> list[Teacher]:
-        """Returns such teachers with another output layer and loss; see `ensure`.
-
-        Args:
-            root: The workdir.
-            dataset: The data.
-            seed: Root seed.
-            head: Output layer and loss.
             session: The run.
         """
-        requests = [self._request(dataset, seed, head, number) for number in range(self.count)]
-        spec = spec_of(models.build(self.model, head.outputs), head, self.train)
-
-        def capacity(_: Request) -> int:
-            parameters = count_trained(spec, dataset.inputs)
-            return plan.members_per_program(parameters, jax.devices()[0].platform)
-
-        def make_job(members: Sequence[Request]) -> FleetJob:
-            return self._job(dataset, spec, head, members)
-
-        found = training.ensure(
-            root, STAGE, requests, capacity, make_job, self.train.steps, session
-        )
-        for number, trained in enumerate(found):
-            if trained.diverged:
-                raise UserError(
-                    f"{head.name} {number} diverged: its loss became non-finite at learning rate "
-                    f"{self.learning_rate}; lower config.teacher.learning_rate"
-                )
-        return [_teacher(spec, head, trained, dataset) for trained in found]
-
-    def _request(self, dataset: Dataset, seed: int, head: Head, number: int) -> Request:
-        # All that a single teacher depends on: not how many there are.
-        config = {
-            "model": dict(self.model),
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "train": dataclasses.asdict(self.train),
-            "head": [head.name, dict(head.settings)],
-        }
-        return Request(
-            inputs={
-                "what": "teacher",
-                "data": dataset.digest,
-                "config": config,
-                "seed": seeds.derive(seed, "teacher", number),
-            },
-            kind=head.name,
-            trial=0,
-            replicate=number,
-            name=head.name,
-        )
-
-    def _job(
-        self, dataset: Dataset, spec: StepSpec, head: Head, members: Sequence[Request]
-    ) -> FleetJob:
-        numeric = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
-        return labelled_job(
-            dataset,
-            spec,
-            head,
-            self.train,
-            [(request, numeric) for request in members],
-            dataset.inputs[dataset.labelled_train],
-            dataset.inputs[dataset.validation],
-        )
-
-
-def _teacher(spec: StepSpec, head: Head, trained: Trained, dataset: Dataset) -> Teacher:
-    def load() -> Params:
-        params: Params = trained.load(spec, dataset.inputs)
-        return params
-
-    def run(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return outputs_and_class_logits(spec, head, load(), dataset.inputs[index])
-
-    return Teacher(
-        fingerprint=trained.fingerprint,
-        dims=embedding_dims(spec.model, dataset.inputs),
-        outputs=head.outputs,
-        answers=lambda index: run(index)[::2],
-        class_logits=lambda index: run(index)[1],
-        output_weights=lambda: models.output_layer(load().network)[0],
-        answers_test=True,
-        mend="lower config.teacher.learning_rate",
-        network=Network(spec.model, lambda: load().network, trained),
-    )
+        seen = self._view.ensure(root, dataset, session)
+        build = functools.partial(models.build, self.model, num_tokens=seen.num_tokens)
+        return Trunk(build, {"model": dict(self.model)}, seen)

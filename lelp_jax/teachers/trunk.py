@@ -157,7 +157,8 @@ def with_head(
 
     network = None
     if teacher.network is not None:
-        network = Network(OnTrunk(teacher.network.model, head.outputs), load, trained)
+        model = OnTrunk(teacher.network.model, head.outputs)
+        network = Network(model, load, trained, teacher.network.inputs)
     return dataclasses.replace(
         teacher,
         fingerprint=trained.fingerprint,

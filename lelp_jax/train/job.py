@@ -11,9 +11,15 @@ import jax
 import numpy as np
 
 from lelp_jax.methods.base import identity_readout
+from lelp_jax.models import tokens
 from lelp_jax.models.outputs import Model
+from lelp_jax.train.buckets import Buckets
+from lelp_jax.train.config import EarlyStopping
 from lelp_jax.train.state import GroupRows, Params, StepSpec
 from lelp_jax.train.step import init_member
+
+# Operations of the optimizer per number.
+_OPTIMIZER = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +51,13 @@ class FleetJob:
         batch_size: Examples per member and step.
         members: The members.
         rows: What they learn from, as host arrays.
-        group_sizes: How many of each group's rows may be drawn; the rest is padding, [groups].
-        inputs: The table that `rows.row` points into, [rows, features...].
-        validation_inputs: [rows, features...].
+        buckets: Which of each group's rows are seen when; the rest is padding.
+        inputs: The table that `rows.row` points into, [rows, features...] or tokens [rows, length].
+        validation_inputs: Likewise.
         validation_labels: [rows].
+        initial: Parameters that the networks start from instead of fresh ones, a part of their
+            tree, each [groups, ...]; None where all are fresh.
+        early_stopping: Which parameters are kept, and when training ends early.
     """
 
     stage: str
@@ -56,10 +65,12 @@ class FleetJob:
     batch_size: int
     members: tuple[Member, ...]
     rows: GroupRows
-    group_sizes: np.ndarray
+    buckets: Buckets
     inputs: np.ndarray
     validation_inputs: np.ndarray
     validation_labels: np.ndarray
+    initial: Any = None
+    early_stopping: EarlyStopping = dataclasses.field(default_factory=EarlyStopping)
 
 
 def count_served(spec: StepSpec, inputs: np.ndarray) -> int:
@@ -72,6 +83,28 @@ def count_trained(spec: StepSpec, inputs: np.ndarray) -> int:
     """Returns how many numbers of one member change in training, the optimizer's apart."""
     member = _abstract_member(spec, inputs)
     return _count((member.params, member.method))
+
+
+def work_of_step(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0) -> int:
+    """Returns about how many operations a step of one member takes.
+
+    Args:
+        spec: The program.
+        inputs: Inputs of any rows, or their shape and type; of tokens all are counted.
+        batch_size: Examples of the step.
+        frozen: Numbers that the member reads in every step and never changes.
+    """
+    params = _abstract_member(spec, inputs).params
+    looked_up = sum(
+        leaf.size
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        if any("embedding" in getattr(key, "key", "") for key in path)
+    )
+    total = count_trained(spec, inputs)
+    places = batch_size * (inputs.shape[1] if tokens.are_tokens(inputs) else 1)
+    # Forward and twice as much backward, forward alone through what is frozen; the optimizer goes
+    # over every number, and a table of embeddings is merely read.
+    return (6 * (total - looked_up) + 2 * frozen) * places + _OPTIMIZER * looked_up
 
 
 def abstract_params(spec: StepSpec, inputs: Any) -> Params:

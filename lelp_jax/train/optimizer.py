@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import optax
 
 from lelp_jax.errors import UserError
 
-_SCHEDULES = ("cosine", "constant")
+_SCHEDULES = ("cosine", "linear", "constant")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,8 @@ class OptimizerConfig:
     """AdamW with a schedule (Loshchilov and Hutter, arXiv 1711.05101).
 
     Attributes:
-        schedule: "cosine" decays to 0 at the last step; "constant" does not decay.
+        schedule: After the warm-up "cosine" and "linear" (Devlin et al., arXiv 1810.04805,
+            appendix A.2) decay to 0 at the end; "constant" does not decay.
         warmup_fraction: Share of the steps over which the rate rises linearly, in [0, 1).
         clip_norm: Largest norm of a member's gradient; 0 does not clip.
     """
@@ -54,7 +56,7 @@ def build(
     def rate(count: jax.Array) -> jax.Array:
         warmup = config.warmup_fraction * steps
         progress = jnp.clip((count - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
-        decay = 0.5 * (1 + jnp.cos(jnp.pi * progress)) if config.schedule == "cosine" else 1.0
+        decay = _decay(config.schedule, progress)
         rise = jnp.minimum((count + 1) / warmup, 1) if warmup else 1.0
         return learning_rate * decay * rise
 
@@ -68,3 +70,47 @@ def build(
         if config.clip_norm
         else adamw
     )
+
+
+def _decay(schedule: str, progress: jax.Array) -> jax.Array | float:
+    """Returns the share of the peak rate at a share of the steps after the warm-up."""
+    if schedule == "cosine":
+        return 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    return 1 - progress if schedule == "linear" else 1.0
+
+
+@runtime_checkable
+class Layered(Protocol):
+    """A model that knows how deep its parameters lie."""
+
+    def depth_from_top(self, path: tuple[str, ...]) -> int:
+        """Returns how many layers a parameter lies below the top, 0 for the output layer.
+
+        Args:
+            path: Keys that lead to it in the tree of parameters.
+        """
+        ...
+
+
+def decay_layers(updates: Mapping[str, Any], model: Any, layer_decay: float) -> Any:
+    """Returns updates of a network with a lower rate for lower layers.
+
+    The rate of a layer is that of the layer above times `layer_decay` (Howard and Ruder, arXiv
+    1801.06146, section 3.2). Weight decay is part of the update and shrinks alike.
+
+    Args:
+        updates: Tree of the network's parameters.
+        model: The network, a `Layered` one.
+        layer_decay: In (0, 1].
+
+    Raises:
+        ValueError: The model does not know its layers.
+    """
+    if not isinstance(model, Layered):
+        raise ValueError(f"layer_decay needs a model with depth_from_top, got {model!r}")
+
+    def slowed(path: tuple[Any, ...], update: jax.Array) -> jax.Array:
+        depth = model.depth_from_top(tuple(entry.key for entry in path))
+        return layer_decay**depth * update
+
+    return jax.tree_util.tree_map_with_path(slowed, updates)

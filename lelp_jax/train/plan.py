@@ -25,40 +25,46 @@ _BYTES_PER_MEMBER_AXIS = 2 << 30
 Key = TypeVar("Key", bound=Hashable)
 
 
-def members_per_program(parameters: int, platform: str, frozen: int = 0) -> int:
+def members_per_program(
+    parameters: int, work: int, platform: str, frozen: int = 0, *, keeps_best: bool = False
+) -> int:
     """Returns the largest fleet.
 
     Args:
         parameters: Parameters of one member.
+        work: Operations of one member's step. What keeps the device busy alone trains alone.
         platform: "cpu", "gpu" or "tpu".
         frozen: Parameters that a member reads in every step and never changes.
+        keeps_best: Whether its best parameters are kept beside the latest.
     """
     limit = _MEMBERS.get(platform, _MEMBERS_ON_ACCELERATORS)
-    numbers = _COPIES * parameters + _FROZEN_COPIES * frozen
-    return max(1, min(limit, _BYTES_PER_MEMBER_AXIS // (4 * numbers)))
+    numbers = (_COPIES + keeps_best) * parameters + _FROZEN_COPIES * frozen
+    busy = _FLOPS.get(platform, _FLOPS_ON_ACCELERATORS) // work
+    return max(1, min(limit, _BYTES_PER_MEMBER_AXIS // (4 * numbers), int(busy)))
 
 
 def steps_per_dispatch(
-    parameters: int, batch_size: int, members: int, steps: int, platform: str, frozen: int = 0
+    work: int, members: int, steps: int, platform: str, spacing: int, run: int
 ) -> int:
     """Returns how many steps one call of the compiled program does.
 
-    All dispatches of a run are equally long, so that there is one program: the last one may do
-    steps beyond the end, which change nothing.
+    All calls are equally long, so that there is one program: the last one may do steps beyond the
+    end, which change nothing.
 
     Args:
-        parameters: Parameters of one member.
-        batch_size: Examples per member and step.
+        work: Operations of one member's step.
         members: Fleet size.
         steps: Length of training.
         platform: "cpu", "gpu" or "tpu".
-        frozen: Parameters that a member reads in every step and never changes.
+        spacing: Steps between evaluations, which fall between two calls; 0 without any.
+        run: Steps in a row that a call must not reach across; 0 without any.
     """
-    # Forward and twice as much backward; forward alone through what is frozen.
-    flops = (6 * parameters + 2 * frozen) * batch_size * members
-    limit = int(_FLOPS.get(platform, _FLOPS_ON_ACCELERATORS) // flops)
+    limit = int(_FLOPS.get(platform, _FLOPS_ON_ACCELERATORS) // (work * members))
     longest = max(1, min(limit, _MAX_STEPS, steps))
-    return math.ceil(steps / math.ceil(steps / longest))
+    whole = math.gcd(spacing, run)
+    if not whole:
+        return math.ceil(steps / math.ceil(steps / longest))
+    return max(n for n in range(1, min(longest, whole) + 1) if whole % n == 0)
 
 
 def blocks(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import numpy as np
 
 from lelp_jax import parallel
-from lelp_jax.data import loader
-from lelp_jax.train import plan
-from lelp_jax.train.job import FleetJob, count_trained
+from lelp_jax.models import tokens
+from lelp_jax.train import buckets, plan
+from lelp_jax.train.job import FleetJob, work_of_step
 from lelp_jax.train.state import FleetState, Members, StepLog
 from lelp_jax.train.step import init_fleet, train_fleet
 
@@ -32,12 +33,15 @@ class Runner:
             job: The fleet.
         """
         self.job = job
-        trained = count_trained(job.spec, job.inputs)
-        platform = jax.devices()[0].platform
         # Of one group: all are of the same shapes.
         frozen = sum(leaf[0].size for leaf in jax.tree.leaves(job.rows.frozen))
         self.steps = plan.steps_per_dispatch(
-            trained, job.batch_size, len(job.members), job.spec.steps, platform, frozen
+            work_of_step(job.spec, job.inputs, job.batch_size, frozen),
+            len(job.members),
+            job.spec.steps,
+            jax.devices()[0].platform,
+            job.early_stopping.spacing(job.spec.steps),
+            buckets.RUN if tokens.are_tokens(job.inputs) else 0,
         )
         self.mesh = parallel.fleet_mesh(len(job.members), job.batch_size)
         size = parallel.padded_members(len(job.members), self.mesh)
@@ -63,12 +67,15 @@ class Runner:
         )
         self.members = jax.device_put(members, by_member)
         self.rows, self.inputs = jax.device_put((job.rows, job.inputs), everywhere)
+        self._everywhere = everywhere
         self.compile_seconds = 0.0
-        self._program: Any = None
+        # By how many tokens of a row are seen.
+        self._programs: dict[int, Any] = {}
 
     def new_state(self) -> FleetState:
         """Returns new members."""
-        arguments = (self.inputs[:1], self.members.seed)
+        initial = jax.device_put(self.job.initial, self._everywhere)
+        arguments = (self.inputs[:1], self.members.seed, initial, self.members.group)
         program, seconds = parallel.compiled(
             init_fleet, self.job.spec, arguments, out_shardings=self.state_sharding
         )
@@ -79,12 +86,8 @@ class Runner:
         """Starts the next steps; returns before the device has done them."""
         job = self.job
         orders = {
-            (member.order_seed, member.group): loader.batch_positions(
-                member.order_seed,
-                first_step,
-                self.steps,
-                job.batch_size,
-                int(job.group_sizes[member.group]),
+            (member.order_seed, member.group): job.buckets.positions(
+                first_step, self.steps, job.batch_size, member.order_seed, member.group
             )
             for member in job.members
         }
@@ -96,13 +99,14 @@ class Runner:
             self.inputs,
             jax.device_put(positions, self.by_position),
         )
-        if self._program is None:
-            self._program, seconds = parallel.compiled(
+        length = job.buckets.length(first_step)
+        if length not in self._programs:
+            self._programs[length], seconds = parallel.compiled(
                 train_fleet,
-                job.spec,
+                dataclasses.replace(job.spec, length=length),
                 arguments,
                 out_shardings=(self.state_sharding, parallel.sharding(self.mesh)),
                 donate=(0,),
             )
             self.compile_seconds += seconds
-        return self._program(*arguments)
+        return self._programs[length](*arguments)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from lelp_jax import stages
 from lelp_jax.session import Session
@@ -74,19 +74,20 @@ class Trained:
             spec: The program it was trained by.
             example: Inputs of any rows, [rows, features...].
         """
-        params = _load_fleet(self.folder, spec, example.shape[1:])
+        shape = (1, *example.shape[1:])
+        params = _load_fleet(self.folder, spec, shape, np.dtype(example.dtype))
         return jax.tree.map(lambda leaf: leaf[self.position], params)
 
 
 @functools.lru_cache(maxsize=2)
-def _load_fleet(folder: Path, spec: StepSpec, features: tuple[int, ...]) -> Any:
+def _load_fleet(folder: Path, spec: StepSpec, shape: tuple[int, ...], kind: np.dtype) -> Any:
     """Returns the parameters of a whole fleet; its members are usually asked for in a row."""
     from lelp_jax.checkpoint import load_tree
 
     facts = stages.read_facts(folder)
     assert facts is not None
     size = len(facts["members"])
-    single = abstract_params(spec, jax.ShapeDtypeStruct((1, *features), jnp.float32))
+    single = abstract_params(spec, jax.ShapeDtypeStruct(shape, kind))
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
     return jax.device_get(load_tree(folder / "parameters", stacked))
 

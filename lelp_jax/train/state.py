@@ -40,6 +40,10 @@ class StepSpec:
         dims: What the method's own parameters and state depend on; None for methods without any.
         init: Makes the method's own parameters.
         init_state: Makes the method's own state.
+        accumulate: In how many parts a batch is seen, one after another; it divides the batch.
+        layer_decay: By how much the rate falls from one layer of the network to the one below it;
+            1 leaves all alike, and anything else needs a model with `depth_from_top`.
+        length: How many tokens of a row are seen; 0 sees all of it.
     """
 
     model: Model
@@ -53,6 +57,9 @@ class StepSpec:
     dims: Dims | None = None
     init: Callable[[jax.Array, Dims], Any] | None = None
     init_state: Callable[[jax.Array, Dims], Any] | None = None
+    accumulate: int = 1
+    layer_decay: float = 1.0
+    length: int = 0
 
 
 class Params(NamedTuple):
@@ -67,6 +74,26 @@ class Params(NamedTuple):
     extra: Any
 
 
+class Best(NamedTuple):
+    """What evaluations on the validation rows have found of a member so far.
+
+    Attributes:
+        params: Its parameters at the best evaluation; the first ones before any.
+        score: Its metric there, the larger the better, [] float32.
+        nll: Its negative log-likelihood there, [] float32.
+        step: Steps done there, [] int32; 0 before any.
+        waited: Evaluations since then, [] int32.
+        stopped: Whether it waited too long, [] bool. From then on nothing of the member changes.
+    """
+
+    params: Params
+    score: jax.Array
+    nll: jax.Array
+    step: jax.Array
+    waited: jax.Array
+    stopped: jax.Array
+
+
 class MemberState(NamedTuple):
     """What training changes.
 
@@ -76,12 +103,14 @@ class MemberState(NamedTuple):
         method: The method's own state, or None.
         diverged: Whether a loss or gradient was ever not finite, [] bool. From then on the member
             stays as it was before that step.
+        best: What evaluations have found; None where there are none.
     """
 
     params: Params
     opt_state: Any
     method: Any
     diverged: jax.Array
+    best: Best | None = None
 
 
 class FleetState(NamedTuple):

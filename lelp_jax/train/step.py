@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lelp_jax.methods.base import LossInputs
-from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.train import optimizer
+from lelp_jax.train import gradients, optimizer
+from lelp_jax.train import initial as given
+from lelp_jax.train.gradients import Batch
+from lelp_jax.train.gradients import answers as answers
 from lelp_jax.train.state import (
     Array,
     FleetState,
@@ -24,71 +25,72 @@ from lelp_jax.train.state import (
     StepSpec,
 )
 
-# What a member's seed is used for, besides the initialisation of the network.
-_DROPOUT, _NOISE, _LOSS, _EXTRA, _STATE = 1, 2, 3, 4, 5
+# What a member's seed is used for, besides the initialisation of the network and the steps.
+_EXTRA, _STATE = 4, 5
 
 
-def init_member(spec: StepSpec, example: jax.Array, seed: jax.Array) -> MemberState:
+def init_member(
+    spec: StepSpec,
+    example: jax.Array,
+    seed: jax.Array,
+    initial: Mapping[str, Any] | None = None,
+) -> MemberState:
     """Returns a new member.
 
     Args:
         spec: The program.
         example: Inputs of one row, [1, features...].
         seed: Seed of the initialisation, [] uint32.
+        initial: Parameters of the network that take the place of fresh ones, a part of its tree.
+
+    Raises:
+        ValueError: `initial` does not fit the network.
     """
     key = jax.random.key(seed)
     extra, method = (
         make(jax.random.fold_in(key, use), spec.dims) if make and spec.dims else None
         for make, use in ((spec.init, _EXTRA), (spec.init_state, _STATE))
     )
-    params = Params(spec.model.init(key, example)["params"], extra)
+    network = spec.model.init(key, example)["params"]
+    if initial is not None:
+        network = given.replace(network, initial)
+    params = Params(network, extra)
     # The numbers given here do not enter the state, only the structure of the rule does.
     opt_state = optimizer.build(spec.optimizer, spec.steps, 0.0, 0.0).init(params)
     return MemberState(params, opt_state, method, jnp.zeros((), bool))
 
 
-def init_fleet(spec: StepSpec, example: jax.Array, seeds: jax.Array) -> FleetState:
-    """Returns a new fleet; one member per seed, [members] uint32."""
-    members = jax.vmap(lambda seed: init_member(spec, example, seed))(seeds)
-    return FleetState(jnp.zeros((), jnp.int32), members)
-
-
-def answers(
+def init_fleet(
     spec: StepSpec,
-    frozen: Frozen,
-    constants: Mapping[str, Array],
-    batch: jax.Array,
-    label: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns what the frozen teacher says of a batch; no gradient passes.
+    example: jax.Array,
+    seeds: jax.Array,
+    initial: Mapping[str, Any] | None = None,
+    group: Array | None = None,
+) -> FleetState:
+    """Returns a new fleet.
 
     Args:
         spec: The program.
-        frozen: Teacher and projection of the member.
-        constants: The method's other arrays; `column_mask` where there is a projection.
-        batch: [batch, features...].
-        label: Class, [batch] int32; -1 where unknown.
+        example: Inputs of one row, [1, features...].
+        seeds: One per member, [members] uint32.
+        initial: Parameters of the network that take the place of fresh ones, a part of its tree,
+            each [groups, ...].
+        group: Which of these a member takes, [members] int32; None without any.
 
-    Returns:
-        Logits, [batch, classes], embedding, [batch, dims], and scores, [batch, classes, subclasses]
-        float32, or None without `spec.score`. As in the scores of the rows none is NaN, and in
-        every class one is finite.
+    Raises:
+        ValueError: `initial` does not fit the network.
     """
-    assert spec.teacher is not None
-    outputs = spec.teacher.apply({"params": frozen.teacher}, batch, train=False)
-    logits, embedding = jax.lax.stop_gradient((outputs.logits, outputs.embedding))
-    if spec.score is None:
-        return logits, embedding, None
-    assert frozen.projection is not None
-    mask = constants["column_mask"]
-    # A noisy input is no row of the data set.
-    rows = Rows(embedding, jnp.full(len(batch), -1), label)  # type: ignore[arg-type]
-    projection = Projection("", frozen.projection, mask)  # type: ignore[arg-type]
-    scores = jnp.asarray(spec.score(projection, rows), jnp.float32)
-    # Far out, squared distances overflow: where the scores of a class say nothing, its
-    # pseudo-subclasses share alike. A teacher that is not finite still shows, by its logits.
-    tells = jnp.isfinite(scores.max(axis=-1, keepdims=True))
-    return logits, embedding, jnp.where(tells, scores, jnp.where(mask, 0.0, -jnp.inf))
+
+    def one_member(seed: jax.Array, group: Array | None) -> MemberState:
+        own = jax.tree.map(lambda array: jnp.asarray(array)[group], initial)
+        return init_member(spec, example, seed, own)
+
+    if initial is None:
+        group = None
+    elif group is None:
+        raise ValueError("initial parameters need the group of every member")
+    members = jax.vmap(one_member)(seeds, group)
+    return FleetState(jnp.zeros((), jnp.int32), members)
 
 
 def train_member(
@@ -118,61 +120,43 @@ def train_member(
     """
     group = member.group
     label, weight = rows.label[group, position], rows.weight[group, position]
-    batch = inputs[rows.row[group, position]]
+    # One gather of the part that is seen; slicing first would copy the table.
+    batch = inputs[rows.row[group, position], : spec.length or None]
     teacher_logits, teacher_embedding, scores = jax.tree.map(
         lambda array: array[group, position],
         (rows.teacher_logits, rows.teacher_embedding, rows.scores),
     )
     constants = {name: array[group] for name, array in rows.constants.items()}
 
-    def key(use: int) -> jax.Array:
-        return jax.random.fold_in(jax.random.fold_in(jax.random.key(member.seed), use), step)
-
-    if spec.input_noise:
-        noise = jax.random.normal(key(_NOISE), batch.shape, batch.dtype)
-        batch = batch + spec.input_noise * noise
-    if spec.teacher is not None:
-        assert frozen is not None
-        teacher_logits, teacher_embedding, fresh = answers(spec, frozen, constants, batch, label)
-        scores = scores if fresh is None else fresh
-
-    def mean_loss(params: Params) -> tuple[jax.Array, tuple[StepLog, Any]]:
-        outputs = spec.model.apply(
-            {"params": params.network}, batch, train=True, rngs={"dropout": key(_DROPOUT)}
-        )
-        seen = LossInputs(
-            logits=outputs.logits,
-            label=label,
-            teacher_logits=teacher_logits,
-            scores=scores,
-            embedding=outputs.embedding,
-            teacher_embedding=teacher_embedding,
-            extra=params.extra,
-            state=state.method,
-            position=position,
-            progress=step / spec.steps,
-            key=key(_LOSS),
-        )
-        result = spec.loss(seen, constants, member.numeric)
-        log = StepLog(jnp.sum(result.per_example * weight), jnp.sum(weight))
-        mean = log.total / jnp.maximum(log.weight, jnp.finfo(jnp.float32).tiny)
-        return mean, (log, result.state)
-
-    gradient, (log, method) = jax.grad(mean_loss, has_aux=True)(state.params)
+    gradient, log, method = gradients.of_batch(
+        spec,
+        state,
+        member,
+        step,
+        Batch(batch, label, weight, teacher_logits, teacher_embedding, scores, position),
+        constants,
+        frozen,
+    )
     rule = optimizer.build(
         spec.optimizer, spec.steps, member.numeric["learning_rate"], member.numeric["weight_decay"]
     )
     updates, opt_state = rule.update(gradient, state.opt_state, state.params)
+    if spec.layer_decay != 1:
+        slowed = optimizer.decay_layers(updates.network, spec.model, spec.layer_decay)
+        updates = updates._replace(network=slowed)
     params = optax.apply_updates(state.params, updates)
     finite = jnp.isfinite(log.total) & jnp.isfinite(optax.global_norm(gradient))
-    diverged = state.diverged | (~finite & (step < spec.steps))
-    keep = diverged | (step >= spec.steps)
+    idle = step >= spec.steps
+    if state.best is not None:
+        idle |= state.best.stopped
+    diverged = state.diverged | (~finite & ~idle)
+    keep = diverged | idle
     params, opt_state, method = jax.tree.map(
         lambda new, old: jnp.where(keep, old, new),
         (params, opt_state, method),
         (state.params, state.opt_state, state.method),
     )
-    return MemberState(params, opt_state, method, diverged), log
+    return MemberState(params, opt_state, method, diverged, state.best), log
 
 
 def train_fleet(

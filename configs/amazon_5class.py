@@ -1,0 +1,37 @@
+"""Amazon reviews, 5 classes: how many stars does a reviewer give?
+
+    python -m lelp_jax.main --config=configs/amazon_5class.py
+    python -m lelp_jax.main --config=configs/amazon_5class.py:albert_xxl
+
+200,000 reviews, from the Hugging Face hub.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import config_sections, methods
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "albert_xxl"):
+        raise ValueError(f"unknown argument {argument!r}; known: albert_xxl")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 3
+
+    config.data = config_sections.hub(
+        "SetFit/amazon_reviews_multi_en", 128, text="text", train_rows=0
+    )
+    config.data.split = (0.96, 0.02, 0.02)
+
+    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=1, count=1)
+    config.bank = config_sections.bank("bfloat16")
+    config.student = config_sections.text_student(epochs=2, batch_size=256)
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=4
+    )
+    if argument:
+        config_sections.albert(config, "albert/albert-xxlarge-v2")
+
+    config.report = config_sections.report()
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

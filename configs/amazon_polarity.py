@@ -1,0 +1,35 @@
+"""Amazon reviews, 2 classes: is a review of a product positive or negative?
+
+    python -m lelp_jax.main --config=configs/amazon_polarity.py
+    python -m lelp_jax.main --config=configs/amazon_polarity.py:albert_xxl
+
+3.6 million reviews, from the Hugging Face hub.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import config_sections, methods
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "albert_xxl"):
+        raise ValueError(f"unknown argument {argument!r}; known: albert_xxl")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 3
+
+    config.data = config_sections.hub("fancyzhx/amazon_polarity", 128, text="content", train_rows=0)
+    config.data.split = (0.96, 0.02, 0.02)
+
+    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=1, count=1)
+    config.bank = config_sections.bank("bfloat16")
+    config.student = config_sections.text_student(epochs=2, batch_size=256)
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=4
+    )
+    if argument:
+        config_sections.albert(config, "albert/albert-xxlarge-v2")
+
+    config.report = config_sections.report()
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

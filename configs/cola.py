@@ -1,0 +1,41 @@
+"""CoLA: is a sentence acceptable English? (Warstadt et al., arXiv 1805.12471; GLUE).
+
+    python -m lelp_jax.main --config=configs/cola.py
+    python -m lelp_jax.main --config=configs/cola.py:albert_large
+
+8,551 training sentences, 70 % of them acceptable: Matthews' correlation selects. GLUE hides the test
+labels, so its 1,043 validation sentences are the test set. The second line is the set-up of LELP's
+paper (arXiv 2409.20449): ALBERT-Large teaches ALBERT-Base; it needs an accelerator.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import config_sections, methods
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "albert_large"):
+        raise ValueError(f"unknown argument {argument!r}; known: albert_large")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 6
+
+    config.data = config_sections.tfds("glue/cola", max_length=64)
+    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows is for validation
+
+    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=4, count=3)
+    config.teacher.train.early_stopping.metric = "matthews"
+    config.bank = config_sections.bank()
+
+    # Order of words matters here, which a bag does not see.
+    config.student = config_sections.text_student(epochs=20)
+    config_sections.small_transformer(config.student)
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
+    )
+    if argument:
+        config_sections.albert(config, "albert/albert-large-v2")
+
+    config.report = config_sections.report("matthews")
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

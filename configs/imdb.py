@@ -1,0 +1,37 @@
+"""IMDB, the Large Movie Review Dataset: is a review positive or negative? (Maas et al., 2011).
+
+    python -m lelp_jax.main --config=configs/imdb.py
+    python -m lelp_jax.main --config=configs/imdb.py:albert_large
+
+25,000 reviews to train on and as many to test, from TFDS, of 230 words on average; the first 256
+tokens are seen. The second line is the set-up of LELP's paper (arXiv 2409.20449): ALBERT-Large
+teaches ALBERT-Base. Both want an accelerator; on a laptop, --config.data.max_length=64 is quicker.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import config_sections, methods
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "albert_large"):
+        raise ValueError(f"unknown argument {argument!r}; known: albert_large")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 6
+
+    config.data = config_sections.tfds("imdb_reviews", max_length=256)
+    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows is for validation
+
+    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=2, count=1)
+    config.bank = config_sections.bank()
+    config.student = config_sections.text_student(epochs=8)
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
+    )
+    if argument:
+        config_sections.albert(config, "albert/albert-large-v2")
+
+    config.report = config_sections.report()
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

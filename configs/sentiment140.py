@@ -1,0 +1,37 @@
+"""Sentiment140: is a tweet positive or negative? (Go, Bhayani and Huang, 2009).
+
+    python -m lelp_jax.main --config=configs/sentiment140.py
+    python -m lelp_jax.main --config=configs/sentiment140.py:albert_xxl
+
+1.6 million tweets, labelled by their emoticons, from TFDS; of its 498 test tweets, labelled by hand,
+the 359 that are not neutral. The second line is the set-up of LELP's paper (arXiv 2409.20449):
+ALBERT-XXL teaches ALBERT-Base. Both want an accelerator.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import config_sections, methods
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "albert_xxl"):
+        raise ValueError(f"unknown argument {argument!r}; known: albert_xxl")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 3
+
+    config.data = config_sections.tfds("sentiment140", max_length=64)
+    config.data.split = (0.98, 0.01, 0.01)  # of the training rows, 1 % is for validation
+
+    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=1, count=1)
+    config.bank = config_sections.bank("bfloat16")
+    config.student = config_sections.text_student(epochs=2, batch_size=256)
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=4
+    )
+    if argument:
+        config_sections.albert(config, "albert/albert-xxlarge-v2")
+
+    config.report = config_sections.report()
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

@@ -1,0 +1,47 @@
+"""SST-2: is a film review positive or negative? (Socher et al., 2013; GLUE).
+
+    python -m lelp_jax.main --config=configs/sst2.py
+    python -m lelp_jax.main --config=configs/sst2.py:files --config.data.train=train.parquet --config.data.validation=dev.parquet --config.data.test=test.parquet
+    python -m lelp_jax.main --config=configs/sst2.py:albert_large
+    python -m lelp_jax.main --config=configs/sst2.py:albert_xxl
+
+The first line takes GLUE's 67,349 phrases from TFDS; GLUE hides the test labels, so its 872 validation
+sentences are the test set. The second takes one's own files with columns text, label and, where
+there is one, fine_label, such as the 6,920 whole sentences. The others are the set-ups of LELP's
+paper (arXiv 2409.20449): a larger ALBERT teaches ALBERT-Base; they need an accelerator.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import config_sections, methods
+
+_PAPER = {"albert_large": "albert/albert-large-v2", "albert_xxl": "albert/albert-xxlarge-v2"}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "files", *_PAPER):
+        raise ValueError(f"unknown argument {argument!r}; known: files, {', '.join(_PAPER)}")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 6
+
+    if argument == "files":
+        config.data = config_sections.text_files(max_length=64)
+        config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=3, count=3)
+        config.student = config_sections.text_student(epochs=8)
+    else:
+        config.data = config_sections.tfds("glue/sst2", max_length=64)
+        config.data.split = (0.9, 0.05, 0.05)  # a twentieth of the phrases is for validation
+        config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=2, count=1)
+        config.student = config_sections.text_student(epochs=3)
+    config.bank = config_sections.bank()
+
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
+    )
+    if argument in _PAPER:
+        config_sections.albert(config, _PAPER[argument])
+
+    config.report = config_sections.report()
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

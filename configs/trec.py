@@ -1,0 +1,38 @@
+"""TREC: what does a question ask for? 6 classes, 50 fine labels (Li and Roth, 2002).
+
+    python -m lelp_jax.main --config=configs/trec.py
+    python -m lelp_jax.main --config=configs/trec.py:files --config.data.train=train.parquet --config.data.test=test.parquet
+
+5,452 training questions and 500 to test. The first line reads them from TFDS; the second from one's own
+files with columns text, label and fine_label.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import config_sections, methods
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "files"):
+        raise ValueError(f"unknown argument {argument!r}; known: files")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 6
+
+    if argument == "files":
+        config.data = config_sections.text_files(max_length=48)
+    else:
+        config.data = config_sections.tfds("trec", max_length=48)
+        config.data.label = "label-coarse"
+        config.data.fine_label = "label-fine"
+    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows is for validation
+
+    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=4, count=3)
+    config.bank = config_sections.bank()
+    config.student = config_sections.text_student(epochs=12)
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "oracle", "random_split", trials=8
+    )
+    config.report = config_sections.report()
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config

@@ -1,0 +1,41 @@
+"""Names of classes that a Parquet file brings along for labels that are whole numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+
+def stored(schema: pa.Schema, column: str) -> tuple[str, ...]:
+    """Returns the names that a file's metadata give to the numbers of a column.
+
+    Read are a JSON list under the key COLUMN_names ("label_names" for the column "label"), in which
+    the position is the number, and the features that Hugging Face's `datasets` writes.
+
+    Args:
+        schema: The file's schema, with its metadata.
+        column: The column of labels.
+
+    Returns:
+        One name per number; empty where the file brings none along.
+    """
+    metadata = schema.metadata or {}
+    names = _json(metadata.get(f"{column}_names".encode()))
+    if names is None:
+        features = _json(metadata.get(b"huggingface"))
+        for name in ("info", "features", column, "names"):
+            features = features.get(name) if isinstance(features, dict) else None
+        names = features
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return ()
+    return tuple(names) if len(set(names)) == len(names) else ()
+
+
+def _json(content: bytes | None) -> Any:
+    """Returns what a JSON text holds, or None where there is none or it cannot be read."""
+    try:
+        return None if content is None else json.loads(content)
+    except ValueError:
+        return None

@@ -1,0 +1,113 @@
+"""A column of texts, checked: no other kind of value, valid UTF-8, and blanks that are counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lelp_jax.errors import UserError, unknown_name
+
+_LOG = logging.getLogger(__name__)
+
+
+def read(values: pa.ChunkedArray | pa.Array, name: str, place: Callable[[int], str]) -> np.ndarray:
+    """Returns a column of texts, [rows] objects, as they stand there.
+
+    A missing text becomes "". It and texts of white space alone are kept, with a warning: they say
+    nothing of their class.
+
+    Args:
+        values: The column, [rows]: texts or bytes.
+        name: The column's name.
+        place: Names a row for a message ("train.csv line 7").
+
+    Raises:
+        UserError: The column holds no texts, or one is not UTF-8.
+    """
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if not (is_text(values.type) or _is_binary(values.type)):
+        kind = "nothing" if pa.types.is_null(values.type) else str(values.type)
+        raise UserError(
+            f"{place(0)}, column {name}: it holds {kind}, not texts; "
+            "name the column of texts with --config.data.text=NAME"
+        )
+    # Parquet's readers take texts as they are; the way over bytes checks them.
+    content = values.cast(pa.large_binary())
+    try:
+        texts = content.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        raise _not_utf8(content.to_pylist(), name, place) from None
+    texts = texts.fill_null("")
+    blank = pc.or_(pc.equal(pc.utf8_length(texts), 0), pc.utf8_is_space(texts))
+    count = pc.sum(blank).as_py() or 0
+    if count == len(texts):
+        raise UserError(f"{place(0)}, column {name}: all texts are blank; name another column")
+    if count:
+        first = pc.index(blank, True).as_py()
+        _LOG.warning(
+            "%s, column %s: the text is blank, as in %d of %d rows; they are kept, but say nothing "
+            "of their class",
+            place(first),
+            name,
+            count,
+            len(texts),
+        )
+    result: np.ndarray = texts.to_numpy(zero_copy_only=False)
+    return result
+
+
+def _not_utf8(content: list[bytes | None], name: str, place: Callable[[int], str]) -> UserError:
+    """Returns the error that names the first text which is not UTF-8."""
+    for row, text in enumerate(content):
+        try:
+            (text or b"").decode()
+        except UnicodeDecodeError as error:
+            return UserError(
+                f"{place(row)}, column {name}: byte 0x{error.object[error.start]:02x} at byte "
+                f"{error.start + 1} of the text is not UTF-8; write the texts as UTF-8"
+            )
+    return UserError(f"{place(0)}, column {name}: it is not UTF-8; write the texts as UTF-8")
+
+
+def missing(
+    where: str, name: str, schema: pa.Schema, others: Collection[str], key: str = "text"
+) -> UserError:
+    """Returns the error for a column that is not there.
+
+    Args:
+        where: What should hold it ("train.csv").
+        name: The column that was asked for.
+        schema: The columns there are.
+        others: Columns that have another meaning.
+        key: The setting of config.data that names it.
+    """
+    texts = [field.name for field in schema if is_text(field.type) and field.name not in others]
+    if key == "text" and len(texts) == 1:
+        return UserError(
+            f"{where} has no column {name!r}, but one of texts: {texts[0]!r}; "
+            f"set --config.data.text={texts[0]}"
+        )
+    error = unknown_name(f"column of {where}", name, schema.names)
+    return UserError(f"{error}; name the right one with --config.data.{key}=NAME")
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Returns whether values of a type are texts."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(
+        test(kind)
+        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    )
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return any(
+        test(kind)
+        for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+    )

@@ -1,0 +1,153 @@
+"""One's own files of texts with labels, from CSV, TSV, JSON lines or Parquet."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lelp_jax.data import class_names, identity, labels, text_column, texts
+from lelp_jax.data.dataset import Parts
+from lelp_jax.data.table_file import TableFile
+from lelp_jax.errors import UserError
+
+_LOG = logging.getLogger(__name__)
+_FINE = "fine_label"
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFiles:
+    """Files with a column of texts and one of labels; the format follows from the file's ending.
+
+    Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
+    sorted order. Texts are taken as they stand there.
+
+    Attributes:
+        train: Path of the training rows.
+        validation: Path of the validation rows; "" splits them off the training rows.
+        test: Path of the test rows; "" splits them off the training rows.
+        text: Name of the column of texts.
+        label: Name of the label column.
+        fine_label: Name of the fine-label column; "" takes the column `fine_label` where all files
+            have one.
+        id: Name of the column that names the rows; "" when there is none.
+        num_classes: Number of whole-number labels, before they are merged; 0 takes the largest
+            + 1, or as many as there are names.
+        label_names: One name per label, before they are merged. Empty takes what the training file
+            brings along: names as labels, or the names of numbers in a Parquet file's metadata, a
+            JSON list under `label_names` (`fine_label_names` for the fine labels).
+        class_map: The class that each label becomes, in label order, as (0, 1, 0, 1), or entries
+            "LABEL=CLASS"; classes are numbers or names. Empty keeps the labels. Where there is no
+            fine-label column, the label from before is the fine label.
+        max_length: How many tokens of a text are seen at most.
+    """
+
+    train: str
+    validation: str = ""
+    test: str = ""
+    text: str = "text"
+    label: str = "label"
+    fine_label: str = ""
+    id: str = ""
+    num_classes: int = 0
+    label_names: tuple[str, ...] = ()
+    class_map: tuple[Any, ...] = ()
+    max_length: int = 128
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise UserError(
+                "train is empty; give a .csv, .tsv, .jsonl or .parquet file with "
+                "--config.data.train=FILE"
+            )
+        columns = {
+            "text": self.text,
+            "label": self.label,
+            "fine_label": self.fine_label,
+            "id": self.id,
+        }
+        texts.check_settings(self.max_length, columns, needed=("text", "label"))
+        if self.num_classes < 0 or self.num_classes == 1:
+            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
+        for name in self.label_names:
+            if self.label_names.count(name) > 1:
+                raise UserError(f"label_names holds {name!r} twice; give each label its own")
+
+    def parts(self) -> Parts:
+        """Reads the files.
+
+        Raises:
+            UserError: A file, column or value is missing or cannot be used.
+        """
+        paths = {"train": self.train, "validation": self.validation, "test": self.test}
+        files = {split: TableFile(path, split) for split, path in paths.items() if path}
+        fine = self.fine_label or self._fine_column(files)
+        splits = {split: self._columns(file, fine) for split, file in files.items()}
+        train = splits["train"]
+        stored, fine_names = (
+            _stored(files, column) if of is not None and not of.by_name else ()
+            for of, column in ((train.labels, self.label), (train.fine_labels, fine))
+        )
+        return texts.parts(
+            splits,
+            self.max_length,
+            num_classes=self.num_classes,
+            label_names=self.label_names or stored,
+            fine_names=fine_names,
+            class_map=self.class_map,
+        )
+
+    def _fine_column(self, files: Mapping[str, TableFile]) -> str:
+        """Returns the name of a fine-label column that all files have, or ""."""
+        if _FINE in (self.text, self.label, self.id):
+            return ""
+        without = [file for file in files.values() if _FINE not in file.table.column_names]
+        if without and len(without) < len(files):
+            _LOG.info("%s has no column %s: fine labels are not used", without[0].path, _FINE)
+        return "" if without else _FINE
+
+    def _columns(self, file: TableFile, fine: str) -> texts.TextColumns:
+        wanted = {"text": self.text, "label": self.label, "fine_label": fine, "id": self.id}
+        for key, name in wanted.items():
+            if name and name not in file.table.column_names and not file.looks_unseparated():
+                others = [other for other in wanted.values() if other != name]
+                raise text_column.missing(str(file.path), name, file.table.schema, others, key)
+        values = file.column(self.text)
+        if file.format == "TSV" and text_column.is_text(values.type):
+            _refuse_open_quote(file, values)
+        return texts.TextColumns(
+            texts=text_column.read(values, self.text, file.place),
+            labels=labels.read(file.label_values(self.label), self.label, file.place),
+            fine_labels=labels.read(file.label_values(fine), fine, file.place) if fine else None,
+            place=file.place,
+            ids=identity.read(file.label_values(self.id), self.id, file.place) if self.id else None,
+        )
+
+
+def _refuse_open_quote(file: TableFile, values: pa.Array) -> None:
+    """Refuses texts that hold tabs and line ends: other rows that a quotation mark swallowed."""
+    swallowed = pc.and_(pc.match_substring(values, "\t"), pc.match_substring(values, "\n"))
+    row = pc.index(swallowed, True).as_py()
+    if row >= 0:
+        raise UserError(
+            f"{file.path}: a quotation mark at the start of a text swallows the rows after it, "
+            f"from {file.place(row)} on; put texts with such marks in quotes and double the marks "
+            "in them, or save the file as .jsonl or .parquet"
+        )
+
+
+def _stored(files: Mapping[str, TableFile], column: str) -> tuple[str, ...]:
+    """Returns the names that the training file brings along for a column of whole numbers."""
+    found = {split: class_names.stored(file.table.schema, column) for split, file in files.items()}
+    names = found["train"]
+    for split, other in found.items():
+        if names and other and other != names:
+            raise UserError(
+                f"{files[split].path} calls the numbers in {column!r} {', '.join(other)}, but "
+                f"{files['train'].path} {', '.join(names)}; number the classes in the same way"
+            )
+    return names

@@ -1,0 +1,132 @@
+"""From columns of texts and labels to checked rows: what all sources of texts share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from lelp_jax.data import class_map as class_maps
+from lelp_jax.data.dataset import Parts, Rows
+from lelp_jax.data.labels import Column, coding
+from lelp_jax.errors import UserError
+
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class TextColumns:
+    """The columns of one split.
+
+    Attributes:
+        texts: [rows] objects, texts.
+        labels: Label of each row.
+        fine_labels: Finer label of each row, or None.
+        place: Names a row for a message ("train.csv line 7").
+        ids: Name of each row, [rows] texts, or None.
+    """
+
+    texts: np.ndarray
+    labels: Column
+    fine_labels: Column | None
+    place: Callable[[int], str]
+    ids: np.ndarray | None = None
+
+
+def parts(
+    splits: Mapping[str, TextColumns],
+    max_length: int,
+    *,
+    num_classes: int = 0,
+    label_names: Sequence[str] = (),
+    fine_names: Sequence[str] = (),
+    class_map: Sequence[object] = (),
+) -> Parts:
+    """Returns the rows of all splits, with the classes that the training rows fix.
+
+    Args:
+        splits: Columns of "train" and, where the source has them, of "validation" and "test".
+        max_length: How many tokens of a text are seen at most.
+        num_classes: Number of labels, before they are merged; 0 takes what the training rows show.
+        label_names: One name per label, before they are merged; empty takes the names or numbers
+            themselves.
+        fine_names: One name per fine label; empty takes the names or numbers themselves.
+        class_map: How labels are merged into classes, or empty. The label from before is the fine
+            label where there is no other.
+
+    Raises:
+        UserError: Labels cannot be used.
+    """
+    train = splits["train"]
+    named = coding(train.labels, num_classes, label_names)
+    fine = None
+    if train.fine_labels is not None:
+        fine = coding(train.fine_labels, names=fine_names)
+    merged = class_maps.read(class_map, named.names) if class_map else None
+    rows = {}
+    for split, columns in splits.items():
+        classes = named.classes(columns.labels)
+        fine_labels = None
+        if fine is not None and columns.fine_labels is not None:
+            fine_labels = fine.classes(columns.fine_labels)
+        if merged is not None:
+            fine_labels = classes if fine is None else fine_labels
+            classes = merged.apply(classes, columns.place)
+        rows[split] = Rows(
+            inputs=columns.texts,
+            labels=classes,
+            fine_labels=fine_labels,
+            place=columns.place,
+            ids=columns.ids,
+        )
+    if merged is not None and fine is None:
+        fine = named
+    return Parts(
+        train=rows["train"],
+        validation=rows.get("validation"),
+        test=rows.get("test"),
+        class_names=merged.names if merged is not None else named.names,
+        fine_names=fine.names if fine is not None else (),
+        preprocess=None,
+        max_length=max_length,
+    )
+
+
+def check_settings(max_length: int, columns: Mapping[str, str], needed: Sequence[str]) -> None:
+    """Refuses settings that no source of texts can work with.
+
+    Args:
+        max_length: How many tokens of a text are seen at most.
+        columns: The column that each setting names; "" for none.
+        needed: The settings that must name one.
+
+    Raises:
+        UserError: A column is not named, or stands for two things.
+    """
+    if max_length < 1:
+        raise UserError(f"max_length must be 1 or more, got {max_length}")
+    for key in needed:
+        if not columns[key]:
+            raise UserError(f"{key} is empty; name the column with --config.data.{key}=NAME")
+    taken: dict[str, str] = {}
+    for key, column in columns.items():
+        if column and taken.setdefault(column, key) != key:
+            raise UserError(f"{taken[column]} and {key} are both {column!r}; name two columns")
+
+
+def refuse_same(names: Mapping[str, str]) -> None:
+    """Refuses a source's split that shall serve as two.
+
+    Args:
+        names: The source's split for each of "train", "validation" and "test"; "" for none.
+
+    Raises:
+        UserError: Two of them are the same.
+    """
+    for first in _SPLITS:
+        for second in _SPLITS[_SPLITS.index(first) + 1 :]:
+            if names[first] and names[first] == names[second]:
+                raise UserError(
+                    f"{first} and {second} are both {names[first]!r}; name two different splits"
+                )

@@ -1,0 +1,93 @@
+"""The stage that embeds the texts of a data set with a checkpoint, once.
+
+Each part is a file of its own, so that a killed run goes on after the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lelp_jax import stages
+from lelp_jax.errors import UserError
+from lelp_jax.inputs import array_file
+from lelp_jax.inputs.base import Inputs
+from lelp_jax.inputs.frozen import Batch, Frozen
+from lelp_jax.session import Session
+
+STAGE = "embeddings"
+_VERSION = 1
+# What a killed run loses is at most this many.
+_BATCHES_PER_PART = 8
+
+
+def ensure(root: Path, tokens: Inputs, network: Frozen, session: Session) -> tuple[np.ndarray, str]:
+    """Returns the embedding of every text, computed now or before, and its fingerprint.
+
+    Args:
+        root: The workdir.
+        tokens: The checkpoint's tokens of all texts.
+        network: The checkpoint.
+        session: The run.
+
+    Returns:
+        [rows, dims] float32, row by row those of `tokens.values`; 16 hexadecimal digits.
+
+    Raises:
+        UserError: A value is not finite, or what was kept is damaged.
+        Interrupted: The run was asked to stop; the parts that were done are kept.
+    """
+    session.interrupts.check()
+    key = {
+        "version": _VERSION,
+        "checkpoint": network.checkpoint.fingerprint,
+        "tokens": tokens.fingerprint,
+        "pooling": network.pooling,
+        "compute_dtype": network.compute_dtype,
+    }
+    batches = network.batches(tokens.values)
+    parts = [
+        batches[start : start + _BATCHES_PER_PART]
+        for start in range(0, len(batches), _BATCHES_PER_PART)
+    ]
+    dims = network.checkpoint.architecture.dims
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        done = []
+        with session.reporter.stage("embeddings", len(tokens.values), "texts"):
+            for number, part in enumerate(parts):
+                stem = f"part_{number:05d}"
+                kept = array_file.find(folder, stem)
+                if kept is None:
+                    values = []
+                    for batch in part:
+                        session.interrupts.check()
+                        values.append(network.embed(tokens.values, batch))
+                        session.reporter.advance(len(batch.rows))
+                    kept = array_file.write(folder, stem, np.concatenate(values))
+                else:
+                    session.reporter.advance(len(_rows(part)))
+                done.append(kept)
+        return {"parts": done, "rows": len(tokens.values), "dims": dims}
+
+    def load(folder: Path, facts: Mapping[str, Any]) -> tuple[np.ndarray, str]:
+        result = np.empty((len(tokens.values), dims), np.float32)
+        found = [array_file.read(folder / name) for name in facts["parts"]]
+        wanted = [(len(_rows(part)), dims) for part in parts]
+        if [values.shape for values in found] != wanted:
+            raise UserError(
+                f"{folder} is damaged: it does not hold the embeddings of these {len(result)} "
+                f"texts; delete the folder {folder} to compute them again"
+            )
+        for part, values in zip(parts, found, strict=True):
+            result[_rows(part)] = values
+        return result, folder.name
+
+    return stages.run(root, STAGE, key, build, load)
+
+
+def _rows(part: list[Batch]) -> np.ndarray:
+    return np.concatenate([batch.rows for batch in part])

@@ -1,0 +1,159 @@
+"""Embeddings of texts by a checkpoint that is not trained, in batches of few shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from lelp_jax import parallel
+from lelp_jax.errors import UserError
+from lelp_jax.models import trunk
+from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.tokens import PAD, lengths
+from lelp_jax.pretrained import Pretrained
+
+_TOKENS_PER_BATCH = 1 << 14
+
+
+class Batch(NamedTuple):
+    """Rows that are embedded together.
+
+    Attributes:
+        rows: Their positions, [n].
+        length: How many places each is given; no row has more tokens.
+    """
+
+    rows: np.ndarray
+    length: int
+
+
+def batches(counts: np.ndarray, longest: int) -> list[Batch]:
+    """Returns batches of texts of about the same length, the short ones first.
+
+    Args:
+        counts: How many tokens each text has, [rows].
+        longest: Places that the network has at most.
+
+    Returns:
+        Batches that hold every row once. They follow from the arguments alone.
+    """
+    limits = np.asarray(_limits(longest))
+    limit = limits[np.searchsorted(limits, counts)]
+    order = np.argsort(counts, kind="stable")
+    result = []
+    for length in np.unique(limit):
+        rows = order[limit[order] == length]
+        size = max(_TOKENS_PER_BATCH // int(length), 1)
+        result += [
+            Batch(rows[start : start + size], int(length)) for start in range(0, len(rows), size)
+        ]
+    return result
+
+
+def _limits(longest: int) -> list[int]:
+    """Returns 8, 16, 24, 32, 48, 64, 96, 128, 192, ... up to a length.
+
+    Each is a program to compile; the coarser they are, the more places are padding.
+    """
+    limits = [8, 16, 24]
+    while limits[-1] < longest:
+        limits += [4 * limits[-1] // 3, 2 * limits[-1]]
+    return [*(limit for limit in limits if limit < longest), longest]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frozen:
+    """A checkpoint and what is taken of it.
+
+    Attributes:
+        checkpoint: The checkpoint.
+        pooling: How one vector is made of those of all tokens; see `models.trunk.Trunk`.
+        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+    """
+
+    checkpoint: Pretrained
+    pooling: str
+    compute_dtype: str
+
+    def __post_init__(self) -> None:
+        problem = trunk.check(self._architecture, self.pooling, 0.0, self.compute_dtype)
+        if problem is not None:
+            raise UserError(f"inputs 'embeddings': {problem}")
+
+    def batches(self, tokens: np.ndarray) -> list[Batch]:
+        """Returns batches that hold every row once; they follow from the lengths alone.
+
+        Args:
+            tokens: [rows, length] int32 with -1 after the end.
+        """
+        return batches(lengths(tokens), self._architecture.longest)
+
+    def embed(self, tokens: np.ndarray, batch: Batch) -> np.ndarray:
+        """Returns the embeddings of a batch, [n, dims] float32.
+
+        Args:
+            tokens: Those of all rows, [rows, length] int32 with -1 after the end.
+            batch: The rows wanted.
+
+        Raises:
+            UserError: A value is not finite.
+        """
+        part = tokens[batch.rows, : batch.length]
+        _, place, devices = _places()
+        # Rows without a token fill the batch up to one of few sizes.
+        rows = 1 << (len(part) - 1).bit_length()
+        padding = [(0, rows + -rows % devices - len(part)), (0, batch.length - part.shape[1])]
+        filled = np.pad(part, padding, constant_values=PAD)
+        arguments = (self._parameters, jax.device_put(filled, place))
+        static = (self._architecture, self.pooling, self.compute_dtype)
+        program, _ = parallel.compiled(_embed, static, arguments)
+        values = np.asarray(program(*arguments))[: len(part)]
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            row = batch.rows[int(np.argmin(finite))]
+            raise UserError(
+                f"the embedding of the text of row {row} by the checkpoint "
+                f"{self.checkpoint.folder} is not finite in {self.compute_dtype}; take another "
+                "compute_dtype or checkpoint"
+            )
+        return values
+
+    def __call__(self, tokens: np.ndarray) -> np.ndarray:
+        """Returns the embeddings of texts, [rows, dims] float32.
+
+        Args:
+            tokens: [rows, length] int32 with -1 after the end.
+
+        Raises:
+            UserError: A value is not finite.
+        """
+        result = np.empty((len(tokens), self._architecture.dims), np.float32)
+        for batch in self.batches(tokens):
+            result[batch.rows] = self.embed(tokens, batch)
+        return result
+
+    @property
+    def _architecture(self) -> Architecture:
+        return self.checkpoint.architecture
+
+    @functools.cached_property
+    def _parameters(self) -> Any:
+        return jax.device_put(self.checkpoint.trunk(self.pooling), _places()[0])
+
+
+def _places() -> tuple[Any, Any, int]:
+    """Returns where parameters and rows go, and over how many devices the rows are spread."""
+    if parallel.is_cpu():
+        # One operation keeps all cores busy, and every device would hold the parameters.
+        device = jax.local_devices()[0]
+        return device, device, 1
+    mesh = parallel.own_mesh()
+    return parallel.sharding(mesh), parallel.sharding(mesh, parallel.DATA), mesh.size
+
+
+def _embed(static: tuple[Architecture, str, str], params: Any, tokens: jax.Array) -> jax.Array:
+    return trunk.embed(*static, params, tokens)

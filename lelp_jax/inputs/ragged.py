@@ -1,0 +1,78 @@
+"""Lists of tokens of different lengths, end to end, and their files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from lelp_jax.errors import UserError
+from lelp_jax.inputs import array_file
+from lelp_jax.models.tokens import PAD
+
+
+@dataclasses.dataclass(frozen=True)
+class Ragged:
+    """The tokens of texts.
+
+    Attributes:
+        tokens: Those of the first text, then those of the second, ...: [tokens] integers.
+        lengths: How many each text has, [rows] integers.
+    """
+
+    tokens: np.ndarray
+    lengths: np.ndarray
+
+    def padded(self) -> np.ndarray:
+        """Returns tokens, [rows, length] int32 with -1 after the end; length is the longest's."""
+        length = int(self.lengths.max(initial=0))
+        padded = np.full((len(self.lengths), length), PAD, np.int32)
+        padded[np.arange(length) < self.lengths[:, None]] = self.tokens
+        return padded
+
+    def of_rows(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the tokens of some texts, [tokens], in the order of all texts.
+
+        Args:
+            rows: Positions of the texts, each once.
+        """
+        wanted = np.zeros(len(self.lengths), bool)
+        wanted[rows] = True
+        return self.tokens[np.repeat(wanted, self.lengths)]
+
+
+def write(folder: Path, ragged: Ragged) -> list[str]:
+    """Writes tokens into a folder, 2 bytes each where that is enough, and returns the files' names.
+
+    Args:
+        folder: A folder that is there.
+        ragged: The tokens.
+    """
+    small = ragged.tokens.max(initial=0) <= np.iinfo(np.uint16).max
+    tokens = ragged.tokens.astype(np.uint16 if small else np.int32)
+    lengths = ragged.lengths.astype(np.int32)
+    return [
+        array_file.write(folder, "tokens", tokens),
+        array_file.write(folder, "lengths", lengths),
+    ]
+
+
+def read(folder: Path, names: list[str], rows: int) -> Ragged:
+    """Reads what `write` wrote.
+
+    Args:
+        folder: The folder.
+        names: What `write` returned.
+        rows: How many texts there are.
+
+    Raises:
+        UserError: A file is missing or not as it was written, or the texts are not as many.
+    """
+    tokens, lengths = (array_file.read(folder / name) for name in names)
+    if len(lengths) != rows or lengths.sum(dtype=np.int64) != len(tokens):
+        raise UserError(
+            f"{folder} is damaged: it holds {len(tokens)} tokens of {len(lengths)} texts, not those"
+            f" of {rows}; delete the folder to make it again"
+        )
+    return Ragged(tokens, lengths)

@@ -1,0 +1,103 @@
+"""Texts as the tokens of a pretrained checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import ClassVar
+
+from lelp_jax import pretrained
+from lelp_jax.data.dataset import Dataset
+from lelp_jax.errors import UserError
+from lelp_jax.inputs import token_stage
+from lelp_jax.inputs.base import Inputs
+from lelp_jax.inputs.text_encoding import TextEncoding, read_tokenizer
+from lelp_jax.pretrained import Pretrained
+from lelp_jax.session import Session
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+    """The tokens that a checkpoint's own tokenizer makes of a text.
+
+    Attributes:
+        checkpoint: Name or folder of the checkpoint; "" takes the teacher's.
+    """
+
+    of_tokens: ClassVar[bool] = True
+
+    checkpoint: str = ""
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuses data that are no texts.
+
+        Raises:
+            UserError: They are numbers.
+        """
+        token_stage.check("tokens", dataset)
+
+    def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
+        """Returns the tokens of every row.
+
+        Args:
+            root: The workdir.
+            dataset: The data.
+            session: The run.
+
+        Raises:
+            UserError: There is no such checkpoint, its tokenizer cannot be read or does not fit
+                to it, texts may be longer than it can read, or what was kept is damaged.
+        """
+        return of_checkpoint(root, find(self.checkpoint, "tokens"), dataset, session)
+
+
+def find(checkpoint: str, view: str) -> Pretrained:
+    """Returns a checkpoint.
+
+    Args:
+        checkpoint: Its name or folder.
+        view: Name of the view that is made with it.
+
+    Raises:
+        UserError: None is named, or there is no such checkpoint.
+    """
+    if not checkpoint:
+        raise UserError(
+            f"inputs {view!r}: checkpoint is empty and the teacher has none to take; give a folder "
+            "or a name on the Hugging Face hub, such as 'sentence-transformers/all-MiniLM-L6-v2'"
+        )
+    return pretrained.load(checkpoint, f"inputs {view!r}, checkpoint")
+
+
+def of_checkpoint(root: Path, checkpoint: Pretrained, dataset: Dataset, session: Session) -> Inputs:
+    """Returns a checkpoint's tokens of every row, made now or before; see `Tokens.ensure`.
+
+    Args:
+        root: The workdir.
+        checkpoint: The checkpoint.
+        dataset: The data.
+        session: The run.
+    """
+    architecture, path = checkpoint.architecture, checkpoint.tokenizer_file
+    if dataset.max_length > architecture.longest:
+        raise UserError(
+            f"config.data.max_length {dataset.max_length} exceeds the {architecture.longest} "
+            f"tokens that the checkpoint {checkpoint.folder} can read; lower it"
+        )
+    mend = (
+        "copy it again from where it came, or write one with "
+        f"`transformers.AutoTokenizer.from_pretrained({str(path.parent)!r}).save_pretrained(DIR)`"
+    )
+    encoding = TextEncoding(read_tokenizer(path, mend), dataset.max_length)
+    if encoding.num_tokens > architecture.num_tokens:
+        raise UserError(
+            f"{path} has {encoding.num_tokens} tokens, but the checkpoint beside it embeds "
+            f"{architecture.num_tokens}; put the tokenizer there that it was trained with"
+        )
+    what = {
+        "what": "tokens",
+        "max_length": dataset.max_length,
+        "tokenizer": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    return token_stage.ensure(root, what, lambda: encoding, dataset, session)

@@ -1,0 +1,103 @@
+"""Texts as words of a vocabulary of their own, for small networks."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from tokenizers.trainers import WordLevelTrainer
+
+from lelp_jax.data.dataset import Dataset
+from lelp_jax.errors import UserError
+from lelp_jax.inputs import token_stage
+from lelp_jax.inputs.base import Inputs
+from lelp_jax.inputs.text_encoding import TextEncoding, as_unicode
+from lelp_jax.session import Session
+
+_UNKNOWN = "[UNK]"
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """The most frequent words of the training rows; token 0 stands for all others.
+
+    Words are lower-cased and freed of accents, and split at blanks and punctuation, which counts
+    as words.
+
+    Attributes:
+        vocabulary_size: Tokens at most, the unknown one included.
+        min_count: How often a word must be there. At 1 and with few words, training has no unknown
+            word and so leaves that token's embedding at its random start.
+    """
+
+    of_tokens: ClassVar[bool] = True
+
+    vocabulary_size: int = 20_000
+    min_count: int = 2
+
+    def __post_init__(self) -> None:
+        for name, least in (("vocabulary_size", 2), ("min_count", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be {least} or more, got {getattr(self, name)}")
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuses data that are no texts.
+
+        Raises:
+            UserError: They are numbers.
+        """
+        token_stage.check("words", dataset)
+
+    def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
+        """Returns the words of every row, as numbers.
+
+        Args:
+            root: The workdir.
+            dataset: The data.
+            session: The run.
+
+        Raises:
+            UserError: No word is frequent enough, or what was kept is damaged.
+        """
+        what = {"what": "words", "max_length": dataset.max_length, **dataclasses.asdict(self)}
+        return token_stage.ensure(
+            root,
+            what,
+            lambda: TextEncoding(self.tokenizer(dataset.inputs[dataset.train]), dataset.max_length),
+            dataset,
+            session,
+        )
+
+    def tokenizer(self, texts: np.ndarray) -> Tokenizer:
+        """Returns a tokenizer of the words of texts, the most frequent ones first.
+
+        Words of equal frequency come in the order of their characters.
+
+        Args:
+            texts: [rows].
+
+        Raises:
+            UserError: No word is frequent enough.
+        """
+        tokenizer = Tokenizer(WordLevel({}, unk_token=_UNKNOWN))
+        tokenizer.normalizer = normalizers.Sequence(
+            [normalizers.NFKC(), normalizers.BertNormalizer(lowercase=True)]
+        )
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = WordLevelTrainer(
+            vocab_size=self.vocabulary_size,
+            min_frequency=self.min_count,
+            special_tokens=[_UNKNOWN],
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(as_unicode(texts), trainer)
+        if tokenizer.get_vocab_size() < 2:
+            raise UserError(
+                f"inputs 'words': no word is in the {len(texts)} training rows {self.min_count} "
+                "times; lower min_count"
+            )
+        return tokenizer

@@ -1,0 +1,42 @@
+"""Dropout whose random choices cost little beside a network's products of matrices."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Dropout(nn.Module):
+    """Sets a share of values to 0 and scales up the others (Srivastava et al., JMLR 15, 2014).
+
+    JAX's own generator takes 40 ms on one core for the inside of a MiniLM block with 2,048 tokens,
+    three times as long as the matrix product before it. Which values to drop needs less: each
+    place's number is hashed with two words drawn for the call. A member of a fleet drops the same
+    values as it does alone.
+
+    Attributes:
+        rate: The share, in [0, 1).
+    """
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Returns x where training is off, and x with its share dropped where it is on."""
+        if not train or not self.rate:
+            return x
+        words = jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)
+        places = jax.lax.iota(jnp.uint32, x.size).reshape(x.shape)
+        # One round would give two calls the same choices at shifted places.
+        noise = _mix(_mix(places + words[0]) ^ words[1])
+        # Kept as it is, or every reader of the result, the gradient among them, would hash again.
+        kept = jax.lax.optimization_barrier(noise >= jnp.uint32(round(self.rate * 2**32)))
+        return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
+def _mix(word: jax.Array) -> jax.Array:
+    """Returns a bijective hash of 32-bit words (Wellons, Prospecting for Hash Functions, 2018)."""
+    word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
+    word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
+    return word ^ (word >> 16)

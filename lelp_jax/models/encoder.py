@@ -1,0 +1,75 @@
+"""A pretrained transformer encoder with an output layer."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax
+
+from lelp_jax.models import trunk
+from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.attention import initializer
+from lelp_jax.models.dropout import Dropout
+from lelp_jax.models.outputs import HEAD, Outputs
+from lelp_jax.models.trunk import Trunk
+
+TRUNK = "trunk"
+
+
+class Encoder(nn.Module):
+    """A trunk and a linear output layer: parameters `{"trunk": {...}, "head": {...}}`.
+
+    Attributes:
+        num_outputs: Width of the output layer.
+        architecture: Sizes, those of the checkpoint.
+        pooling: "mean" of the hidden states of all tokens, "cls" for that of the first token, or
+            "pooler" for the checkpoint's dense layer with tanh on that of the first token.
+        dropout: Share of values dropped in training, in [0, 1), in every block and before the
+            output layer; attention probabilities are not dropped.
+        checkpointing: Whether the gradient computes the inside of each block again in place of
+            keeping it: less memory, about a third more time.
+        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+    """
+
+    num_outputs: int
+    architecture: Architecture
+    pooling: str = "mean"
+    dropout: float = 0.1
+    checkpointing: bool = False
+    compute_dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, *, train: bool = False) -> Outputs:
+        """Returns logits [batch, num_outputs] and embedding [batch, dims], float32.
+
+        Args:
+            tokens: [batch, length] int32, `PAD` after the end.
+            train: Whether dropout is on.
+
+        Raises:
+            UserError: There are more places than positions.
+        """
+        common = (self.pooling, self.dropout, self.checkpointing, self.compute_dtype)
+        states = Trunk(self.architecture, *common, name=TRUNK)(tokens, train=train)
+        x = Dropout(self.dropout)(states.pooled, train=train)
+        return Outputs(nn.Dense(self.num_outputs, kernel_init=initializer, name=HEAD)(x), x)
+
+    @property
+    def longest(self) -> int:
+        """How many tokens a text may have."""
+        return self.architecture.longest
+
+    def depth_from_top(self, path: tuple[str, ...]) -> int:
+        """Returns how far below the output a parameter stands, as `Architecture` counts."""
+        return self.architecture.depth_from_top(path)
+
+    @staticmethod
+    def check(
+        architecture: Architecture,
+        pooling: str = "mean",
+        dropout: float = 0.1,
+        checkpointing: bool = False,
+        compute_dtype: str = "float32",
+    ) -> str | None:
+        """Returns what is wrong with the settings, or None."""
+        del checkpointing
+        return trunk.check(architecture, pooling, dropout, compute_dtype)

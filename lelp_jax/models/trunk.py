@@ -1,0 +1,163 @@
+"""A transformer encoder without an output layer: from tokens to one vector a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from lelp_jax.errors import UserError
+from lelp_jax.models import tokens as places
+from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.attention import DTYPES, Block, LayerNorm, initializer
+from lelp_jax.models.dropout import Dropout
+
+POOLINGS = ("cls", "mean", "pooler")
+
+
+class Embeddings(nn.Module):
+    """The first hidden states: tables of tokens, positions and token types, normalised.
+
+    Attributes:
+        architecture: Sizes.
+        dropout: Share of values dropped, in [0, 1).
+        compute_dtype: Type of the matrix product, where a dense layer follows the tables.
+        train: Whether dropout is on.
+    """
+
+    architecture: Architecture
+    dropout: float
+    compute_dtype: str
+    train: bool
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Returns hidden states, [batch, length, dims] float32, of tokens [batch, length]."""
+        sizes = self.architecture
+        width = sizes.embedding_dims or sizes.dims
+        length = tokens.shape[-1]
+        word = self.param("word", initializer, (sizes.num_tokens, width))
+        position = self.param("position", initializer, (sizes.positions, width))
+        x = word[jnp.where(places.mask(tokens), tokens, 0)]
+        x = x + position[sizes.first_position : sizes.first_position + length]
+        if sizes.token_types:
+            x = x + self.param("token_type", initializer, (sizes.token_types, width))[0]
+        x = LayerNorm(sizes.norm_epsilon, name="norm")(x)
+        x = Dropout(self.dropout)(x, train=self.train)
+        if sizes.embedding_dims:
+            dense = nn.Dense(
+                sizes.dims,
+                dtype=jnp.dtype(self.compute_dtype),
+                kernel_init=initializer,
+                name="projection",
+            )
+            x = dense(x).astype(jnp.float32)
+        return x
+
+
+class States(NamedTuple):
+    """What a trunk makes of texts.
+
+    Attributes:
+        hidden: The last hidden state of each place, [batch, length, dims] float32.
+        pooled: One vector a text, [batch, dims] float32.
+    """
+
+    hidden: jax.Array
+    pooled: jax.Array
+
+
+class Trunk(nn.Module):
+    """Embeddings, then the blocks, then one vector a text.
+
+    Parameters are float32; statistics of the normalisations, softmax and pooling are computed in
+    float32, whatever the type of the matrix products.
+
+    Attributes:
+        architecture: Sizes.
+        pooling: "mean" of the hidden states of all tokens, "cls" for that of the first token, or
+            "pooler" for the checkpoint's dense layer with tanh on that of the first token.
+        dropout: Share of values dropped, in [0, 1).
+        checkpointing: Whether the gradient computes the inside of each block again in place of
+            keeping it.
+        compute_dtype: Type of the matrix products.
+    """
+
+    architecture: Architecture
+    pooling: str = "mean"
+    dropout: float = 0.0
+    checkpointing: bool = False
+    compute_dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array, *, train: bool = False) -> States:
+        """Returns hidden states and their summary.
+
+        Args:
+            tokens: [batch, length] int32, `PAD` after the end.
+            train: Whether dropout is on.
+
+        Raises:
+            UserError: There are more places than positions.
+        """
+        sizes = self.architecture
+        if tokens.shape[-1] > sizes.longest:
+            raise UserError(
+                f"texts of {tokens.shape[-1]} tokens do not fit into this encoder, which takes "
+                f"{sizes.longest} at most; cut them to that length"
+            )
+        mask = places.mask(tokens)
+        common = (sizes, self.dropout, self.compute_dtype, train)
+        x = Embeddings(*common, name="embeddings")(tokens)
+        block = nn.remat(Block) if self.checkpointing else Block
+        blocks = [block(*common, name=f"layer_{number}") for number in range(sizes.blocks)]
+        for number in sizes.sequence:
+            x = blocks[number](x, mask)
+        if self.pooling == "mean":
+            weight = mask[..., None].astype(jnp.float32)
+            # A text without any token has the zero vector.
+            return States(x, (x * weight).sum(axis=1) / jnp.maximum(weight.sum(axis=1), 1))
+        if self.pooling == "cls":
+            return States(x, x[:, 0])
+        dense = nn.Dense(sizes.dims, kernel_init=initializer, name="pooler")
+        return States(x, nn.tanh(dense(x[:, 0])))
+
+
+def check(architecture: Architecture, pooling: str, dropout: float, dtype: str) -> str | None:
+    """Returns what is wrong with the settings of a trunk, or None."""
+    if pooling not in POOLINGS:
+        return f"pooling must be {', '.join(map(repr, POOLINGS))}, got {pooling!r}"
+    if pooling == "pooler" and not architecture.pooler:
+        return "pooling is 'pooler', which this encoder does not have; take 'mean' or 'cls'"
+    if not 0 <= dropout < 1:
+        return f"dropout must be in [0, 1), got {dropout}"
+    if dtype not in DTYPES:
+        return f"compute_dtype must be {' or '.join(map(repr, DTYPES))}, got {dtype!r}"
+    return None
+
+
+def embed(
+    architecture: Architecture,
+    pooling: str,
+    compute_dtype: str,
+    trunk_params: Mapping[str, Any],
+    tokens: jax.Array,
+) -> jax.Array:
+    """Returns one vector a text, of an encoder that is not trained; a pure function.
+
+    Args:
+        architecture: Sizes.
+        pooling: As in `Trunk`.
+        compute_dtype: Type of the matrix products.
+        trunk_params: Parameters of a `Trunk`.
+        tokens: [batch, length] int32, `PAD` after the end.
+
+    Returns:
+        [batch, dims] float32.
+    """
+    trunk = Trunk(architecture, pooling, compute_dtype=compute_dtype)
+    states = cast(States, trunk.apply({"params": trunk_params}, tokens))
+    return states.pooled

@@ -1,0 +1,131 @@
+"""A pretrained encoder: its architecture, its parameters, its tokenizer and its name by content."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flax.traverse_util import unflatten_dict
+
+from lelp_jax.errors import UserError
+from lelp_jax.models.architecture import Architecture
+from lelp_jax.pretrained import configuration, fetching, names
+from lelp_jax.pretrained.weights import Weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A checkpoint that was found whole.
+
+    Attributes:
+        folder: Where it lies.
+        architecture: Its sizes.
+        fingerprint: Names what the architecture and all parameters hold, not how or where they are
+            stored.
+        place: Where it was named, for messages.
+    """
+
+    folder: Path
+    architecture: Architecture
+    fingerprint: str
+    place: str
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The tokenizer.json of the `tokenizers` library."""
+        return self.folder / fetching.TOKENIZER
+
+    @functools.cached_property
+    def parameters(self) -> dict[str, Any]:
+        """Parameters of the trunk, nested float32 arrays; with "pooler" where there is one."""
+        with Weights(self.folder, self.place) as weights:
+            flat = {p.path: weights.read(p) for p in names.parameters(self.architecture)}
+        return unflatten_dict(flat)
+
+    def trunk(self, pooling: str) -> dict[str, Any]:
+        """Returns the parameters of a `Trunk` of a pooling.
+
+        Args:
+            pooling: The trunk's pooling; only "pooler" has the parameters of one.
+
+        Raises:
+            UserError: The checkpoint has no pooler, but the pooling asks for it.
+        """
+        if pooling == "pooler" and not self.architecture.pooler:
+            raise UserError(
+                f"{self.place}: the checkpoint in {self.folder} has no pooler; take the pooling "
+                "'mean' or 'cls'"
+            )
+        return {
+            name: part
+            for name, part in self.parameters.items()
+            if name != "pooler" or pooling == "pooler"
+        }
+
+
+def load(name: str, place: str) -> Pretrained:
+    """Finds a checkpoint and reads all of it once; its parameters are read again when asked for.
+
+    Args:
+        name: A folder with config.json, tokenizer.json and model.safetensors, in one file or in
+            several with an index; or a name on the Hugging Face hub, fetched where it was not
+            before.
+        place: The key of the config that holds the name ("config.teacher.checkpoint").
+
+    Raises:
+        UserError: It is not there, damaged, or no encoder of a known family.
+        Unavailable: It has to be fetched, and the hub cannot be reached.
+    """
+    folder = fetching.folder(name, place)
+    # Says what is wrong with the folder before what is wrong with a file in it.
+    configuration.content(folder / fetching.CONFIG, place)
+    if not (folder / fetching.TOKENIZER).is_file():
+        raise UserError(
+            f"{place}: there is no {fetching.TOKENIZER} in {folder}; "
+            f"`transformers.AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained(DIR)` "
+            "writes one into the folder DIR, for this one"
+        )
+    with Weights(folder, place) as weights:
+        pooler = any(f"{tensor}.weight" in weights for tensor in names.POOLER.values())
+        architecture = configuration.read(folder, pooler=pooler, place=place)
+        digest = hashlib.blake2b(
+            json.dumps(dataclasses.asdict(architecture), sort_keys=True).encode(), digest_size=16
+        )
+        for parameter in names.parameters(architecture):
+            digest.update("/".join(parameter.path).encode())
+            digest.update(weights.read(parameter).data)
+    return Pretrained(folder, architecture, digest.hexdigest(), place)
+
+
+def cut(
+    architecture: Architecture, trunk_params: Mapping[str, Any], layers: int
+) -> tuple[Architecture, dict[str, Any]]:
+    """Returns an encoder of some of the layers, for a student that starts from its teacher.
+
+    The layers are evenly spaced and end with the last one: the last of each of `layers` stretches
+    of equal length, or as near as may be; 2 of 6 are the third and the sixth. These are the layers
+    that TinyBERT's uniform strategy maps its own to (Jiao et al., arXiv 1909.10351, section 4.1).
+    Where layers share their parameters, the text runs through them fewer times.
+
+    Args:
+        architecture: Sizes of the encoder.
+        trunk_params: Its parameters.
+        layers: How many layers to keep.
+
+    Raises:
+        UserError: There are not as many layers, or groups of shared ones would be left out.
+    """
+    if not 1 <= layers <= architecture.layers:
+        raise UserError(f"layers must be in 1..{architecture.layers}, got {layers}")
+    smaller = dataclasses.replace(architecture, layers=layers)
+    kept = [(number + 1) * architecture.layers // layers - 1 for number in range(layers)]
+    if architecture.groups:
+        kept = list(range(architecture.blocks))
+    rest = {name: part for name, part in trunk_params.items() if not name.startswith("layer_")}
+    blocks = {f"layer_{new}": trunk_params[f"layer_{old}"] for new, old in enumerate(kept)}
+    return smaller, {**rest, **blocks}

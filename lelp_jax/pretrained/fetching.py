@@ -1,0 +1,74 @@
+"""Where a checkpoint lies: a folder that the user names, or the Hugging Face hub's cache."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from lelp_jax.errors import Unavailable, UserError
+
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+_WANTED = [CONFIG, TOKENIZER, "model*.safetensors", INDEX]
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+
+
+def folder(name: str, place: str) -> Path:
+    """Returns the folder of a checkpoint; one of the hub is fetched where it is not there yet.
+
+    Args:
+        name: A folder, or a name on the hub such as "sentence-transformers/all-MiniLM-L6-v2".
+        place: Where the name stands, for messages ("config.teacher.checkpoint").
+
+    Raises:
+        UserError: It is no folder, and no name on the hub either.
+        Unavailable: The hub cannot be reached, and the checkpoint was not fetched before.
+    """
+    path = Path(name).expanduser()
+    if name and path.is_dir():
+        return path
+    if not _HUB_NAME.fullmatch(name):
+        raise UserError(
+            f"{place}: there is no folder {name!r}; give a folder that is there, or a name on the "
+            "Hugging Face hub such as 'sentence-transformers/all-MiniLM-L6-v2'"
+        )
+    # Takes a while to import, and a folder needs nothing of it.
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    try:
+        cached = Path(
+            huggingface_hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=True)
+        )
+        # Some versions call a fetch that was broken off complete.
+        if all((cached / file).is_file() for file in (CONFIG, TOKENIZER)) and (
+            (cached / WEIGHTS).is_file() or (cached / INDEX).is_file()
+        ):
+            return cached
+    except (OSError, ValueError):
+        pass
+    mend = (
+        f"where the hub can be reached, run `hf download {name} --local-dir DIR`, and give the "
+        "folder DIR"
+    )
+    try:
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_WANTED))
+    except errors.RepositoryNotFoundError as error:
+        raise UserError(
+            f"{place}: {name!r} is neither a folder nor, for all to see, on the Hugging Face hub; "
+            "check the spelling, or log in with `hf auth login`"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise Unavailable(
+            f"{place}: {name!r} is neither a folder nor could it be fetched from the Hugging Face "
+            f"hub ({_reason(error)}); {mend}"
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the first line of what went wrong, of the cause where there is one."""
+    cause = error.__cause__ or error
+    lines = str(cause).strip().splitlines()
+    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__

@@ -1,0 +1,205 @@
+"""The network of a student: as its config says, cut out of its teacher, or pretrained."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from lelp_jax import models, pretrained, sections
+from lelp_jax.errors import UserError
+from lelp_jax.inputs import Inputs
+from lelp_jax.models.encoder import Encoder
+from lelp_jax.teachers.base import Teacher
+
+
+class StudentModel(NamedTuple):
+    """A network, and where it starts from.
+
+    Attributes:
+        model: The network.
+        settings: What `models.build` makes it of again.
+        initial: Returns the parameters that it takes over, on the host; None where all are new.
+        origin: Names these parameters; "" where all are new.
+    """
+
+    model: models.Model
+    settings: Mapping[str, Any]
+    initial: Callable[[], Mapping[str, Any]] | None = None
+    origin: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherLayers:
+    """An encoder of every k-th layer of the teacher, from which it starts.
+
+    Attributes:
+        layers: How many.
+        dropout: Share of values dropped in training, in [0, 1).
+    """
+
+    layers: int
+    dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.layers < 1:
+            raise UserError(f"layers must be 1 or more, got {self.layers}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout must be in [0, 1), got {self.dropout}")
+
+    def build(self, num_outputs: int, inputs: Inputs, teacher: Teacher) -> StudentModel:
+        """Returns the network of a student.
+
+        Args:
+            num_outputs: Width of the output layer.
+            inputs: What the students see.
+            teacher: The teacher that they learn from.
+
+        Raises:
+            UserError: The teacher is no encoder, has fewer layers, or sees other tokens.
+        """
+        place, network = "config.student.model 'teacher_layers'", teacher.network
+        if network is None or not isinstance(network.model, Encoder):
+            raise UserError(
+                f"{place} needs a teacher with config.teacher.source 'encoder'; take "
+                "'transformer' for a network of its own"
+            )
+        if network.inputs != inputs.fingerprint:
+            raise UserError(
+                f"{place} needs the teacher's tokens; set config.student.inputs.name to 'tokens' "
+                "and leave its checkpoint empty"
+            )
+        whole = network.model
+        architecture = sections.with_place(
+            place, pretrained.cut_architecture, whole.architecture, self.layers
+        )
+        model = dataclasses.replace(
+            whole, num_outputs=num_outputs, architecture=architecture, dropout=self.dropout
+        )
+
+        def initial() -> Mapping[str, Any]:
+            trunk = network.load()["trunk"]
+            return {"trunk": pretrained.cut_parameters(whole.architecture, trunk, self.layers)}
+
+        return StudentModel(model, _settings(model), initial, teacher.fingerprint)
+
+
+@dataclasses.dataclass(frozen=True)
+class FromCheckpoint:
+    """A smaller encoder that was pretrained, too.
+
+    Attributes:
+        checkpoint: Its folder, or its name on the hub.
+        pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
+        dropout: Share of values dropped in training, in [0, 1).
+        checkpointing: Whether the gradient computes each layer again in place of keeping it.
+        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+    """
+
+    checkpoint: str
+    pooling: str = "mean"
+    dropout: float = 0.1
+    checkpointing: bool = False
+    compute_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint:
+            raise UserError("checkpoint is empty; name a Hugging Face checkpoint")
+
+    def build(self, num_outputs: int, inputs: Inputs, teacher: Teacher) -> StudentModel:
+        """Returns the network of a student.
+
+        Args:
+            num_outputs: Width of the output layer.
+            inputs: What the students see.
+            teacher: Not used.
+
+        Raises:
+            UserError: The checkpoint cannot be used, or does not know the tokens.
+        """
+        del teacher
+        found = pretrained.load(self.checkpoint, "config.student.model.checkpoint")
+        options = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "checkpoint"
+        }
+        sections.with_place("config.student.model", Encoder.check, found.architecture, **options)
+        if inputs.num_tokens > found.architecture.num_tokens:
+            raise UserError(
+                f"config.student.model.checkpoint embeds {found.architecture.num_tokens} tokens, "
+                f"but the students see {inputs.num_tokens}; leave config.student.inputs.checkpoint "
+                "empty, so that they are the checkpoint's own"
+            )
+        model = Encoder(num_outputs, found.architecture, **options)
+        initial = functools.partial(_trunk, found, self.pooling)
+        return StudentModel(model, _settings(model), initial, found.fingerprint)
+
+
+ORIGINS: Mapping[str, type[TeacherLayers] | type[FromCheckpoint]] = {
+    "teacher_layers": TeacherLayers,
+    "pretrained": FromCheckpoint,
+}
+
+
+def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
+    """Refuses settings of which no network can be made.
+
+    Args:
+        settings: The family under "name", and its settings.
+        of_tokens: Whether its inputs are tokens.
+
+    Raises:
+        UserError: The family or a setting is unknown, or a value is out of range.
+    """
+    name = settings.get("name", "")
+    if name not in ORIGINS:
+        models.build(settings, 2, 2 if of_tokens else 0, others=ORIGINS)
+        return
+    _of(settings)
+    if not of_tokens:
+        raise UserError(f"{name!r} takes tokens, but the inputs are numbers; take inputs 'tokens'")
+
+
+def build(
+    settings: Mapping[str, Any], num_outputs: int, inputs: Inputs, teacher: Teacher
+) -> StudentModel:
+    """Returns the network of a student.
+
+    Args:
+        settings: The family under "name", and its settings.
+        num_outputs: Width of the output layer.
+        inputs: What the students see.
+        teacher: The teacher that they learn from.
+
+    Raises:
+        UserError: It cannot start from the parameters that it should.
+    """
+    if settings["name"] in ORIGINS:
+        return _of(settings).build(num_outputs, inputs, teacher)
+    return StudentModel(models.build(settings, num_outputs, inputs.num_tokens), settings)
+
+
+def _of(settings: Mapping[str, Any]) -> TeacherLayers | FromCheckpoint:
+    values = {key: value for key, value in settings.items() if key != "name"}
+    found: TeacherLayers | FromCheckpoint = sections.build(
+        ORIGINS[settings["name"]], values, "config.student.model"
+    )
+    return found
+
+
+def _trunk(found: pretrained.Pretrained, pooling: str) -> Mapping[str, Any]:
+    return {"trunk": found.trunk(pooling)}
+
+
+def _settings(model: Encoder) -> Mapping[str, Any]:
+    """Returns the settings of an encoder as a student's folder keeps them."""
+    return {
+        "name": "encoder",
+        "architecture": dataclasses.asdict(model.architecture),
+        "pooling": model.pooling,
+        "dropout": model.dropout,
+        "checkpointing": model.checkpointing,
+        "compute_dtype": model.compute_dtype,
+    }

@@ -1,0 +1,98 @@
+"""Teachers fine-tuned from a pretrained transformer encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+from lelp_jax import pretrained, settings
+from lelp_jax.data.dataset import Dataset
+from lelp_jax.errors import UserError
+from lelp_jax.inputs.tokens import Tokens
+from lelp_jax.models.encoder import Encoder
+from lelp_jax.sections import with_place
+from lelp_jax.session import Session
+from lelp_jax.teachers.trained import TrainedTeachers, Trunk
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoders(TrainedTeachers):
+    """Encoders that start from the parameters of a Hugging Face checkpoint.
+
+    Attributes:
+        checkpoint: Its folder, or its name on the hub ("google-bert/bert-base-uncased").
+        pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
+        dropout: Share of values dropped in training, in [0, 1).
+        checkpointing: Whether the gradient computes each layer again in place of keeping it, which
+            takes a third longer and far less memory.
+        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+        layer_decay: Learning rate of a layer relative to that of the layer above it, in (0, 1].
+    """
+
+    checkpoint: str
+    pooling: str = "mean"
+    dropout: float = 0.1
+    checkpointing: bool = False
+    compute_dtype: str = "float32"
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.checkpoint:
+            raise UserError(
+                "checkpoint is empty; name a Hugging Face checkpoint, a folder or a name on the "
+                "hub, with --config.teacher.checkpoint=DIR"
+            )
+        if not (settings.is_positive(self.layer_decay) and self.layer_decay <= 1):
+            raise UserError(f"layer_decay must be in (0, 1], got {self.layer_decay}")
+
+    def check(self, dataset: Dataset) -> None:
+        """Opens the checkpoint.
+
+        Raises:
+            UserError: It cannot be used, the data are no texts, or they cannot be trained on.
+        """
+        super().check(dataset)
+        with_place("config.teacher", self._view.check, dataset)
+        found = self._found
+        with_place(
+            "config.teacher",
+            Encoder.check,
+            found.architecture,
+            self.pooling,
+            self.dropout,
+            self.checkpointing,
+            self.compute_dtype,
+        )
+
+    @functools.cached_property
+    def _found(self) -> pretrained.Pretrained:
+        return pretrained.load(self.checkpoint, "config.teacher.checkpoint")
+
+    @property
+    def _view(self) -> Tokens:
+        return Tokens(self.checkpoint)
+
+    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Trunk:
+        """Returns the network.
+
+        Args:
+            root: The workdir.
+            dataset: The data.
+            session: The run.
+        """
+        found = self._found
+        network = {
+            "pooling": self.pooling,
+            "dropout": self.dropout,
+            "checkpointing": self.checkpointing,
+            "compute_dtype": self.compute_dtype,
+        }
+        return Trunk(
+            build=lambda outputs: Encoder(outputs, found.architecture, **network),  # type: ignore[arg-type]
+            content={"checkpoint": found.fingerprint, **network},
+            inputs=self._view.ensure(root, dataset, session),
+            initial=lambda: {"trunk": found.trunk(self.pooling)},
+            layer_decay=self.layer_decay,
+        )
