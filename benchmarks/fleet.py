@@ -30,6 +30,7 @@ from lelp_jax import methods, models, parallel
 from lelp_jax.data import loader
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, cross_entropy
 from lelp_jax.methods.pseudo_subclass import log_targets
+from lelp_jax.train import buckets
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
@@ -140,7 +141,7 @@ class Fleet:
             batch_size=BATCH,
             members=tuple(Member(str(i), NUMERIC, i, i, 0) for i in range(members)),
             rows=jax.tree.map(lambda array: array[None], rows),
-            group_sizes=np.array([ROWS]),
+            buckets=buckets.whole_rows([ROWS]),
             inputs=work.inputs,
             validation_inputs=work.inputs,
             validation_labels=work.labels,

@@ -21,6 +21,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.data = config_sections.hub(
         "SetFit/amazon_reviews_multi_en", 128, text="text", train_rows=0
     )
+    config.data.revision = "refs/convert/parquet"
     config.data.split = (0.96, 0.02, 0.02)
 
     config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=1, count=1)

@@ -179,7 +179,7 @@ def job(
         rows=_stack(parts, int(sizes.max())),
         buckets=buckets.of_fleet(
             table,
-            [part.row for part in parts],
+            [np.asarray(part.row) for part in parts],
             buckets.of_rows(table, batch_size, len(students[0].replicate.transfer)),
             seeds.derive(0, dataset.digest),
         ),

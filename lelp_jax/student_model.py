@@ -82,7 +82,7 @@ class TeacherLayers:
             trunk = network.load()["trunk"]
             return {"trunk": pretrained.cut_parameters(whole.architecture, trunk, self.layers)}
 
-        return StudentModel(model, _settings(model), initial, teacher.fingerprint)
+        return _from_encoder(model, initial, teacher.fingerprint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +134,7 @@ class FromCheckpoint:
             )
         model = Encoder(num_outputs, found.architecture, **options)
         initial = functools.partial(_trunk, found, self.pooling)
-        return StudentModel(model, _settings(model), initial, found.fingerprint)
+        return _from_encoder(model, initial, found.fingerprint)
 
 
 ORIGINS: Mapping[str, type[TeacherLayers] | type[FromCheckpoint]] = {
@@ -193,9 +193,11 @@ def _trunk(found: pretrained.Pretrained, pooling: str) -> Mapping[str, Any]:
     return {"trunk": found.trunk(pooling)}
 
 
-def _settings(model: Encoder) -> Mapping[str, Any]:
-    """Returns the settings of an encoder as a student's folder keeps them."""
-    return {
+def _from_encoder(
+    model: Encoder, initial: Callable[[], Mapping[str, Any]], origin: str
+) -> StudentModel:
+    """Returns an encoder with its settings, as a student's folder keeps them."""
+    settings = {
         "name": "encoder",
         "architecture": dataclasses.asdict(model.architecture),
         "pooling": model.pooling,
@@ -203,3 +205,5 @@ def _settings(model: Encoder) -> Mapping[str, Any]:
         "checkpointing": model.checkpointing,
         "compute_dtype": model.compute_dtype,
     }
+    network: Any = model
+    return StudentModel(network, settings, initial, origin)

@@ -316,7 +316,8 @@ def test_what_is_no_name_is_not_asked_for(name, monkeypatch):
 )
 def test_cut_keeps_evenly_spaced_layers(layers, kept, tmp_path):
     whole = load(checkpoints.write(tmp_path / "encoder", num_hidden_layers=6))
-    architecture, params = pretrained.cut(whole.architecture, whole.parameters, layers)
+    architecture = pretrained.cut_architecture(whole.architecture, layers)
+    params = pretrained.cut_parameters(whole.architecture, whole.parameters, layers)
     assert architecture == dataclasses.replace(whole.architecture, layers=layers)
     for new, old in enumerate(kept):
         same(params[f"layer_{new}"], whole.parameters[f"layer_{old}"])
@@ -328,9 +329,10 @@ def test_cut_runs_shared_layers_fewer_times(tmp_path):
     sizes = {"num_hidden_layers": 4, "num_hidden_groups": 2}
     whole = load(checkpoints.write(tmp_path / "encoder", "albert", **sizes))
     assert whole.architecture.sequence == (0, 0, 1, 1)
-    architecture, params = pretrained.cut(whole.architecture, whole.parameters, 3)
+    architecture = pretrained.cut_architecture(whole.architecture, 3)
+    params = pretrained.cut_parameters(whole.architecture, whole.parameters, 3)
     assert architecture.sequence == (0, 0, 1)
     same(params, whole.parameters)
     for layers, message in ((0, r"1\.\.4, got 0"), (5, r"1\.\.4, got 5"), (1, r"at least groups")):
         with pytest.raises(UserError, match=message):
-            pretrained.cut(whole.architecture, whole.parameters, layers)
+            pretrained.cut_architecture(whole.architecture, layers)

@@ -173,7 +173,7 @@ def test_text_says_what_students_see() -> None:
     seen = [Inputs(np.zeros((4, 1)), "a", FeatureEncoding(None), *more) for more in ((900,), (0,))]
     noted = [dataclasses.replace(one, notes=notes) for one in seen]
     words = "- at most 16 tokens of a text"
-    assert markdown.student_inputs(texts, seen[0]).text == f"{words}, of 900 different ones"
+    assert markdown.student_inputs(texts, seen[0]).text == f"{words}, from a vocabulary of 900"
     assert markdown.student_inputs(texts, noted[1]).text == (
         f"{words}\n- 1 of 4 texts is cut\n- 2 % are unknown"
     )

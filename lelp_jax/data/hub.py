@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from lelp_jax.data import class_names, hub_files, labels, table_file, text_colum
 from lelp_jax.data.dataset import UNLABELLED, Parts
 from lelp_jax.errors import UserError
 
-_LOG = logging.getLogger(__name__)
+# Rows in memory beside those that are kept.
+_BATCH = 65536
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Hub:
         pieces = []
         for file, start in zip(opened, starts[:-1], strict=True):
             batches = []
-            for batch in file.iter_batches(columns=columns):
+            for batch in file.iter_batches(_BATCH, columns=columns):
                 first, last = np.searchsorted(kept, (start, start + len(batch)))
                 batches.append(batch.take(pa.array(kept[first:last] - start)))
                 start += len(batch)

@@ -58,7 +58,7 @@ def find(name: str, revision: str, subset: str, wanted: Mapping[str, str]) -> di
         Unavailable: The files are not in the cache and the hub does not answer.
     """
     names = _cached(name, revision)
-    if True:
+    if names is None:
         names = _listed(name, revision)
     chosen = _choose(name, revision, subset, wanted, names)
     every = sorted({piece for pieces in chosen.values() for piece in pieces})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,12 +29,22 @@ class Dropout(nn.Module):
         if not train or not self.rate:
             return x
         words = jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)
-        places = jax.lax.iota(jnp.uint32, x.size).reshape(x.shape)
-        # One round would give two calls the same choices at shifted places.
-        noise = _mix(_mix(places + words[0]) ^ words[1])
+        kept = noise(words, x.shape) >= jnp.uint32(round(self.rate * 2**32))
         # Kept as it is, or every reader of the result, the gradient among them, would hash again.
-        kept = jax.lax.optimization_barrier(noise >= jnp.uint32(round(self.rate * 2**32)))
+        kept = jax.lax.optimization_barrier(kept)
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
+
+
+def noise(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Returns uniform words, a pure function of the place and of two words.
+
+    Args:
+        words: [2] uint32.
+        shape: Of what is returned, uint32.
+    """
+    places = jax.lax.iota(jnp.uint32, math.prod(shape)).reshape(shape)
+    # One round would give two calls the same words at shifted places.
+    return _mix(_mix(places + words[0]) ^ words[1])
 
 
 def _mix(word: jax.Array) -> jax.Array:

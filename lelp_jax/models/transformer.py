@@ -85,7 +85,6 @@ class Transformer(nn.Module):
 
     @staticmethod
     def check(
-        num_tokens: int,
         layers: int = 2,
         dims: int = 128,
         heads: int = 2,
@@ -99,7 +98,7 @@ class Transformer(nn.Module):
         if pooling not in _POOLINGS:
             return f"pooling must be {' or '.join(map(repr, _POOLINGS))}, got {pooling!r}"
         try:
-            sizes = Transformer(1, num_tokens, layers, dims, heads, hidden, positions).architecture
+            sizes = Transformer(1, 1, layers, dims, heads, hidden, positions).architecture
         except UserError as error:
             return str(error)
         return Encoder.check(sizes, pooling, dropout, compute_dtype=compute_dtype)

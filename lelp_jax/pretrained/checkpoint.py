@@ -102,10 +102,25 @@ def load(name: str, place: str) -> Pretrained:
     return Pretrained(folder, architecture, digest.hexdigest(), place)
 
 
-def cut(
-    architecture: Architecture, trunk_params: Mapping[str, Any], layers: int
-) -> tuple[Architecture, dict[str, Any]]:
-    """Returns an encoder of some of the layers, for a student that starts from its teacher.
+def cut_architecture(architecture: Architecture, layers: int) -> Architecture:
+    """Returns the sizes of an encoder of some of the layers; see `cut_parameters`.
+
+    Args:
+        architecture: Sizes of the encoder.
+        layers: How many layers to keep.
+
+    Raises:
+        UserError: There are not as many layers, or groups of shared ones would be left out.
+    """
+    if not 1 <= layers <= architecture.layers:
+        raise UserError(f"layers must be in 1..{architecture.layers}, got {layers}")
+    return dataclasses.replace(architecture, layers=layers)
+
+
+def cut_parameters(
+    architecture: Architecture, trunk: Mapping[str, Any], layers: int
+) -> dict[str, Any]:
+    """Returns the parameters of some of the layers, for a student that starts from its teacher.
 
     The layers are evenly spaced and end with the last one: the last of each of `layers` stretches
     of equal length, or as near as may be; 2 of 6 are the third and the sixth. These are the layers
@@ -114,18 +129,12 @@ def cut(
 
     Args:
         architecture: Sizes of the encoder.
-        trunk_params: Its parameters.
+        trunk: Its parameters.
         layers: How many layers to keep.
-
-    Raises:
-        UserError: There are not as many layers, or groups of shared ones would be left out.
     """
-    if not 1 <= layers <= architecture.layers:
-        raise UserError(f"layers must be in 1..{architecture.layers}, got {layers}")
-    smaller = dataclasses.replace(architecture, layers=layers)
     kept = [(number + 1) * architecture.layers // layers - 1 for number in range(layers)]
     if architecture.groups:
         kept = list(range(architecture.blocks))
-    rest = {name: part for name, part in trunk_params.items() if not name.startswith("layer_")}
-    blocks = {f"layer_{new}": trunk_params[f"layer_{old}"] for new, old in enumerate(kept)}
-    return smaller, {**rest, **blocks}
+    rest = {name: part for name, part in trunk.items() if not name.startswith("layer_")}
+    blocks = {f"layer_{new}": trunk[f"layer_{old}"] for new, old in enumerate(kept)}
+    return {**rest, **blocks}

@@ -64,7 +64,7 @@ def student_inputs(dataset: Dataset, seen: Inputs) -> Section:
     """Returns how much of a text the students see, and what else is to be known of their inputs."""
     lines = list(seen.notes)
     if dataset.of_texts:
-        known = f", of {seen.num_tokens:,} different ones" if seen.num_tokens else ""
+        known = f", from a vocabulary of {seen.num_tokens:,}" if seen.num_tokens else ""
         lines.insert(0, f"at most {dataset.max_length} tokens of a text{known}")
     return Section("What the students see", "\n".join(f"- {line}" for line in lines))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import Any, cast
 
 from lelp_jax import pretrained, settings
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
 from lelp_jax.inputs.tokens import Tokens
 from lelp_jax.models.encoder import Encoder
+from lelp_jax.models.outputs import Model
 from lelp_jax.sections import with_place
 from lelp_jax.session import Session
 from lelp_jax.teachers.trained import TrainedTeachers, Trunk
@@ -83,14 +85,19 @@ class Encoders(TrainedTeachers):
             session: The run.
         """
         found = self._found
-        network = {
+        network: dict[str, Any] = {
             "pooling": self.pooling,
             "dropout": self.dropout,
             "checkpointing": self.checkpointing,
             "compute_dtype": self.compute_dtype,
         }
+
+        def build(outputs: int) -> Model:
+            encoder: Any = Encoder(outputs, found.architecture, **network)
+            return cast(Model, encoder)
+
         return Trunk(
-            build=lambda outputs: Encoder(outputs, found.architecture, **network),  # type: ignore[arg-type]
+            build=build,
             content={"checkpoint": found.fingerprint, **network},
             inputs=self._view.ensure(root, dataset, session),
             initial=lambda: {"trunk": found.trunk(self.pooling)},

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import inputs, models
+from lelp_jax import inputs as views
+from lelp_jax import models
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.inputs import View
 from lelp_jax.sections import with_place
 from lelp_jax.session import Session
 from lelp_jax.teachers.trained import TrainedTeachers, Trunk
@@ -37,8 +39,8 @@ class Networks(TrainedTeachers):
         with_place("model", models.build, self.model, 2, tokens)
 
     @property
-    def _view(self) -> inputs.View:
-        return inputs.build(self.inputs, "inputs")
+    def _view(self) -> View:
+        return views.build(self.inputs, "inputs")
 
     def check(self, dataset: Dataset) -> None:
         """Refuses data that they cannot be trained on.
