@@ -145,9 +145,10 @@ def _shrink(config: ConfigDict, place: Path) -> None:
         model.hidden = (8,)
     for name, values in config.methods.items():
         values.trials = int(name in ("kd", "lelp"))
-        if "num_subclasses" in values:
-            # A teacher of one step may never answer one of the classes.
-            values.update({"num_subclasses": (2,), "membership": ("label",)})
+        # A teacher of one step may never answer one of the classes.
+        for setting, value in (("num_subclasses", 2), ("membership", "label")):
+            if setting in values:
+                values[setting] = (value,)
 
 
 @pytest.fixture
