@@ -16,7 +16,7 @@ PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-kills lint format bench-fleet bench-compare bench-launch \
-    bench-projection clean
+    bench-projection bench-text clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
 
@@ -53,6 +53,9 @@ bench-compare: $(VENV)/.installed-bench ## the whole comparison of methods, besi
 
 bench-projection: $(VENV)/.installed-bench ## the projections beside scikit-learn and faiss
 	$(RUN) -m benchmarks.projection
+
+bench-text: $(VENV)/.installed-bench ## fine-tuning an encoder beside PyTorch
+	$(RUN) -m benchmarks.text
 
 bench-launch: $(VENV)/.installed ## seconds to launch a run that is already finished
 	$(RUN) -m benchmarks.launch

@@ -155,6 +155,7 @@ def job(
     weights = class_weights.by_class(dataset, config.student.train.class_weights)
     parts = [_group(dataset, method, first[number], weights) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
+    spec = students[0].spec
     table, batch_size = inputs.values[dataset.train], config.student.train.batch_size
     if (sizes == 0).any():
         raise UserError(
@@ -164,7 +165,7 @@ def job(
         )
     return FleetJob(
         stage=STAGE,
-        spec=students[0].spec,
+        spec=spec,
         batch_size=batch_size,
         members=tuple(
             Member(
@@ -180,7 +181,12 @@ def job(
         buckets=buckets.of_fleet(
             table,
             [np.asarray(part.row) for part in parts],
-            buckets.of_rows(table, batch_size, len(students[0].replicate.transfer)),
+            buckets.of_rows(
+                table,
+                batch_size,
+                len(students[0].replicate.transfer),
+                spec.steps * work_of_step(spec, table, batch_size),
+            ),
             seeds.derive(0, dataset.digest),
         ),
         inputs=table,

@@ -125,7 +125,9 @@ class FromCheckpoint:
             for field in dataclasses.fields(self)
             if field.name != "checkpoint"
         }
-        sections.with_place("config.student.model", Encoder.check, found.architecture, **options)
+        problem = Encoder.check(found.architecture, **options)
+        if problem:
+            raise UserError(f"config.student.model: {problem}")
         if inputs.num_tokens > found.architecture.num_tokens:
             raise UserError(
                 f"config.student.model.checkpoint embeds {found.architecture.num_tokens} tokens, "

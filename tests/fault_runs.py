@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -26,21 +27,26 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
 
 
-def command(point: str, count: int, workdir: Path, name: str = "SIGKILL") -> list[str]:
+def command(
+    point: str, count: int, workdir: Path, name: str = "SIGKILL", config: Sequence[str] = CONFIG
+) -> list[str]:
     driver = str(Path(__file__).parent / "fault_driver.py")
-    return [sys.executable, driver, point, str(count), name, f"--workdir={workdir}", *CONFIG]
+    return [sys.executable, driver, point, str(count), name, f"--workdir={workdir}", *config]
 
 
 def run(
-    point: str, count: int, workdir: Path, name: str = "SIGKILL"
+    point: str, count: int, workdir: Path, name: str = "SIGKILL", config: Sequence[str] = CONFIG
 ) -> subprocess.CompletedProcess:
     return subprocess.run(
-        command(point, count, workdir, name), env=environment(), capture_output=True, text=True
+        command(point, count, workdir, name, config),
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
 
 
-def run_killed(point: str, count: int, workdir: Path) -> None:
-    result = run(point, count, workdir)
+def run_killed(point: str, count: int, workdir: Path, config: Sequence[str] = CONFIG) -> None:
+    result = run(point, count, workdir, config=config)
     assert result.returncode == -signal.SIGKILL, (point, result.returncode, result.stderr)
 
 

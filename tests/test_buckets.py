@@ -11,6 +11,8 @@ from lelp_jax.train import buckets
 RANDOM = np.random.default_rng(0)
 # As the sentences of SST-2 are: 25 tokens in the mean, some at the limit.
 LENGTHS = np.clip(RANDOM.gamma(5.5, 4.6, size=4000).round().astype(int), 3, 64)
+# That of an encoder's fine-tuning.
+WORK = 1e13
 
 
 def least_tokens(lengths: np.ndarray, count: int, least: int) -> float:
@@ -28,11 +30,18 @@ def least_tokens(lengths: np.ndarray, count: int, least: int) -> float:
 
 
 def test_padding_is_little() -> None:
-    shares = buckets.ends(LENGTHS, 32 / len(LENGTHS))
+    shares = buckets.ends(LENGTHS, 32 / len(LENGTHS), WORK)
     made = buckets.of_groups(shares, [LENGTHS], 0)
     assert buckets.waste(made, LENGTHS) < 0.15
     # One fewer would leave too much.
     assert len(shares) == 6
+
+
+def test_light_training_has_few_programs() -> None:
+    counts = [len(buckets.ends(LENGTHS, 0.01, 10.0**power)) for power in range(9, 15)]
+    assert counts[0] == 1
+    assert counts == sorted(counts)
+    assert counts[-1] == 6
 
 
 @given(
@@ -41,7 +50,7 @@ def test_padding_is_little() -> None:
 )
 def test_no_division_has_less_padding(values: list[int], least: int) -> None:
     lengths = np.array(values)
-    shares = buckets.ends(lengths, least / len(lengths))
+    shares = buckets.ends(lengths, least / len(lengths), WORK)
     stops = np.round(np.array(shares) * len(lengths)).astype(int)
     sizes = np.diff([0, *stops])
     assert (sizes >= least).all()
@@ -51,7 +60,7 @@ def test_no_division_has_less_padding(values: list[int], least: int) -> None:
 
 def made(groups: int = 2) -> tuple[buckets.Buckets, list[np.ndarray]]:
     lengths = [RANDOM.permutation(LENGTHS)[: 3000 - 7 * g] for g in range(groups)]
-    return buckets.of_groups(buckets.ends(LENGTHS, 0.01), lengths, 3), lengths
+    return buckets.of_groups(buckets.ends(LENGTHS, 0.01, WORK), lengths, 3), lengths
 
 
 def test_rows_fit_into_their_bucket() -> None:
@@ -97,7 +106,7 @@ def test_numbers_are_seen_whole_and_in_the_order_of_the_loader() -> None:
     from lelp_jax.data import loader
 
     table = np.zeros((50, 3), np.float32)
-    assert buckets.of_rows(table, 8, 50) == (1.0,)
+    assert buckets.of_rows(table, 8, 50, WORK) == (1.0,)
     order = buckets.of_fleet(table, [np.arange(50)], (1.0,), 0)
     assert order.length(9) == 0
     np.testing.assert_array_equal(
@@ -107,7 +116,7 @@ def test_numbers_are_seen_whole_and_in_the_order_of_the_loader() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_few_rows_leave_no_bucket_empty(rows: int) -> None:
-    shares = buckets.ends(LENGTHS, 0.01)
+    shares = buckets.ends(LENGTHS, 0.01, WORK)
     order = buckets.of_groups(shares, [LENGTHS[:rows]], 0)
     for step in range(99):
         positions = order.positions(step, 1, 4, 0, 0)

@@ -30,7 +30,7 @@ _SENSITIVITY = (
     "div: a student diverged in each trial."
 )
 RESULTS = "results.jsonl"
-_VERSION = 3
+_VERSION = 4
 
 
 class Experiment(NamedTuple):

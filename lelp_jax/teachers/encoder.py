@@ -58,15 +58,21 @@ class Encoders(TrainedTeachers):
         super().check(dataset)
         with_place("config.teacher", self._view.check, dataset)
         found = self._found
-        with_place(
-            "config.teacher",
-            Encoder.check,
+        problem = Encoder.check(
             found.architecture,
             self.pooling,
             self.dropout,
             self.checkpointing,
             self.compute_dtype,
         )
+        if problem:
+            raise UserError(f"config.teacher: {problem}")
+        if dataset.max_length > found.architecture.longest:
+            raise UserError(
+                f"config.data.max_length {dataset.max_length} exceeds the "
+                f"{found.architecture.longest} tokens that config.teacher.checkpoint can read; "
+                "lower it"
+            )
 
     @functools.cached_property
     def _found(self) -> pretrained.Pretrained:

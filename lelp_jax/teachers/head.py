@@ -15,7 +15,7 @@ from lelp_jax.methods import labels
 from lelp_jax.methods.base import Loss, Readout, identity_readout
 from lelp_jax.train import buckets
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.job import FleetJob, Member
+from lelp_jax.train.job import FleetJob, Member, work_of_step
 from lelp_jax.train.predict import predict
 from lelp_jax.train.stage import Request
 from lelp_jax.train.state import GroupRows, Params, StepSpec
@@ -114,7 +114,12 @@ def labelled_job(
         buckets=buckets.of_fleet(
             inputs,
             [np.arange(len(index))],
-            buckets.of_rows(inputs, train.batch_size, len(index)),
+            buckets.of_rows(
+                inputs,
+                train.batch_size,
+                len(index),
+                spec.steps * work_of_step(spec, inputs, train.batch_size),
+            ),
             seeds.derive(0, dataset.digest),
         ),
         inputs=inputs,

@@ -18,9 +18,11 @@ from lelp_jax import seeds
 from lelp_jax.data import loader
 from lelp_jax.models import tokens
 
-# Each bucket has a compiled program of its own: as few as keep the padding below this share.
+# Each bucket has a compiled program of its own: as few as keep the padding below this share, and
+# none that saves fewer operations than two CPU cores do while they compile it.
 _MOST_WASTE = 0.14
 _MOST_BUCKETS = 8
+_OPERATIONS_OF_COMPILING = 5e10
 # Steps in a row that see rows of one bucket. Not those of a dispatch: how many these are depends on
 # the size of the fleet, and the order of a member's examples must not.
 RUN = 4
@@ -28,16 +30,17 @@ RUN = 4
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-def ends(lengths: np.ndarray, least: float) -> tuple[float, ...]:
+def ends(lengths: np.ndarray, least: float, work: float) -> tuple[float, ...]:
     """Returns how rows are divided, with the least padding for that number of buckets.
 
     Args:
         lengths: Tokens of each row, [rows].
         least: The smallest share of the rows that a bucket may hold.
+        work: Operations of a training in which every row is as long as the longest.
 
     Returns:
         The share of the rows up to the end of each bucket, rising to 1. As few as leave less than
-        14 % of the tokens as padding, at most 8.
+        14 % of the tokens as padding, at most 8, and no more than are worth their compilation.
     """
     values, counts = np.unique(lengths, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
@@ -45,17 +48,19 @@ def ends(lengths: np.ndarray, least: float) -> tuple[float, ...]:
     rows = below[None, :] - below[:, None]
     # Tokens, padding included, of a bucket after the i-th up to the j-th length.
     tokens = np.where(rows >= max(least * len(lengths), 1), rows * size[None, :], np.inf)
-    cost, cuts = np.full(len(size), np.inf), []
+    cost, cuts, best = np.full(len(size), np.inf), [], (0, np.inf)
     cost[0] = 0
     for buckets in range(1, _MOST_BUCKETS + 1):
         total = cost[:, None] + tokens
         cuts.append(total.argmin(axis=0))
         cost = total.min(axis=0)
-        if np.isfinite(cost[-1]):
-            best = buckets, cost[-1]
-            if 1 - lengths.sum() / cost[-1] < _MOST_WASTE:
-                break
-        elif buckets > 1:
+        if not np.isfinite(cost[-1]):
+            break
+        saved = work * (best[1] - cost[-1]) / (len(lengths) * size[-1]) if buckets > 1 else np.inf
+        if saved < _OPERATIONS_OF_COMPILING:
+            break
+        best = buckets, cost[-1]
+        if 1 - lengths.sum() / cost[-1] < _MOST_WASTE:
             break
     place, found = len(size) - 1, []
     for cut in reversed(cuts[: best[0]]):
@@ -191,17 +196,18 @@ def of_fleet(
     return of_groups(shares, [lengths[group] for group in rows], seed)
 
 
-def of_rows(inputs: np.ndarray, batch_size: int, seen: int) -> tuple[float, ...]:
+def of_rows(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> tuple[float, ...]:
     """Returns how rows are divided into buckets; inputs that are no tokens are not.
 
     Args:
         inputs: [rows, features...] or tokens [rows, length].
         batch_size: Examples per step; a bucket has as many rows at least.
         seen: How many rows a member sees.
+        work: Operations of its training on rows as long as the longest.
     """
     if not tokens.are_tokens(inputs):
         return (1.0,)
-    return ends(tokens.lengths(inputs), min(batch_size / seen, 1.0))
+    return ends(tokens.lengths(inputs), min(batch_size / seen, 1.0), work)
 
 
 def waste(buckets: Buckets, lengths: np.ndarray) -> float:
