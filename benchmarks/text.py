@@ -104,7 +104,12 @@ class Ours:
         before = self._runner.compile_seconds
         self.train()
         self.compile_seconds = self._runner.compile_seconds - before
-        self._arguments = (self._state.members.params, {}, {}, jax.device_put(tokens))
+        self._arguments: tuple[Any, ...] = (
+            self._state.members.params,
+            {},
+            {},
+            jax.device_put(tokens),
+        )
         self._predict, _ = parallel.compiled(predict_fleet, spec, self._arguments)
         self.forward()
 
