@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from lelp_jax import methods, models, parallel
 parallel.set_up()
-from lelp_jax.train import optimizer
+from lelp_jax.train import buckets, optimizer
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import GroupRows, StepSpec
@@ -27,10 +27,6 @@ mesh_shape = json.loads(sys.argv[1])
 if mesh_shape:
     parallel.fleet_mesh = lambda members, batch: parallel.make_mesh(*mesh_shape)
 method = methods.METHODS["lelp"]
-spec = StepSpec(
-    models.build({"name": "mlp", "hidden": (16,)}, 6), method.loss, method.readout,
-    optimizer.OptimizerConfig(), 25,
-)
 random = np.random.default_rng(0)
 rows = GroupRows(
     row=np.arange(40, dtype=np.int32)[None], label=random.integers(0, 2, (1, 40), dtype=np.int32),
@@ -39,7 +35,10 @@ rows = GroupRows(
     scores=random.standard_normal((1, 40, 2, 3)).astype(np.float32),
     constants={"column_mask": np.ones((1, 2, 3), bool)},
 )
-inputs = random.standard_normal((40, 5)).astype(np.float32)
+numbers = random.standard_normal((40, 5)).astype(np.float32)
+tokens = random.integers(0, 9, (40, 12), dtype=np.int32)
+tokens[np.arange(12) >= random.integers(3, 13, (40, 1))] = -1
+transformer = {"name": "transformer", "layers": 1, "dims": 16, "hidden": 16, "positions": 12}
 members = tuple(
     Member(
         str(i),
@@ -49,15 +48,22 @@ members = tuple(
     )
     for i in range(5)
 )
-job = FleetJob(
-    "students", spec, 16, members, rows, np.array([40]), inputs, inputs, rows.label[0]
-)
-runner = Runner(job)
-state = runner.new_state()
-for first in range(0, 25, runner.steps):
-    state, log = runner.dispatch(state, first)
-params = jax.device_get(jax.tree.map(lambda leaf: leaf[:5], state.members.params))
-leaves = [leaf.tolist() for leaf in jax.tree.leaves(params)]
+leaves = []
+for model, inputs, accumulate in (
+    (models.build({"name": "mlp", "hidden": (16,)}, 6), numbers, 1),
+    (models.build(transformer, 6, 9), tokens, 2),
+):
+    spec = StepSpec(
+        model, method.loss, method.readout, optimizer.OptimizerConfig(), 25, accumulate=accumulate
+    )
+    order = buckets.of_fleet(inputs, [np.arange(40)], (0.5, 1.0), 0)
+    job = FleetJob("students", spec, 16, members, rows, order, inputs, inputs, rows.label[0])
+    runner = Runner(job)
+    state = runner.new_state()
+    for first in range(0, 25, runner.steps):
+        state, log = runner.dispatch(state, first)
+    params = jax.device_get(jax.tree.map(lambda leaf: leaf[:5], state.members.params))
+    leaves += [leaf.tolist() for leaf in jax.tree.leaves(params)]
 mesh = dict(runner.mesh.shape)
 print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}))
 """
