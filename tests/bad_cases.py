@@ -52,7 +52,7 @@ OVERRIDES = (
     override("student.model.name", "mpl", "config.student.model", "did you mean 'mlp'?"),
     override("student.train.class_weights", "1,2,3", "config.student.train", "3 values", "2 cl"),
     override("student.train.class_weights", "(0.0,1.0)", "class_weights", "(0.0, 1.0)"),
-    override("student.train.optimizer.schedule", "linear", "schedule", "'linear'", "cosine"),
+    override("student.train.optimizer.schedule", "step", "schedule", "'step'", "cosine"),
     override("student.teacher_outputs", "sometimes", "config.student", "'online'", "'sometimes'"),
     override("student.input_noise", "-1", "config.student", "input_noise", "0 or more", "-1"),
     override("student.input_noise", "nan", "config.student", "input_noise", "0 or more", "nan"),

@@ -19,6 +19,7 @@ from lelp_jax import config, data, models, replicates, student_fleets, students
 from lelp_jax.command_line import load_config
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import Interrupted, UserError
+from lelp_jax.inputs.features import Features
 from lelp_jax.interrupts import Interrupts
 from lelp_jax.methods import METHODS
 from lelp_jax.progress import Reporter
@@ -469,29 +470,31 @@ def test_what_rides_along_counts() -> None:
     assert job.count_frozen(spec, projection, INPUTS) == teacher + arrays
     assert job.count_frozen(spec_of("kd", online=True), None, INPUTS) == teacher
     assert job.count_frozen(spec_of("lelp", online=False), None, INPUTS) == 0
-    assert plan.members_per_program(1000, "cpu", 300_000) == 32
-    assert plan.members_per_program(1000, "cpu", 10**8) == 2
-    assert plan.members_per_program(1000, "gpu", 10**10) == 1
-    alone, together = (plan.steps_per_dispatch(1000, 64, 32, 1000, "cpu", n) for n in (0, 300_000))
-    assert (alone, together) == (1000, 16)
+    assert plan.members_per_program(1000, 1, "cpu", 300_000) == 32
+    assert plan.members_per_program(1000, 1, "cpu", 10**8) == 2
+    assert plan.members_per_program(1000, 1, "gpu", 10**10) == 1
+    alone, beside = (job.work_of_step(spec, INPUTS, 64, frozen) for frozen in (0, 300_000))
+    assert beside - alone == 2 * 300_000 * 64
+    assert alone == 6 * 64 * job.count_trained(spec, INPUTS)
     # The runner counts what it is given as `count_frozen` does.
     counted = []
     original = plan.steps_per_dispatch
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan, "steps_per_dispatch", lambda *a: counted.append(a[-1]) or original(*a))
-        Runner(fleet_job())
-    assert counted == [teacher + arrays]
+        patch.setattr(plan, "steps_per_dispatch", lambda *a: counted.append(a[0]) or original(*a))
+        own = fleet_job()
+        Runner(own)
+    assert counted == [job.work_of_step(own.spec, INPUTS, own.batch_size, teacher + arrays)]
 
 
 def network(num_classes: int) -> Network:
     """Returns a teacher of the digits whose parameters are never asked for."""
     model = models.build({"name": "mlp", "hidden": (512, 512)}, num_classes)
-    return Network(model, lambda: None, trained=None)  # type: ignore[arg-type]
+    return Network(model, lambda: None, trained=None, inputs="")  # type: ignore[arg-type]
 
 
 def student_of(
     name: str, projector: Projector | None, projection: Projection | None, **section: Any
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, Any, Any, Any]:
     raw = load_config(tiny.ROOT / "configs" / "digits.py", ["quick"]).to_dict()
     raw["student"].update(section)
     frozen = config.from_config_dict(raw)
@@ -504,8 +507,11 @@ def student_of(
     teacher: Any = type("Teacher", (), {"network": network(2), "dims": 4})
     replicate = replicates.Replicate(0, 0, teacher, bank, dataset.train[:100], 0)
     trial = enumerate_trials(entry, 0)[0]
-    student = students._student(frozen, dataset, method, trial, replicate, projection)
-    return frozen, dataset, student
+    nothing: Any = None
+    seen = Features().ensure(nothing, dataset, nothing)
+    teacher.network = dataclasses.replace(teacher.network, inputs=seen.fingerprint)
+    student = students._student(frozen, dataset, seen, method, trial, replicate, projection)
+    return frozen, dataset, seen, student
 
 
 def test_a_projector_that_wants_values_at_hand_is_refused_with_a_mend(tmp_path: Path) -> None:
@@ -518,13 +524,13 @@ def test_a_projector_that_wants_values_at_hand_is_refused_with_a_mend(tmp_path: 
         )
         fitted = Projection("own", {}, np.ones((2, 2), bool))
         case = student_of("random_split", projector, fitted, teacher_outputs="online")
-        whole, dataset, student = case
+        whole, dataset, seen, student = case
         if uses_embedding:
             session: Any = None
             with pytest.raises(UserError, match=r"methods.random_split: .*jax\.numpy.*take 'bank'"):
-                student_fleets.ensure(tmp_path, whole, dataset, [student], session)
+                student_fleets.ensure(tmp_path, whole, dataset, seen, [student], session)
         else:
-            student_fleets._check_applicable(*case)
+            student_fleets._check_applicable(whole, seen, student)
             assert student.spec.teacher is not None
             assert student.applied is None
 

@@ -98,7 +98,7 @@ def work_of_step(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0) 
     looked_up = sum(
         leaf.size
         for path, leaf in jax.tree_util.tree_leaves_with_path(params)
-        if any("embedding" in getattr(key, "key", "") for key in path)
+        if any("embedding" in getattr(key, "key", "").lower() for key in path)
     )
     total = count_trained(spec, inputs)
     places = batch_size * (inputs.shape[1] if tokens.are_tokens(inputs) else 1)
