@@ -13,8 +13,9 @@ label (empty or -1) help the students: the teacher answers for them. Where neede
     --config.teacher.train.class_weights=balanced           for rare classes, with
     --config.report.selection_metric=matthews
 
-The teacher is fine-tuned from all-MiniLM-L6-v2 (22 million parameters), which a laptop can do: about
-N minutes per 10,000 short texts and epoch on 2 CPU cores. The students are bags of embeddings of words.
+The teacher is fine-tuned from all-MiniLM-L6-v2 (22 million parameters), which a laptop can do: two to
+three minutes per 10,000 short texts and epoch on 2 CPU cores. The students are bags of embeddings of
+words.
 """
 
 from ml_collections import ConfigDict

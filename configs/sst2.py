@@ -7,8 +7,23 @@
 
 The first line takes GLUE's 67,349 phrases from TFDS; GLUE hides the test labels, so its 872 validation
 sentences are the test set. The second takes one's own files with columns text, label and, where
-there is one, fine_label, such as the 6,920 whole sentences. The others are the set-ups of LELP's
-paper (arXiv 2409.20449): a larger ALBERT teaches ALBERT-Base; they need an accelerator.
+there is one, fine_label, such as the 6,920 whole sentences with 872 to validate and 1,821 to test. The
+others are the set-ups of LELP's paper (arXiv 2409.20449): a larger ALBERT teaches ALBERT-Base; they
+need an accelerator and were not run at full size.
+
+With the sentences, on 2 CPU cores (AMD EPYC), the second line takes about half an hour: 4 to 6 minutes
+for each of three teachers (all-MiniLM-L6-v2), 4 minutes for 240 students (bags of embeddings). Reached
+there: test accuracy in percent, difference to kd [95 % interval], p-value after Holm's correction.
+
+    teachers      88.63   89.57, 88.41, 87.92: mean [86.5, 90.7] by Student's t
+    labels        81.07  +0.37 [-0.10, +1.06]  0.325
+    kd            80.71
+    lelp          81.59  +0.89 [+0.20, +1.52]  0.325
+    soft_kmeans   81.61  +0.91 [+0.48, +1.35]  0.047
+    random_split  80.34  -0.37 [-1.16, +0.29]  0.325
+
+The same encoder fine-tuned in PyTorch by the same recipe (one seed) gave 87.2, 86.3 and 89.0 after one,
+two and three epochs.
 """
 
 from ml_collections import ConfigDict
