@@ -108,7 +108,15 @@ def _write_run(output: Path, name: str, raw: Mapping[str, Any], plan: Mapping[st
 
     versions = {
         package: importlib.metadata.version(package)
-        for package in ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+        for package in (
+            "jax",
+            "flax",
+            "optax",
+            "orbax-checkpoint",
+            "numpy",
+            "scikit-learn",
+            "tokenizers",
+        )
     }
     content = {
         "schema_version": 1,
