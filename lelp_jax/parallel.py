@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import math
 import os
@@ -233,7 +234,10 @@ def _jitted(
     return jax.jit(bound, out_shardings=out_shardings, donate_argnums=donate)
 
 
-_COMPILED: dict[Any, Any] = {}
+# Each program takes some of the memory mappings that a process may have (65,530 on Linux): beyond
+# them it dies. Those used least recently are dropped.
+_MOST_COMPILED = 512
+_COMPILED: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 
 
 def compiled(
@@ -262,8 +266,11 @@ def compiled(
     shapes = tuple((leaf.shape, str(leaf.dtype), leaf.sharding) for leaf in leaves)
     key = (function, static, out_shardings, donate, tree, shapes)
     if key in _COMPILED:
+        _COMPILED.move_to_end(key)
         return _COMPILED[key], 0.0
     start = time.perf_counter()
     program = _jitted(function, static, out_shardings, donate).lower(*arguments).compile()
     _COMPILED[key] = program
+    if len(_COMPILED) > _MOST_COMPILED:
+        _COMPILED.popitem(last=False)
     return program, time.perf_counter() - start

@@ -1,6 +1,8 @@
 """Set-up of the tests: one CPU device, quick compilation, repeatable hypothesis examples."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 # Before JAX starts. Sharded training is tested in processes of its own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -12,6 +14,9 @@ import pytest
 
 from lelp_jax import parallel
 
+# Of the 65,530 that Linux allows.
+MOST_MAPPINGS = 25_000
+
 parallel.set_up()
 # Most of the tests' time goes to compiling programs that run for milliseconds. What runs in
 # processes of its own, such as the kill tests, is compiled as users have it.
@@ -20,6 +25,16 @@ hypothesis.settings.register_profile(
     "lelp_jax", deadline=None, max_examples=25, derandomize=True, print_blob=False
 )
 hypothesis.settings.load_profile("lelp_jax")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs() -> Iterator[None]:
+    """Drops compiled programs where a process holds many: their memory mappings are limited."""
+    yield
+    mappings = Path("/proc/self/maps")
+    if mappings.exists() and mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        parallel._COMPILED.clear()
+        jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,13 @@
 """One device, two and eight give the same students; each count of devices in its own process."""
 
+import collections
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -102,3 +104,22 @@ def test_members_are_padded_to_a_multiple_of_the_mesh() -> None:
     mesh = parallel.make_mesh(1, 1)
     assert parallel.padded_members(5, mesh) == 5
     assert parallel.fleet_mesh(3, 64).shape == {"member": 1, "data": 1}
+
+
+def _shifted(offset: float, x: jax.Array) -> jax.Array:
+    return x + offset
+
+
+def test_programs_used_least_recently_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "_MOST_COMPILED", 2)
+    monkeypatch.setattr(parallel, "_COMPILED", collections.OrderedDict())
+    x = (jax.device_put(np.ones(3)),)
+    first, second = (parallel.compiled(_shifted, offset, x)[0] for offset in (1.0, 2.0))
+    assert parallel.compiled(_shifted, 1.0, x) == (first, 0.0)
+    # The second is now the one that was not used for longest.
+    parallel.compiled(_shifted, 3.0, x)
+    assert parallel.compiled(_shifted, 1.0, x) == (first, 0.0)
+    again, seconds = parallel.compiled(_shifted, 2.0, x)
+    assert again is not second
+    assert seconds > 0
+    assert len(parallel._COMPILED) == 2
