@@ -26,7 +26,7 @@ def get_config():
     config.teacher.model.hidden = (16,)
     config.teacher.train.steps = 60
     config.student.model.hidden = (8,)
-    config.student.train.steps = 40
+    config.student.train.steps = 300
     config.methods.subclass_matched.num_subclasses = (3,)
     return config
 """.replace("DIGITS", repr(f"{tiny.ROOT}/configs/digits.py")).replace("NAMES", repr(NAMES))

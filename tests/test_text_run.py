@@ -26,7 +26,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     for split, count in ROWS.items():
         labels = np.arange(count) % 2
         texts = [
-            " ".join(["the film was", *random.choice((BAD, GOOD)[label], random.choice((2, 12)))])
+            " ".join(["the film was", *random.choice((BAD, GOOD)[label], random.choice((2, 14)))])
             for label in labels
         ]
         table = {"text": texts, "label": [NAMES[label] for label in labels]}

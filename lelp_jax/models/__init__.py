@@ -15,15 +15,19 @@ from lelp_jax.models.outputs import output_layer as output_layer
 
 # Fields of every linen module that a config does not set; the data say how many tokens there are.
 _NOT_SETTINGS = frozenset({"num_outputs", "num_tokens", "parent", "name"})
-OF_NUMBERS: Mapping[str, Any] = {"mlp": mlp.MLP}
-OF_TOKENS: Mapping[str, Any] = {
+MODELS: Mapping[str, Any] = {
+    "mlp": mlp.MLP,
     "bag_of_embeddings": bag_of_embeddings.BagOfEmbeddings,
     "text_cnn": text_cnn.TextCNN,
     "bilstm": bilstm.BiLSTM,
     "transformer": transformer.Transformer,
     "encoder": encoder.Encoder,
 }
-MODELS = {**OF_NUMBERS, **OF_TOKENS}
+
+
+def of_tokens(family: Any) -> bool:
+    """Returns whether a family takes tokens, which its class says by `of_tokens`, not numbers."""
+    return bool(getattr(family, "of_tokens", False))
 
 
 def build(
@@ -48,7 +52,7 @@ def build(
     name = values.pop("name", "")
     if name not in MODELS:
         raise unknown_name("model name", name, [*MODELS, *others])
-    fitting = OF_TOKENS if num_tokens else OF_NUMBERS
+    fitting = [key for key, family in MODELS.items() if of_tokens(family) == bool(num_tokens)]
     if name not in fitting:
         seen, wanted = ("tokens", "numbers") if num_tokens else ("numbers", "tokens")
         raise UserError(

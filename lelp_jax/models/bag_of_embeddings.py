@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -24,6 +26,8 @@ class BagOfEmbeddings(nn.Module):
         hidden: Widths of the dense layers after the mean; may be empty.
         dropout: Share of the mean and of hidden units dropped in training, in [0, 1).
     """
+
+    of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     num_tokens: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,8 @@ class BiLSTM(nn.Module):
         units: Units of each direction.
         dropout: Share of the tokens' vectors and of the summary dropped in training, in [0, 1).
     """
+
+    of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     num_tokens: int

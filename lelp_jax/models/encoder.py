@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
@@ -29,6 +31,8 @@ class Encoder(nn.Module):
             keeping it: less memory, about a third more time.
         compute_dtype: Type of the matrix products, "float32" or "bfloat16".
     """
+
+    of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     architecture: Architecture

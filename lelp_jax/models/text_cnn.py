@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,6 +28,8 @@ class TextCNN(nn.Module):
         filters: Filters of every width; the paper has 100.
         dropout: Share of the filters' answers dropped in training, in [0, 1).
     """
+
+    of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     num_tokens: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import flax.linen as nn
 import jax
 
@@ -30,6 +32,8 @@ class Transformer(nn.Module):
         pooling: "mean" of the hidden states of all tokens, or "cls" for that of the first token.
         compute_dtype: Type of the matrix products, "float32" or "bfloat16".
     """
+
+    of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     num_tokens: int
