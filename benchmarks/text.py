@@ -227,6 +227,7 @@ def main() -> None:
     # Compile times are those of a first launch.
     jax.config.update("jax_enable_compilation_cache", False)
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     print(machine.describe("jax", "jaxlib", "torch", "transformers"))
     print(f"batch {BATCH}, {LENGTH} tokens; {ROUNDS} rounds, median [least - largest]\n")
     found = pretrained.load(CHECKPOINT, "CHECKPOINT")
