@@ -4,7 +4,20 @@
     python -m lelp_jax.main --config=configs/trec.py:files --config.data.train=train.parquet --config.data.test=test.parquet
 
 5,452 training questions and 500 to test. The first line reads them from TFDS; the second from one's own
-files with columns text, label and fine_label.
+files with columns text, label and fine_label. The second takes about 15 minutes on 2 CPU cores (AMD EPYC):
+three teachers, 288 students. Reached there: test accuracy in percent, difference to kd [95 % interval],
+p-value after Holm's correction.
+
+    teachers      96.40
+    labels        86.90  +0.73 [+0.40, +1.20]  0.158
+    kd            86.17
+    lelp          87.47  +1.30 [+0.57, +2.07]  0.332
+    soft_kmeans   85.30  -0.87 [-2.00, +0.40]  1.000
+    oracle        86.30  +0.13 [-0.57, +0.80]  1.000
+    random_split  86.10  -0.07 [-0.67, +1.00]  1.000
+
+With three teachers as clusters none is beyond chance after correction. 11 of the 500 test questions
+stand among the training questions, too.
 """
 
 from ml_collections import ConfigDict
