@@ -10,9 +10,11 @@ import pytest
 
 from lelp_jax import inputs, parallel
 from lelp_jax.errors import Interrupted, UserError
-from lelp_jax.inputs import embedding_stage, frozen
-from lelp_jax.inputs.frozen import Frozen, batches
+from lelp_jax.inputs import embedding_stage
+from lelp_jax.inputs.frozen import Frozen
 from lelp_jax.interrupts import Interrupts
+from lelp_jax.models import token_batches
+from lelp_jax.models.token_batches import batches
 from lelp_jax.models.tokens import lengths
 from tests import checkpoints
 from tests.test_inputs import dataset, session
@@ -46,7 +48,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch):
     """Makes batches of 4 texts at most and parts of 2 batches."""
-    monkeypatch.setattr(frozen, "_TOKENS_PER_BATCH", 32)
+    monkeypatch.setattr(token_batches, "_TOKENS_PER_BATCH", 32)
     monkeypatch.setattr(embedding_stage, "_BATCHES_PER_PART", 2)
 
 

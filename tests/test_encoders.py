@@ -331,7 +331,6 @@ def test_architecture_survives_a_file():
 
 def test_texts_longer_than_the_positions_are_refused():
     model, params = small()
-    assert model.longest == 24
     fits = texts(length=24, lengths=(24, 1))
     assert jax.eval_shape(model.apply, {"params": params}, fits).logits.shape == (2, 3)
     with pytest.raises(UserError, match=r"25 tokens do not fit .* 24 at most"):

@@ -15,7 +15,8 @@ from lelp_jax import stages
 from lelp_jax.errors import UserError
 from lelp_jax.inputs import array_file
 from lelp_jax.inputs.base import Inputs
-from lelp_jax.inputs.frozen import Batch, Frozen
+from lelp_jax.inputs.frozen import Frozen
+from lelp_jax.models.token_batches import Batch
 from lelp_jax.session import Session
 
 STAGE = "embeddings"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,56 +13,9 @@ from lelp_jax import parallel
 from lelp_jax.errors import UserError
 from lelp_jax.models import trunk
 from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.token_batches import Batch, batches
 from lelp_jax.models.tokens import PAD, lengths
 from lelp_jax.pretrained import Pretrained
-
-_TOKENS_PER_BATCH = 1 << 14
-
-
-class Batch(NamedTuple):
-    """Rows that are embedded together.
-
-    Attributes:
-        rows: Their positions, [n].
-        length: How many places each is given; no row has more tokens.
-    """
-
-    rows: np.ndarray
-    length: int
-
-
-def batches(counts: np.ndarray, longest: int) -> list[Batch]:
-    """Returns batches of texts of about the same length, the short ones first.
-
-    Args:
-        counts: How many tokens each text has, [rows].
-        longest: Places that the network has at most.
-
-    Returns:
-        Batches that hold every row once. They follow from the arguments alone.
-    """
-    limits = np.asarray(_limits(longest))
-    limit = limits[np.searchsorted(limits, counts)]
-    order = np.argsort(counts, kind="stable")
-    result = []
-    for length in np.unique(limit):
-        rows = order[limit[order] == length]
-        size = max(_TOKENS_PER_BATCH // int(length), 1)
-        result += [
-            Batch(rows[start : start + size], int(length)) for start in range(0, len(rows), size)
-        ]
-    return result
-
-
-def _limits(longest: int) -> list[int]:
-    """Returns 8, 16, 24, 32, 48, 64, 96, 128, 192, ... up to a length.
-
-    Each is a program to compile; the coarser they are, the more places are padding.
-    """
-    limits = [8, 16, 24]
-    while limits[-1] < longest:
-        limits += [4 * limits[-1] // 3, 2 * limits[-1]]
-    return [*(limit for limit in limits if limit < longest), longest]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -57,11 +57,6 @@ class Encoder(nn.Module):
         x = Dropout(self.dropout)(states.pooled, train=train)
         return Outputs(nn.Dense(self.num_outputs, kernel_init=initializer, name=HEAD)(x), x)
 
-    @property
-    def longest(self) -> int:
-        """How many tokens a text may have."""
-        return self.architecture.longest
-
     def depth_from_top(self, path: tuple[str, ...]) -> int:
         """Returns how far below the output a parameter stands, as `Architecture` counts."""
         return self.architecture.depth_from_top(path)

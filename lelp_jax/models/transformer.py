@@ -82,11 +82,6 @@ class Transformer(nn.Module):
             positions=self.positions,
         )
 
-    @property
-    def longest(self) -> int:
-        """How many tokens a text may have."""
-        return self.positions
-
     @staticmethod
     def check(
         layers: int = 2,

@@ -208,18 +208,3 @@ def of_rows(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> tupl
     if not tokens.are_tokens(inputs):
         return (1.0,)
     return ends(tokens.lengths(inputs), min(batch_size / seen, 1.0), work)
-
-
-def waste(buckets: Buckets, lengths: np.ndarray) -> float:
-    """Returns the share of padding among the tokens of an epoch of the first group's rows.
-
-    Args:
-        buckets: The buckets.
-        lengths: Tokens of each of its rows, [rows].
-    """
-    ranks = _ranks(buckets.ends, len(lengths))
-    seen = sum(
-        (stop - start) * length
-        for (start, stop), length in zip(ranks, buckets.lengths, strict=True)
-    )
-    return 1 - float(lengths.sum()) / seen

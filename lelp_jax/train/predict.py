@@ -9,14 +9,11 @@ import jax
 import numpy as np
 
 from lelp_jax import parallel
-from lelp_jax.models import tokens
+from lelp_jax.models import token_batches, tokens
 from lelp_jax.train.state import StepSpec
 from lelp_jax.train.step import predict_fleet
 
 _ROWS = 4096
-_TOKENS = 1 << 14
-# Texts are padded to the next power of two, or to one and a half times a power of two.
-_SHORTEST = 8
 
 
 def predict(
@@ -66,32 +63,18 @@ def batches(inputs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         or of a text without tokens.
     """
     if not tokens.are_tokens(inputs):
-        yield from _of_one_shape(inputs, np.arange(len(inputs)), _ROWS, 0)
+        size = min(len(inputs), _ROWS)
+        for start in range(0, len(inputs), size):
+            rows = np.arange(start, min(start + size, len(inputs)))
+            yield rows, _filled(inputs[rows], size, 0)
         return
-    lengths = tokens.lengths(inputs)
-    classes = np.array([_padded(length) for length in range(inputs.shape[1] + 1)])[lengths]
-    for length in np.unique(classes):
-        rows = np.flatnonzero(classes == length)
-        most = min(1 << (_TOKENS // int(length)).bit_length() - 1, _ROWS)
-        yield from _of_one_shape(inputs[:, :length], rows, max(most, 1), tokens.PAD)
-
-
-def _of_one_shape(
-    inputs: np.ndarray, rows: np.ndarray, most: int, padding: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    size = min(len(rows), most)
-    if padding:
+    for batch in token_batches.batches(tokens.lengths(inputs), inputs.shape[1]):
         # How many texts there are of a length differs from one call to the next.
-        size = min(1 << (size - 1).bit_length(), most)
-    for start in range(0, len(rows), size):
-        chosen = rows[start : start + size]
-        width = [(0, size - len(chosen)), *[(0, 0)] * (inputs.ndim - 1)]
-        yield chosen, np.pad(inputs[chosen], width, constant_values=padding)
+        size = 1 << (len(batch.rows) - 1).bit_length()
+        yield batch.rows, _filled(inputs[batch.rows, : batch.length], size, tokens.PAD)
 
 
-def _padded(length: int) -> int:
-    """Returns the padded length of a text."""
-    size = _SHORTEST
-    while size < length:
-        size += size // 2 if size & (size - 1) == 0 else size // 3
-    return size
+def _filled(inputs: np.ndarray, size: int, value: int) -> np.ndarray:
+    """Returns a batch filled up to a size with rows of one value."""
+    width = [(0, size - len(inputs)), *[(0, 0)] * (inputs.ndim - 1)]
+    return np.pad(inputs, width, constant_values=value)
