@@ -26,19 +26,19 @@ def get_config(student: str) -> ConfigDict:
     config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=3, count=3)
     config.bank = config_sections.bank()
 
-    config.student = config_sections.text_student(epochs=8)
     if student == "bag":
+        config.student = config_sections.text_student(epochs=8)
         config.methods = methods.default_config(*methods.METHODS, trials=4)
         for name in config.methods:
             config.methods[name].learning_rate = (1e-3, 3e-3)
         # It fine-tunes three teachers of its own for each number of subclasses.
         config.methods.subclass_distillation.trials = 0
     else:
+        config.student = config_sections.text_student(epochs=6, batch_size=32)
         config_sections.small_transformer(config.student)
-        config.student.train.batch_size = 32
         config.student.train.optimizer.warmup_fraction = 0.1
         config.student.train.optimizer.clip_norm = 1.0
-        config.methods = methods.default_config(*_MAIN, trials=3)
+        config.methods = methods.default_config(*_MAIN, trials=2)
         for name in config.methods:
             config.methods[name].learning_rate = (3e-4, 1e-3)
             config.methods[name].weight_decay = (0.01,)

@@ -121,8 +121,8 @@ def test_fleets_shrink_with_the_size_of_a_member(platform):
 
 def test_fleets_shrink_with_the_work_of_a_member():
     sizes = [plan.members_per_program(1, 10**power, "cpu") for power in range(12)]
-    assert sizes[:9] == [32] * 9
-    assert sizes[9:] == [20, 2, 1]
+    assert sizes[:8] == [32] * 8
+    assert sizes[8:] == [20, 2, 1, 1]
 
 
 def test_best_parameters_take_room():
