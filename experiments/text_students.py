@@ -29,8 +29,7 @@ def get_config(student: str) -> ConfigDict:
     if student == "bag":
         config.student = config_sections.text_student(epochs=8)
         config.methods = methods.default_config(*methods.METHODS, trials=4)
-        for name in config.methods:
-            config.methods[name].learning_rate = (1e-3, 3e-3)
+        rates = (1e-3, 3e-3, 1e-2)
         # It fine-tunes three teachers of its own for each number of subclasses.
         config.methods.subclass_distillation.trials = 0
     else:
@@ -38,10 +37,13 @@ def get_config(student: str) -> ConfigDict:
         config_sections.small_transformer(config.student)
         config.student.train.optimizer.warmup_fraction = 0.1
         config.student.train.optimizer.clip_norm = 1.0
-        config.methods = methods.default_config(*_MAIN, trials=2)
-        for name in config.methods:
-            config.methods[name].learning_rate = (3e-4, 1e-3)
-            config.methods[name].weight_decay = (0.01,)
+        config.methods = methods.default_config(*_MAIN, trials=3)
+        rates = (3e-4, 1e-3)
+    for name in config.methods:
+        config.methods[name].learning_rate = rates
+        if "temperature" in config.methods[name]:
+            # In a training this short the logits do not grow to what higher ones ask for.
+            config.methods[name].temperature = (1.0, 2.0, 4.0)
 
     config.report = config_sections.report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})

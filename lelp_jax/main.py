@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from lelp_jax import command_line
+from lelp_jax import allocator, command_line
 from lelp_jax.errors import Interrupted, UserError
 from lelp_jax.interrupts import Interrupts
 from lelp_jax.progress import Reporter, set_up_logging
@@ -31,6 +31,7 @@ def main(argv: Sequence[str]) -> int:
         0 when the run finished, 2 after a mistake of the user's or a full or read-only disk, 130 or
         143 when it was interrupted.
     """
+    allocator.keep_freed_memory()
     set_up_logging()
     interrupts = Interrupts()
     debug = "--debug" in argv
