@@ -48,7 +48,7 @@ members = tuple(
          "label_smoothing": 0.1, "hard_mixing": 0.2, "warmup": 0.5},
         seed=i, order_seed=i, group=0,
     )
-    for i in range(5)
+    for i in range(int(sys.argv[2]))
 )
 leaves = []
 for model, inputs, accumulate in (
@@ -64,16 +64,16 @@ for model, inputs, accumulate in (
     state = runner.new_state()
     for first in range(0, 25, runner.steps):
         state, log = runner.dispatch(state, first)
-    params = jax.device_get(jax.tree.map(lambda leaf: leaf[:5], state.members.params))
+    params = jax.device_get(jax.tree.map(lambda leaf: leaf[: len(members)], state.members.params))
     leaves += [leaf.tolist() for leaf in jax.tree.leaves(params)]
 mesh = dict(runner.mesh.shape)
 print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}))
 """
 
 
-def train(devices: int, mesh: list[int]) -> dict:
+def train(devices: int, mesh: list[int], members: int = 5) -> dict:
     result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(mesh)],
+        [sys.executable, "-c", SCRIPT, json.dumps(mesh), str(members)],
         env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -86,13 +86,15 @@ def train(devices: int, mesh: list[int]) -> dict:
 def test_one_device_and_eight_train_the_same_fleet() -> None:
     single = train(1, [])
     assert single["mesh"] == {"member": 1, "data": 1}
-    # The rule's own mesh, with members padded to its size, and one that shares each batch.
-    for mesh, expected in (([], {"member": 5, "data": 1}), ([2, 4], {"member": 2, "data": 4})):
-        several = train(8, mesh)
+    # The rule's own mesh, with members padded to its size; one that shares each batch; and the
+    # first member alone, its batch shared by all.
+    for given, mesh, members in (([], [5, 1], 5), ([2, 4], [2, 4], 5), ([1, 8], [1, 8], 1)):
+        several = train(8, given, members)
         assert several["devices"] == 8
-        assert several["mesh"] == expected
+        assert list(several["mesh"].values()) == mesh
         for one, many in zip(single["leaves"], several["leaves"], strict=True):
-            np.testing.assert_allclose(many, one, atol=2e-5)
+            assert len(many) == members
+            np.testing.assert_allclose(many, one[:members], atol=2e-5)
 
 
 def test_cores_are_counted_where_there_is_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:

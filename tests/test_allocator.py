@@ -1,0 +1,56 @@
+"""Memory that is freed stays with the process."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from lelp_jax import allocator
+
+# A thread, since programs run in those of a pool; 64 MiB, since no heap but the first grows beyond.
+FAULTS = """
+import resource, sys, threading
+import numpy as np
+from lelp_jax import allocator
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(64 << 20, np.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def later():
+    faults()
+    print(faults())
+
+if "kept" in sys.argv:
+    allocator.keep_freed_memory()
+thread = threading.Thread(target=later)
+thread.start()
+thread.join()
+"""
+
+
+def faults(*arguments):
+    """Returns page faults of the second time that as much memory is used."""
+    command = [sys.executable, "-c", FAULTS, *arguments]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="options of glibc")
+def test_freed_memory_is_taken_again():
+    # Pages may be huge: then there are few faults, but more than none.
+    assert faults() > 10
+    assert faults("kept") < 10
+
+
+def test_other_libraries_are_left_alone(monkeypatch):
+    def library(name):
+        raise AssertionError("there is nothing to open")
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(allocator.ctypes, "CDLL", library)
+    allocator.keep_freed_memory()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
+    allocator.keep_freed_memory()
