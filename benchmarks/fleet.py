@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from lelp_jax import methods, models, parallel
+from lelp_jax import allocator, methods, models, parallel
 from lelp_jax.data import loader
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, cross_entropy
 from lelp_jax.methods.pseudo_subclass import log_targets
@@ -265,6 +265,7 @@ def verdict(what: str, value: float, goal: str, met: bool) -> str:
 
 def main() -> None:
     """Measures and prints."""
+    allocator.keep_freed_memory()
     parallel.set_up()
     # Compile times are those of a first launch.
     jax.config.update("jax_enable_compilation_cache", False)

@@ -305,8 +305,9 @@ def main() -> None:
 def _work(cores: int, what: str, *arguments: str) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
-    from lelp_jax import parallel
+    from lelp_jax import allocator, parallel
 
+    allocator.keep_freed_memory()
     parallel.set_up()
     functions: Mapping[str, Callable[..., Any]] = {
         "compare": compare,

@@ -31,7 +31,7 @@ import torch
 import transformers
 
 from benchmarks import machine
-from lelp_jax import parallel, pretrained
+from lelp_jax import allocator, parallel, pretrained
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import identity_readout
 from lelp_jax.models.architecture import Architecture
@@ -223,6 +223,7 @@ def on_accelerator() -> list[list[str]]:
 
 def main() -> None:
     """Measures and prints."""
+    allocator.keep_freed_memory()
     parallel.set_up()
     # Compile times are those of a first launch.
     jax.config.update("jax_enable_compilation_cache", False)
