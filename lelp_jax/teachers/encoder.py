@@ -67,6 +67,12 @@ class Encoders(TrainedTeachers):
         )
         if problem:
             raise UserError(f"config.teacher: {problem}")
+        if dataset.max_length > found.architecture.longest:
+            raise UserError(
+                f"config.data.max_length {dataset.max_length} exceeds the "
+                f"{found.architecture.longest} tokens that config.teacher.checkpoint can read; "
+                "lower it"
+            )
 
     @functools.cached_property
     def _found(self) -> pretrained.Pretrained:
