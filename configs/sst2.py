@@ -24,8 +24,8 @@ there: test accuracy in percent, difference to kd [95 % interval], p-value after
 
 The same encoder fine-tuned in PyTorch by the same recipe (one seed) gave 87.2, 86.3 and 89.0 after one,
 two and three epochs. On GLUE's phrases, as Parquet and tested on the same 1,821 sentences, with
---config.teacher.count=1 --config.teacher.train.epochs=2, the teacher reached 90.12 (one seed, about 15
-minutes); PyTorch 89.6 and 90.4 after one and two epochs.
+--config.teacher.count=1 --config.teacher.train.epochs=2, the teacher reached 90.12 (one seed); PyTorch
+89.6 and 90.4 after one and two epochs.
 """
 
 from ml_collections import ConfigDict

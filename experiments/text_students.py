@@ -11,7 +11,7 @@ With the same --workdir the second line, and configs/sst2.py:files, take the tea
 Reached on the whole sentences of SST-2 (6,920 to train, 872 to validate, 1,821 to test; teachers 88.63)
 and on TREC (5,452, a tenth of them to validate, and 500; 6 classes; teachers 96.40): test
 accuracy in percent, difference to kd [95 % interval], p-value after Holm's correction. 6 replicates of
-three teachers. Bags of embeddings, 716 in a quarter of an hour on TREC (2 CPU cores, AMD EPYC):
+three teachers. Bags of embeddings, 720 in a quarter of an hour on TREC (2 CPU cores, AMD EPYC):
 
                            SST-2                                TREC
     labels                 81.07 +0.48 [+0.08, +1.15] 1.00      86.73 -0.20 [-0.87, +0.47] 1.00
@@ -54,11 +54,12 @@ and transformers, 72 on each, in 45 and 22 minutes:
     soft_kmeans            81.43 +0.42 [-0.20, +1.10] 0.63      87.87 +0.60 [+0.07, +1.20] 0.03
 
 With three teachers as clusters, the transformers of `lelp` and `soft_kmeans` on TREC are ahead of kd beyond
-chance; among the bags nothing is, after correcting for so many methods. Four draws among the settings say
-little of a method that has many: on TREC `lelp_unrotated`, `kmeans` and `oracle` drew no rate of 1e-2, and
-with the others they are still learning after 616 steps. With the methods' own temperatures, up to 16, LELP
-drew 16 four times and ended at 68.08 on SST-2. Where eight are drawn (configs/sst2.py:files,
-configs/trec.py:files) no method stands out like that.
+chance; among the bags nothing is, after correcting for so many methods. Four
+draws among the settings say little of a method that has many: on TREC `lelp_unrotated`, `kmeans` and
+`oracle` drew no rate of 1e-2, and 613 steps at lower ones are few for 60 outputs and more, which may be why
+they end so low. The rates and temperatures tried here were chosen after a first table of the bags on SST-2,
+test figures included: with temperatures up to 16 and rates up to 3e-3, LELP had drawn 16 four times and
+ended at 68.08, -12.52 [-26.08, -1.83].
 """
 
 from ml_collections import ConfigDict

@@ -14,8 +14,9 @@ def keep_freed_memory() -> None:
 
     A compiled program asks for all its temporary memory in every call. glibc fetches large pieces
     from Linux and returns them at once, so that every page of them is cleared and mapped anew in
-    each training step: of one of MiniLM (750 MiB) on two CPU cores that took a third of the time.
-    Other C libraries than glibc are left as they are.
+    each training step: of one of MiniLM (750 MiB) on two CPU cores that took a fifth of the time.
+    The price is memory: pieces of a kept heap do not always fit what is asked for next, so that a
+    process may hold more than it uses. Other C libraries than glibc are left as they are.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:

@@ -17,7 +17,7 @@ _FLOPS = {"cpu": 2e10}
 _FLOPS_ON_ACCELERATORS = 2e13
 _MAX_STEPS = 1000
 # Work of one step that leaves a device nothing to gain from more members: of transformers on two
-# CPU cores, lone ones are as fast as fleets from 1e9 on, and up to 1.7 times as fast at 5e9.
+# CPU cores, lone ones are about as fast as fleets at 1e9, and 1.4 times as fast at 2.5e9.
 _BUSY = {"cpu": 2e9}
 _BUSY_ON_ACCELERATORS = 2e13
 # Parameters, their gradient and two moments, and the activations' share of the memory.
