@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -38,9 +38,10 @@ class Trial:
 def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     """Returns the trials of a method.
 
-    The space is the product of the values of all settings. A space of at most `config.trials`
-    points is tried whole; of a larger one that many points are drawn without replacement, and more
-    trials only add points.
+    The space is the product of the values of all settings; points are drawn from it without
+    replacement. Among the first trials, however many, each value of a setting comes about as often
+    as its others: a few draws by chance alone may miss all learning rates but one. More trials
+    only add points.
 
     Args:
         config: The method with the values to try.
@@ -48,12 +49,10 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     """
     names = list(config.values)
     shape = [len(config.values[name]) for name in names]
-    size = math.prod(shape)
-    if size <= config.trials:
-        points = np.arange(size)
-    else:
-        words = seeds.hash_words(seeds.derive(seed, "trials", config.method.name), np.arange(size))
-        points = np.argsort(words, kind="stable")[: config.trials]
+    drawn = seeds.hash_words(
+        seeds.derive(seed, "trials", config.method.name), np.arange(math.prod(shape))
+    )
+    points = _spread(shape, drawn, config.trials)
     trials = []
     for number, point in enumerate(points):
         place = np.unravel_index(point, shape)
@@ -62,3 +61,24 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
         static = {n: v for n, v in chosen.items() if n not in traced}
         trials.append(Trial(config.method.name, number, traced, static))  # type: ignore[arg-type]
     return tuple(trials)
+
+
+def _spread(shape: Sequence[int], drawn: np.ndarray, count: int) -> list[int]:
+    """Returns the points of a grid that are tried, each far from being like those before it.
+
+    Args:
+        shape: Number of values of each setting.
+        drawn: A random number per point, which decides between equals.
+        count: How many points at most.
+    """
+    places = np.unravel_index(np.arange(len(drawn)), shape)
+    # How often the values of a point were tried; a value of many comes less often by itself.
+    met = np.zeros(len(drawn), np.int64)
+    points: list[int] = []
+    for _ in range(min(count, len(drawn))):
+        point = int(np.lexsort((drawn, met))[0])
+        points.append(point)
+        for values, length in zip(places, shape, strict=True):
+            met[values == values[point]] += length
+        met[point] = np.iinfo(np.int64).max // 2
+    return points

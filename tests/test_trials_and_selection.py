@@ -44,7 +44,7 @@ def points(trials: tuple[Trial, ...]) -> list[tuple]:
 @pytest.mark.parametrize("extra", [0, 1, 1000])
 def test_a_small_space_is_tried_whole(extra):
     found = points(tried(SIZE + extra))
-    assert found == list(itertools.product(*SPACE.values()))
+    assert sorted(found) == sorted(itertools.product(*SPACE.values()))
 
 
 @given(trials=st.integers(1, SIZE - 1), seed=st.integers(0, 2**31 - 1))
@@ -60,9 +60,7 @@ def test_a_large_space_is_drawn_from_without_replacement(trials, seed):
 def test_more_trials_only_add_points(few, more, seed):
     few, more = sorted((few, more))
     first, second = points(tried(few, seed)), points(tried(more, seed))
-    assert set(first) <= set(second)
-    if more < SIZE:
-        assert second[:few] == first
+    assert second[:few] == first
 
 
 def test_methods_and_seeds_draw_differently():
@@ -78,10 +76,14 @@ def test_methods_and_seeds_draw_differently():
     assert labels != kd
 
 
-def test_draws_are_spread_over_the_space():
-    rates = [trial.numeric["learning_rate"] for trial in tried(SIZE // 2)]
-    counts = [rates.count(rate) for rate in SPACE["learning_rate"]]
-    assert min(counts) > 0.5 * max(counts)
+@given(trials=st.integers(1, SIZE), seed=st.integers(0, 1000))
+def test_each_value_is_tried_about_as_often_as_its_others(trials, seed):
+    found = tried(trials, seed)
+    for name, values in SPACE.items():
+        counts = [sum(trial.settings[name] == value for trial in found) for value in values]
+        assert max(counts) - min(counts) <= 2
+        # Nothing is missed once there are as many trials as values.
+        assert min(counts) > 0 or trials < len(values)
 
 
 def test_traced_and_static_settings_are_told_apart():
