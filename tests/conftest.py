@@ -7,6 +7,9 @@ from pathlib import Path
 # Before JAX starts. Sharded training is tested in processes of its own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
+# Most of the tests' time goes to compiling programs that run for milliseconds. Runs that are killed
+# or stopped are compiled as users have it (tests/fault_runs.py).
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis
 import jax
@@ -18,9 +21,6 @@ from lelp_jax import parallel
 MOST_MAPPINGS = 25_000
 
 parallel.set_up()
-# Most of the tests' time goes to compiling programs that run for milliseconds. What runs in
-# processes of its own, such as the kill tests, is compiled as users have it.
-jax.config.update("jax_disable_most_optimizations", True)
 hypothesis.settings.register_profile(
     "lelp_jax", deadline=None, max_examples=25, derandomize=True, print_blob=False
 )
