@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,6 +31,8 @@ _SECTIONS = (
     "checkpoint",
 )
 _LARGEST_SEED = 2**31 - 1
+# Trials are drawn from a list of them all.
+_MOST_COMBINATIONS = 10_000_000
 _TEACHER_OUTPUTS = ("bank", "online")
 
 
@@ -276,6 +279,12 @@ def _methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
         trials = typed(values.pop("trials", 1), int, f"config.methods.{name}.trials")
         with_place(f"config.methods.{name}.trials", _at_least, "", trials, 0)
         checked = settings.check(name, values, method.settings)
+        combinations = math.prod(len(tried) for tried in checked.values())
+        if combinations > _MOST_COMBINATIONS:
+            raise UserError(
+                f"config.methods.{name} has {combinations:,} combinations of values, more than "
+                f"{_MOST_COMBINATIONS:,} to draw trials from; give fewer values"
+            )
         if trials:
             result[name] = MethodConfig(method, trials, checked)
     if not result:

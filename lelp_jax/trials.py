@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -49,36 +49,32 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     """
     names = list(config.values)
     shape = [len(config.values[name]) for name in names]
-    drawn = seeds.hash_words(
-        seeds.derive(seed, "trials", config.method.name), np.arange(math.prod(shape))
-    )
-    points = _spread(shape, drawn, config.trials)
+    counter = np.arange(math.prod(shape)).reshape(shape)
+    drawn = seeds.hash_words(seeds.derive(seed, "trials", config.method.name), counter)
     trials = []
-    for number, point in enumerate(points):
-        place = np.unravel_index(point, shape)
-        chosen = {name: config.values[name][i] for name, i in zip(names, place, strict=True)}
+    for number, point in enumerate(_spread(drawn, config.trials)):
+        chosen = {name: config.values[name][i] for name, i in zip(names, point, strict=True)}
         traced = {n: v for n, v in chosen.items() if config.method.settings[n].traced}
         static = {n: v for n, v in chosen.items() if n not in traced}
         trials.append(Trial(config.method.name, number, traced, static))  # type: ignore[arg-type]
     return tuple(trials)
 
 
-def _spread(shape: Sequence[int], drawn: np.ndarray, count: int) -> list[int]:
-    """Returns the points of a grid that are tried, each far from being like those before it.
+def _spread(drawn: np.ndarray, count: int) -> list[tuple[np.intp, ...]]:
+    """Returns the points of a grid that are tried, each unlike those before it.
 
     Args:
-        shape: Number of values of each setting.
-        drawn: A random number per point, which decides between equals.
+        drawn: A random number per point, which decides between equals; an axis per setting.
         count: How many points at most.
     """
-    places = np.unravel_index(np.arange(len(drawn)), shape)
     # How often the values of a point were tried; a value of many comes less often by itself.
-    met = np.zeros(len(drawn), np.int64)
-    points: list[int] = []
-    for _ in range(min(count, len(drawn))):
-        point = int(np.lexsort((drawn, met))[0])
+    met = np.zeros(drawn.shape, np.int64)
+    points = []
+    for _ in range(min(count, drawn.size)):
+        least = np.flatnonzero(met == met.min())
+        point = np.unravel_index(least[np.argmin(drawn.flat[least])], drawn.shape)
         points.append(point)
-        for values, length in zip(places, shape, strict=True):
-            met[values == values[point]] += length
+        for axis, value in enumerate(point):
+            met[(slice(None),) * axis + (value,)] += drawn.shape[axis]
         met[point] = np.iinfo(np.int64).max // 2
     return points

@@ -65,6 +65,17 @@ OVERRIDES = (
     override("methods.kd.learning_rate", "-1"),
     override("methods.lelp.beta", "(0.5,0.5)", "config.methods.lelp.beta", "(0.5, 0.5)"),
     override("methods.lelp.beta", "()", "config.methods.lelp.beta is empty"),
+    Case(
+        "more_combinations_than_can_be_drawn_from",
+        (
+            DIGITS,
+            *(
+                f"--config.methods.lelp.{name}={tuple(n / 1000 for n in range(1, 301))}"
+                for name in ("beta", "temperature", "learning_rate")
+            ),
+        ),
+        ("config.methods.lelp has", "combinations of values, more than 10,000,000", "fewer"),
+    ),
     override("methods.lelp.num_subclasses", "2.5"),
     override("methods.lelp.membership", "labels"),
     override("methods.kd.trials", "-1", "config.methods.kd.trials", "-1"),
