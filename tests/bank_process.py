@@ -1,4 +1,4 @@
-"""Writes a bank in a process of its own, perhaps one of several: run by test_bank.py.
+"""Writes a bank in a process of its own, perhaps one of several: run by tests of banks.
 
 python -m tests.bank_process LOCATION DTYPE
 """

@@ -1,6 +1,5 @@
 """Banks: what they hold, how they resume, and what they refuse."""
 
-import dataclasses
 import json
 import shutil
 import subprocess
@@ -13,80 +12,33 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from lelp_jax.bank import stage, store
-from lelp_jax.bank.stage import BankConfig
+from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.curves import CurveLog
-from lelp_jax.data.dataset import Dataset
-from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.errors import Interrupted, Unavailable, UserError
-from lelp_jax.interrupts import Interrupts
-from lelp_jax.progress import Reporter
-from lelp_jax.session import Session
-from lelp_jax.storage import objects
-from lelp_jax.teachers.base import Teacher
+from lelp_jax.errors import UserError
 from tests import stored, tiny
+from tests.banks import (
+    CHUNK,
+    DIMS,
+    EMBEDDINGS,
+    INDEX,
+    LOGITS,
+    ROWS,
+    WEIGHTS,
+    Asked,
+    holds_everything,
+    one_line,
+    read,
+    write,
+)
 from tests.test_projection_devices import finish_all, launch, launch_pair
 from tests.test_storage_addresses import Bucket, serving
 
-ROWS, CHUNK, DIMS, CLASSES = 61, 8, 5, 3
-OF = {"teacher": "t", "data": "d"}
 random = np.random.default_rng(0)
-LOGITS = random.normal(size=(80, CLASSES)).astype(np.float32)
-EMBEDDINGS = random.normal(size=(80, DIMS)).astype(np.float32)
-WEIGHTS = random.normal(size=(DIMS, CLASSES)).astype(np.float32)
-# Some rows of the data are not in the bank.
-INDEX = np.sort(random.permutation(80)[:ROWS])
 
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_MOST_CHUNK_ROWS", CHUNK)
-
-
-class Asked:
-    """Answers for rows, and remembers which were asked for."""
-
-    def __init__(self, stop_after: int | None = None, scale: float = 1.0):
-        self.requests: list[np.ndarray] = []
-        self._left, self._scale = stop_after, scale
-
-    def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._left is not None and len(self.requests) == self._left:
-            raise KeyboardInterrupt
-        self.requests.append(rows)
-        return np.float32(self._scale) * LOGITS[rows], EMBEDDINGS[rows]
-
-
-def write(
-    location: Any,
-    answers: Callable[..., Any] | None = None,
-    of: dict[str, str] = OF,
-    index: np.ndarray = INDEX,
-    dtype: str = "float32",
-    check: Callable[[], None] = lambda: None,
-) -> None:
-    store.write(
-        str(location),
-        of,
-        index,
-        answers or Asked(),
-        lambda: WEIGHTS,
-        shape=(CLASSES, DIMS),
-        dtype=dtype,
-        check=check,
-    )
-
-
-def read(location: Any, of: dict[str, str] = OF, index: np.ndarray = INDEX) -> Bank:
-    return store.read(str(location), "name", of, index)
-
-
-def holds_everything(bank: Bank) -> None:
-    np.testing.assert_array_equal(bank.index, INDEX)
-    np.testing.assert_array_equal(bank.logits, LOGITS[INDEX])
-    np.testing.assert_array_equal(bank.embeddings, EMBEDDINGS[INDEX])
-    np.testing.assert_array_equal(bank.output_weights, WEIGHTS)
 
 
 def test_what_is_written_is_read() -> None:
@@ -219,14 +171,6 @@ def test_a_finished_bank_of_another_teacher_is_written_anew() -> None:
     write("bank", Asked(scale=2), of={"teacher": "u", "data": "d"})
     write("bank")
     holds_everything(read("bank"))
-
-
-def one_line(error: pytest.ExceptionInfo[UserError], *words: str) -> None:
-    text = str(error.value)
-    assert "\n" not in text
-    assert len(text) < 600
-    for word in words:
-        assert word in text
 
 
 def edit(change: Callable[[dict], Any]) -> Callable[[], None]:
@@ -367,106 +311,29 @@ def test_an_array_that_does_not_fit_the_manifest_is_refused(act: Any, words: str
         use(read("bank"), "embeddings")
 
 
-# The stage.
-
-
-def dataset(rows: int = 80) -> Dataset:
-    return Dataset(
-        inputs=np.arange(2 * rows, dtype=np.float32).reshape(rows, 2),
-        labels=np.arange(rows, dtype=np.int32) % CLASSES,
-        fine_labels=None,
-        train=INDEX[:50],
-        validation=INDEX[50:],
-        test=np.setdiff1d(np.arange(rows), INDEX),
-        class_names=("a", "b", "c"),
-        fine_names=(),
-        preprocessing=Preprocessing(np.float32(0), np.float32(1)),
-    )
-
-
-def teacher(answers: Callable[..., Any], name: str = "t") -> Teacher:
-    def logits(index: np.ndarray) -> np.ndarray:
-        return answers(index)[0]
-
-    return Teacher(
-        name, DIMS, CLASSES, answers, logits, lambda: WEIGHTS, True, "mend the teacher", None
-    )
-
-
-def ensure(
-    answers: Callable[..., Any], root: str = "", name: str = "t", workdir: str = "run"
-) -> Bank:
-    session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
-    return stage.ensure(
-        Path(workdir), BankConfig(root=root), teacher(answers, name), dataset(), session
-    )
-
-
-def test_the_stage_computes_a_bank_once() -> None:
-    answers = Asked()
-    bank = ensure(answers)
-    holds_everything(bank)
-    assert bank.location == str(Path("run/banks") / bank.fingerprint)
-    again = ensure(Asked(stop_after=0))
-    assert again.fingerprint == bank.fingerprint
-    holds_everything(again)
-    assert ensure(Asked(), name="u").fingerprint != bank.fingerprint
-
-
-def test_a_damaged_bank_is_computed_again_once_it_is_deleted_as_told() -> None:
-    bank = ensure(Asked())
-    stored.cut(Path(bank.location, "manifest.json"), 5)
-    with pytest.raises(UserError, match=f"; delete {bank.location} to compute it again"):
-        ensure(Asked())
-    shutil.rmtree(bank.location)
-    holds_everything(ensure(Asked()))
-
-
-@pytest.mark.parametrize("root", ["elsewhere/banks", "memory://banks/of/mine"])
-def test_a_bank_may_lie_elsewhere(root: str) -> None:
-    bank = ensure(Asked(), root)
-    assert bank.location == objects.join(root, bank.fingerprint)
-    assert [path.name for path in Path("run/banks").glob("*/*")] == ["stage.json"]
-    holds_everything(bank)
-    holds_everything(ensure(Asked(stop_after=0), root))
-    # Another workdir shares it.
-    holds_everything(ensure(Asked(stop_after=0), root, workdir="second"))
-    # Deleted there, as an error tells to, it is computed again, and resumes there.
-    objects.delete_tree(bank.location)
-    first = Asked(stop_after=3)
-    with pytest.raises(KeyboardInterrupt):
-        ensure(first, root)
-    second = Asked()
-    holds_everything(ensure(second, root))
-    np.testing.assert_array_equal(np.concatenate(first.requests + second.requests), INDEX)
-    # Asked for in the workdir, it is not the one elsewhere.
-    with pytest.raises(UserError, match=r"manifest\.json is missing"):
-        ensure(Asked())
-    objects.delete_tree(bank.location)
-
-
 IN_A_BUCKET = """
 import numpy as np
 import pytest
 from lelp_jax.bank import store
 from lelp_jax.errors import UserError
-from tests import test_bank
+from lelp_jax.storage import objects
+from tests import banks
 
-store._MOST_CHUNK_ROWS = test_bank.CHUNK
+store._MOST_CHUNK_ROWS = banks.CHUNK
 address = "gs://bucket/some/bank"
 for stop in (3, 2, None):
     try:
-        test_bank.write(address, test_bank.Asked(stop_after=stop), dtype="bfloat16")
+        banks.write(address, banks.Asked(stop_after=stop), dtype="bfloat16")
     except KeyboardInterrupt:
         assert stop
-bank = test_bank.read(address)
-np.testing.assert_array_equal(bank.logits, test_bank.LOGITS[test_bank.INDEX])
-turned = test_bank.INDEX[::-1]
-wanted = test_bank.EMBEDDINGS[turned]
+bank = banks.read(address)
+np.testing.assert_array_equal(bank.logits, banks.LOGITS[banks.INDEX])
+turned = banks.INDEX[::-1]
+wanted = banks.EMBEDDINGS[turned]
 np.testing.assert_allclose(bank.embeddings[bank.position(turned)], wanted, rtol=0.01)
-test_bank.objects.write_bytes(address, "embeddings/c/2/0", b"damaged")
+objects.write_bytes(address, "embeddings/c/2/0", b"damaged")
 with pytest.raises(UserError, match="some/bank/embeddings: chunk 2 .*or delete gs://bucket"):
-    _ = test_bank.read(address).embeddings[20:21]
+    _ = banks.read(address).embeddings[20:21]
 """
 
 
@@ -480,7 +347,7 @@ def test_a_bank_in_a_bucket_is_that_on_disk(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
         monkeypatch.setenv("PYTHONPATH", str(tiny.ROOT))
         run = subprocess.run(
-            [sys.executable, "-c", IN_A_BUCKET], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", IN_A_BUCKET], capture_output=True, text=True, timeout=240
         )
     assert run.returncode == 0, run.stderr
     there = {name.removeprefix("some/bank/"): value for name, value in content.items()}
@@ -488,74 +355,6 @@ def test_a_bank_in_a_bucket_is_that_on_disk(monkeypatch: pytest.MonkeyPatch) -> 
     local = tiny.snapshot(Path("bank"))
     del local["embeddings/c/2/0"]
     assert there == local
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["logits", "embedding"])
-def test_answers_that_are_not_finite_name_the_row_of_the_data(name: str, value: float) -> None:
-    row = INDEX[37]
-
-    def answers(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        parts = {"logits": LOGITS[rows].copy(), "embedding": EMBEDDINGS[rows].copy()}
-        parts[name][rows == row, 1] = value
-        return parts["logits"], parts["embedding"]
-
-    with pytest.raises(UserError) as error:
-        ensure(answers)
-    one_line(error, f"the teacher's {name} of data row {row} is not finite; mend the teacher")
-    assert not list(Path("run/banks").iterdir())
-
-
-def test_what_cannot_be_reached_now_leaves_finished_chunks() -> None:
-    first = Asked()
-
-    def answers(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if len(first.requests) == 3:
-            raise Unavailable("gs://bucket/teacher cannot be read")
-        return first(rows)
-
-    with pytest.raises(Unavailable):
-        ensure(answers)
-    second = Asked()
-    holds_everything(ensure(second))
-    assert (len(first.requests), len(second.requests)) == (3, 5)
-
-
-def test_a_stop_leaves_finished_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = iter(range(4))
-
-    def check(_: Interrupts) -> None:
-        if next(checks, None) is None:
-            raise Interrupted(2)
-
-    first = Asked()
-    with monkeypatch.context() as patch:
-        patch.setattr(Interrupts, "check", check)
-        with pytest.raises(Interrupted):
-            ensure(first)
-    second = Asked()
-    holds_everything(ensure(second))
-    # The first of the four checks is that before the bank.
-    assert (len(first.requests), len(second.requests)) == (3, 5)
-
-
-def test_data_in_another_order_have_another_bank() -> None:
-    data = dataset()
-    turned = dataclasses.replace(data, inputs=data.inputs[::-1].copy())
-    session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
-    banks = [
-        stage.ensure(Path("run"), BankConfig(), teacher(Asked()), given, session)
-        for given in (data, turned)
-    ]
-    assert banks[0].fingerprint != banks[1].fingerprint
-    # And one that is put in the place of another is refused.
-    shutil.rmtree(banks[1].location)
-    shutil.copytree(banks[0].location, banks[1].location)
-    with pytest.raises(UserError, match="is not the one wanted: its data is"):
-        stage.ensure(Path("run"), BankConfig(), teacher(Asked()), turned, session)
-
-
-# Several processes.
 
 
 def command(location: Path, dtype: str) -> Sequence[str]:
