@@ -7,8 +7,8 @@ from pathlib import Path
 # Before JAX starts. Sharded training is tested in processes of its own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
-# Most of the tests' time goes to compiling programs that run for milliseconds. Runs that are killed
-# or stopped are compiled as users have it (tests/fault_runs.py).
+# Most of the tests' time goes to compiling programs that run for milliseconds. The runs of
+# test_kills.py are compiled as users have it.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import hypothesis

@@ -24,9 +24,7 @@ CONFIG = (
 
 
 def environment() -> dict[str, str]:
-    compiled_as_users_have_it = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
-    own = {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
-    return {**os.environ, **own, **compiled_as_users_have_it}
+    return {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1"}
 
 
 def command(

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ PLACED = [
     ("results written", 1),
     ("report published", 1),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_as_users_have_it() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -55,8 +55,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     tfds.disable_progress_bar()
     folder = tmp_path_factory.mktemp("texts")
-    checkpoints.write(folder / "teacher")
-    checkpoints.write(folder / "albert", "albert", num_hidden_layers=2)
+    checkpoints.write(folder / "teacher", num_hidden_layers=1)
+    checkpoints.write(folder / "albert", "albert", num_hidden_layers=1)
     for split, count in SPLITS.items():
         texts, labels = zip(*rows(count, 2, 0), strict=True)
         fine = np.arange(count) % 4

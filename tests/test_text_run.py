@@ -21,7 +21,7 @@ NAMES = ("awful", "splendid")
 def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     """Returns the arguments of a small run on files, which are written."""
     folder = tmp_path_factory.mktemp("texts")
-    checkpoints.write(folder / "teacher")
+    checkpoints.write(folder / "teacher", num_hidden_layers=1)
     random = np.random.default_rng(0)
     for split, count in ROWS.items():
         labels = np.arange(count) % 2
