@@ -32,6 +32,7 @@ PLACED = [
 def _compiled_as_users_have_it() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        patch.delenv("XLA_FLAGS", raising=False)
         yield
 
 

@@ -94,7 +94,7 @@ def test_one_device_and_eight_train_the_same_fleet() -> None:
         assert list(several["mesh"].values()) == mesh
         for one, many in zip(single["leaves"], several["leaves"], strict=True):
             assert len(many) == members
-            np.testing.assert_allclose(many, one[:members], atol=2e-5)
+            np.testing.assert_allclose(many, one[:members], atol=1e-4)
 
 
 def test_cores_are_counted_where_there_is_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
