@@ -10,8 +10,8 @@ VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/python
 # Test processes; 0 runs all tests in one.
 WORKERS ?= 2
-# The tests of a file stay in one process, which makes its fixtures once. Files come in their order: a
-# file of few and long tests would otherwise be last, and run alone.
+# The tests of a file stay in one process, which makes its fixtures once. Files come in the order of
+# tests/conftest.py, not by their number of tests: few and long ones would be last, and run alone.
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
@@ -33,8 +33,8 @@ test: lint ## lint, format, types and all tests but the kill rounds
 test-fast: $(VENV)/.installed-dev ## the quick tests alone
 	$(PYTEST) -m "not slow and not kills"
 
-test-kills: $(VENV)/.installed-dev ## twenty rounds of killing a run and resuming it
-	$(PYTEST) -m kills
+test-kills: $(VENV)/.installed-dev ## twenty rounds of killing a run and resuming it, fully compiled
+	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(PYTEST) -m kills
 
 lint: $(VENV)/.installed-dev ## lint, format and types
 	$(RUN) -m ruff check .

@@ -1,5 +1,6 @@
 """Set-up of the tests: one CPU device, quick compilation, repeatable hypothesis examples."""
 
+import collections
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -8,8 +9,8 @@ from pathlib import Path
 # Before JAX starts. Sharded training is tested in processes of its own.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
-# Most of the tests' time goes to compiling programs that run for milliseconds. The runs of
-# test_kills.py are compiled as users have it.
+# Most of the tests' time goes to compiling programs that run for milliseconds. `make test-kills`
+# compiles as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if version("jaxlib").startswith("0.10."):
     # A third of the time to compile; later ones have no other emitters.
@@ -29,6 +30,12 @@ hypothesis.settings.register_profile(
     "lelp_jax", deadline=None, max_examples=25, derandomize=True, print_blob=False
 )
 hypothesis.settings.load_profile("lelp_jax")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with many slow tests first: what comes last keeps one process busy alone."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -2,7 +2,6 @@
 
 import random
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ PLACED = [
     ("results written", 1),
     ("report published", 1),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _compiled_as_users_have_it() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
-        patch.delenv("XLA_FLAGS", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module")
