@@ -45,7 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
             "_split_generators": generators,
             "_generate_examples": examples,
         }
-        kind = type("Own", (tfds.core.GeneratorBasedBuilder,), {**content, "name": builder_name})
+        # TFDS may have a builder of this name.
+        with tfds.core.registered.skip_registration():
+            kind = type("Own", (tfds.core.GeneratorBasedBuilder,), content | {"name": builder_name})
         kind(data_dir=place).download_and_prepare(**{"file_format": "array_record", **how})
 
     place = str(tmp_path_factory.mktemp("tfds"))

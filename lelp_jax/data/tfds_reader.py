@@ -29,7 +29,8 @@ def columns(builder: Any, named: Mapping[str, str]) -> dict[str, str]:
     """
     import tensorflow_datasets as tfds
 
-    features = dict(builder.info.features)
+    # The file in which TFDS keeps them has no order.
+    features = dict(sorted(builder.info.features.items()))
     kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel}
     # What is named first: it is not what the others mean.
     chosen = {key: given for key, given in named.items() if given}
