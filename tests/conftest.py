@@ -13,7 +13,7 @@ os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
 # compiles as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 if version("jaxlib").startswith("0.10."):
-    # A third of the time to compile; later ones have no other emitters.
+    # Takes a third of the time to compile. jaxlib 0.12 knows no such flag, and would stop.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import hypothesis
