@@ -6,19 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import checks, data, files, replicates, stages, student_fleets, students, sweep
+from lelp_jax import checks, data, files, stages, sweep
 from lelp_jax.bank import stage as bank
 from lelp_jax.config import from_config_dict, in_steps
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import UserError
 from lelp_jax.interrupts import Interrupts
-from lelp_jax.own_teachers import OwnTeachers
 from lelp_jax.progress import Reporter
 from lelp_jax.report import stage as report
 from lelp_jax.report import swept
 from lelp_jax.report.stage import Experiment, Finished
 from lelp_jax.session import Session
-from lelp_jax.trials import enumerate_trials
+from lelp_jax.students import grid as students
+from lelp_jax.students import replicates
+from lelp_jax.students import training as student_fleets
+from lelp_jax.students.own_teachers import OwnTeachers
+from lelp_jax.students.trials import enumerate_trials
 
 
 def run(

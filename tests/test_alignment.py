@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import config, data, replicates, student_fleets, students
+from lelp_jax import config, data
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.command_line import load_config
 from lelp_jax.errors import UserError
 from lelp_jax.inputs.features import Features
 from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.students import grid as students
+from lelp_jax.students import replicates
+from lelp_jax.students import training as student_fleets
+from lelp_jax.students.trials import enumerate_trials
 from lelp_jax.teachers.base import Teacher
-from lelp_jax.trials import enumerate_trials
 from tests import tiny
 
 TEACHERS = 3

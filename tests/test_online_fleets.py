@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from lelp_jax import config, data, models, replicates, student_fleets, students
+from lelp_jax import config, data, models
 from lelp_jax.command_line import load_config
 from lelp_jax.curves import CurveLog
 from lelp_jax.errors import Interrupted, UserError
@@ -23,11 +23,14 @@ from lelp_jax.methods import METHODS
 from lelp_jax.progress import Reporter
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.session import Session
+from lelp_jax.students import grid as students
+from lelp_jax.students import replicates
+from lelp_jax.students import training as student_fleets
+from lelp_jax.students.trials import enumerate_trials
 from lelp_jax.teachers.base import Network
 from lelp_jax.train import buckets, fleet, job, plan
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.runner import Runner
-from lelp_jax.trials import enumerate_trials
 from tests import tiny
 from tests.online_teachers import (
     BATCH,

@@ -15,9 +15,9 @@ from lelp_jax.errors import UserError
 from lelp_jax.interrupts import Interrupts
 from lelp_jax.methods import METHODS
 from lelp_jax.progress import Reporter
-from lelp_jax.projection import stage
 from lelp_jax.projection.base import Projection, load
 from lelp_jax.session import Session
+from lelp_jax.students import projections as stage
 from tests.embeddings import CLASSES, COUNT, example
 
 ROWS, WEIGHTS = example()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax import selection
 from lelp_jax.config import MethodConfig
 from lelp_jax.errors import UserError
 from lelp_jax.methods import METHODS
+from lelp_jax.students import selection
+from lelp_jax.students.trials import Trial, enumerate_trials
 from lelp_jax.train.stage import Trained
-from lelp_jax.trials import Trial, enumerate_trials
 
 SPACE = {
     "learning_rate": (0.1, 0.2, 0.3),

@@ -15,9 +15,9 @@ from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict
-from lelp_jax.selection import choose
 from lelp_jax.session import Session
-from lelp_jax.students import Student
+from lelp_jax.students.grid import Student
+from lelp_jax.students.selection import choose
 from lelp_jax.train.predict import predict
 from lelp_jax.train.stage import Trained
 

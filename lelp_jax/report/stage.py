@@ -20,7 +20,7 @@ from lelp_jax.report.comparison import compare
 from lelp_jax.report.evaluation import Outcome
 from lelp_jax.report.markdown import Picture, Section
 from lelp_jax.session import Session
-from lelp_jax.students import Student
+from lelp_jax.students.grid import Student
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.stage import Trained
 

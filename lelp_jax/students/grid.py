@@ -16,15 +16,15 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.errors import UserError
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
-from lelp_jax.projection import stage as projections
 from lelp_jax.projection.base import Projection
-from lelp_jax.replicates import Replicate, teacher_embedding
 from lelp_jax.sections import with_place
 from lelp_jax.session import Session
 from lelp_jax.student_model import StudentModel
+from lelp_jax.students import projections as projections
+from lelp_jax.students.replicates import Replicate, teacher_embedding
+from lelp_jax.students.trials import Trial
 from lelp_jax.train.job import embedding_dims
 from lelp_jax.train.state import StepSpec
-from lelp_jax.trials import Trial
 
 
 @dataclasses.dataclass(frozen=True)

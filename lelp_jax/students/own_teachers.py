@@ -12,9 +12,9 @@ from lelp_jax.bank.store import Bank
 from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.methods.base import Method
-from lelp_jax.replicates import Replicate, teacher_embedding
 from lelp_jax.session import Session
 from lelp_jax.settings import Value
+from lelp_jax.students.replicates import Replicate, teacher_embedding
 from lelp_jax.teachers import trunk
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.head import Head

@@ -17,10 +17,10 @@ from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.errors import UserError
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Method
-from lelp_jax.projection import stage as projections
-from lelp_jax.replicates import teacher_embedding
 from lelp_jax.session import Session
-from lelp_jax.students import Student
+from lelp_jax.students import projections as projections
+from lelp_jax.students.grid import Student
+from lelp_jax.students.replicates import teacher_embedding
 from lelp_jax.train import buckets, plan
 from lelp_jax.train import stage as training
 from lelp_jax.train.job import (

@@ -1,0 +1,1 @@
+"""Students: which are wanted, what they learn from, and the fleets that train them."""
