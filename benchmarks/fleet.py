@@ -26,7 +26,9 @@ import numpy as np
 import torch
 
 from benchmarks import machine
-from lelp_jax import allocator, methods, models, parallel
+from lelp_jax import methods, models
+from lelp_jax.core import memory as allocator
+from lelp_jax.core import parallel
 from lelp_jax.data import loader
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, cross_entropy
 from lelp_jax.methods.pseudo_subclass import log_targets

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 
 
 def describe(*packages: str) -> str:

@@ -281,7 +281,7 @@ def main() -> None:
     if parsed.what:
         _work(parsed.cores, *parsed.what)
         return
-    from lelp_jax import parallel
+    from lelp_jax.core import parallel
 
     everything = parallel.num_cores()
     print(
@@ -306,7 +306,8 @@ def main() -> None:
 def _work(cores: int, what: str, *arguments: str) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
-    from lelp_jax import allocator, parallel
+    from lelp_jax.core import memory as allocator
+    from lelp_jax.core import parallel
 
     allocator.keep_freed_memory()
     parallel.set_up()

@@ -31,7 +31,9 @@ import torch
 import transformers
 
 from benchmarks import machine
-from lelp_jax import allocator, parallel, pretrained
+from lelp_jax import pretrained
+from lelp_jax.core import memory as allocator
+from lelp_jax.core import parallel
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import identity_readout
 from lelp_jax.models.architecture import Architecture

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
 
 
 def by_class(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:

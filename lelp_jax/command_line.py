@@ -18,7 +18,7 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_dict import RequiredValueError
 
 from lelp_jax import overrides
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

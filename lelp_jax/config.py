@@ -7,15 +7,17 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lelp_jax import data, inputs, methods, metrics, settings, student_model, teachers
+from lelp_jax import data, inputs, methods, student_model, teachers
 from lelp_jax.bank.stage import BankConfig
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import metrics
+from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.sections import build, section, typed
+from lelp_jax.core.sections import with_place as with_place
 from lelp_jax.data import Source, Split
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError, unknown_name
 from lelp_jax.inputs import View
 from lelp_jax.methods.base import Method
-from lelp_jax.sections import build, section, typed
-from lelp_jax.sections import with_place as with_place
 from lelp_jax.teachers.encoder import Encoders
 from lelp_jax.train.config import TrainConfig
 

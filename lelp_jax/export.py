@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from lelp_jax import files, methods, models
+from lelp_jax import methods, models
+from lelp_jax.core import files
 from lelp_jax.inputs import ENCODINGS, Encoding, Inputs
 from lelp_jax.methods.base import identity_readout
 from lelp_jax.train.state import Params

@@ -20,11 +20,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from lelp_jax import allocator, command_line
-from lelp_jax.errors import Interrupted, UserError
-from lelp_jax.interrupts import Interrupts
+from lelp_jax import command_line
+from lelp_jax.core import memory as allocator
+from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter, set_up_logging
 from lelp_jax.offline import flags as command
-from lelp_jax.progress import Reporter, set_up_logging
 
 
 def main(argv: Sequence[str]) -> int:
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: command.Arguments, interrupts: Interrupts) -> None:
-    from lelp_jax import parallel
+    from lelp_jax.core import parallel
 
     parallel.set_up()
     parallel.join_processes()

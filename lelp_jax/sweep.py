@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import settings
-from lelp_jax.errors import UserError, unknown_name
-from lelp_jax.sections import section, typed
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.sections import section, typed
 
 SECTION = "sweep"
 _KEYS = ("key", "values", "cases")

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 
 parallel.set_up()
 parallel.join_processes()

@@ -8,7 +8,7 @@ import pytest
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 ROWS, CHUNK, DIMS, CLASSES = 61, 8, 5, 3
 OF = {"teacher": "t", "data": "d"}

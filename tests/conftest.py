@@ -20,7 +20,7 @@ import hypothesis
 import jax
 import pytest
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 
 # Of the 65,530 that Linux allows.
 MOST_MAPPINGS = 25_000

@@ -7,7 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage.bundle import Bundle, open_bundle
 from lelp_jax.storage.writer import Spec, open_writer
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lelp_jax import models
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import Dims, LossInputs, LossOutput, identity_readout
 from lelp_jax.train import gradients

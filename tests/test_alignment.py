@@ -10,7 +10,7 @@ from lelp_jax import config, data
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.command_line import load_config
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.inputs.features import Features
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.students import grid as students

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from lelp_jax import allocator
+from lelp_jax.core import memory as allocator
 
 # A thread, since programs run in those of a pool; 64 MiB, since no heap but the first grows beyond.
 FAULTS = """
 import resource, sys, threading
 import numpy as np
-from lelp_jax import allocator
+from lelp_jax.core import memory as allocator
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

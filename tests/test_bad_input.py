@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.main import main
 from tests.bad_cases import CONFIG_FILES, DIGITS, OVERRIDES, Case
 from tests.bad_data import DATA

@@ -14,7 +14,7 @@ import pytest
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from tests import stored, tiny
 from tests.banks import (
     CHUNK,
@@ -315,7 +315,7 @@ IN_A_BUCKET = """
 import numpy as np
 import pytest
 from lelp_jax.bank import store
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects
 from tests import banks
 

@@ -12,13 +12,13 @@ import pytest
 from lelp_jax.bank import stage, store
 from lelp_jax.bank.stage import BankConfig
 from lelp_jax.bank.store import Bank
-from lelp_jax.curves import CurveLog
+from lelp_jax.core.curves import CurveLog
+from lelp_jax.core.errors import Interrupted, Unavailable, UserError
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.errors import Interrupted, Unavailable, UserError
-from lelp_jax.interrupts import Interrupts
-from lelp_jax.progress import Reporter
-from lelp_jax.session import Session
 from lelp_jax.storage import objects
 from lelp_jax.teachers.base import Teacher
 from tests import stored

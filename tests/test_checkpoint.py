@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax.checkpoint import Checkpoints, load_tree, save_tree
+from lelp_jax.core.checkpoint import Checkpoints, load_tree, save_tree
 
 
 def state(step: int) -> dict:
@@ -73,7 +73,7 @@ def test_a_damaged_latest_state_is_passed_over_with_a_warning(
     folder: Path, damage, caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(folder / "30")
-    with caplog.at_level(logging.WARNING, "lelp_jax.checkpoint"):
+    with caplog.at_level(logging.WARNING, "lelp_jax.core.checkpoint"):
         logging.getLogger("lelp_jax").propagate = True
         step, restored, _ = Checkpoints(folder).restore(abstract())
     assert step == 20

@@ -5,7 +5,7 @@ import pytest
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
 from lelp_jax import class_weights
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 
 def dataset(labels: np.ndarray, classes: int) -> SimpleNamespace:

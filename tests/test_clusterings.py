@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.projection import PROJECTORS, centers, sample, scoring
 from lelp_jax.projection.base import Rows
 from tests.embeddings import CLASSES, COUNT, DIMS, SEEDS, example, with_embedding

@@ -391,7 +391,7 @@ def test_passes_over_rows_lower_the_inertia_and_leave_empty_centres():
 SCRIPT = """
 import json
 import numpy as np
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 parallel.set_up()
 parallel.join_processes()
 import jax

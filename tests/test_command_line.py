@@ -5,7 +5,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from lelp_jax import command_line, overrides
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.main import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"

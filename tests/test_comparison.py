@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lelp_jax import files
+from lelp_jax.core import files
 from lelp_jax.report.comparison import compare
 from lelp_jax.report.statistics import holm
 from tests.result_lines import copies, line, refused

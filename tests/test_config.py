@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from lelp_jax import config, export, methods
 from lelp_jax.command_line import load_config
 from lelp_jax.config_sections import training
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.main import main
 
 CONFIGS = Path(__file__).parent.parent / "configs"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.methods import crd, features
 from lelp_jax.methods.base import Dims
 from tests.feature_reference import CAPACITY, ROWS, first_normalizer, numeric, problem

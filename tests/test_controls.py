@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.projection import PROJECTORS, oracle, random_split
 from lelp_jax.projection.base import Rows
 

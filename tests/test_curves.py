@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lelp_jax.curves import CurveLog
+from lelp_jax.core.curves import CurveLog
 
 
 def test_the_curve_log_is_cut_back_to_the_restored_step(tmp_path: Path) -> None:

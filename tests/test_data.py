@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelp_jax import data
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels, loader
 from lelp_jax.data.arrays import Arrays
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.data.digits import Digits
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.split import split_off
-from lelp_jax.errors import UserError
 from tests import planted
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import seeds
+from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection.base import Rows
 from lelp_jax.report import diagnostics, explorer, probe, sample, survey, verdict

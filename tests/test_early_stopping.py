@@ -13,14 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax import config_sections, metrics, models, sections
-from lelp_jax.checkpoint import Checkpoints, load_tree
-from lelp_jax.curves import CurveLog
-from lelp_jax.errors import Interrupted, UserError
-from lelp_jax.interrupts import Interrupts
+from lelp_jax import config_sections, models
+from lelp_jax.core import metrics, sections
+from lelp_jax.core.checkpoint import Checkpoints, load_tree
+from lelp_jax.core.curves import CurveLog
+from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
+from lelp_jax.core.session import Session
 from lelp_jax.methods.base import LossInputs, LossOutput, identity_readout, label_cross_entropy
-from lelp_jax.progress import Reporter
-from lelp_jax.session import Session
 from lelp_jax.train import buckets, early_stopping, fleet, plan
 from lelp_jax.train.config import EarlyStopping, TrainConfig
 from lelp_jax.train.early_stopping import Evaluation

@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from lelp_jax import inputs, parallel
-from lelp_jax.errors import Interrupted, UserError
+from lelp_jax import inputs
+from lelp_jax.core import parallel
+from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.inputs import embedding_stage
 from lelp_jax.inputs.frozen import Frozen
-from lelp_jax.interrupts import Interrupts
 from lelp_jax.models import token_batches
 from lelp_jax.models.token_batches import batches
 from lelp_jax.models.tokens import lengths

@@ -15,8 +15,9 @@ import pytest
 import tokenizers
 from flax.traverse_util import flatten_dict
 
-from lelp_jax import pretrained, sections
-from lelp_jax.errors import UserError
+from lelp_jax import pretrained
+from lelp_jax.core import sections
+from lelp_jax.core.errors import UserError
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.models.dropout import Dropout, noise
 from lelp_jax.models.encoder import Encoder

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS, pseudo_subclass
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.models.outputs import Outputs

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax import settings
-from lelp_jax.errors import UserError
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS, features, simkd, vid
 from lelp_jax.models.outputs import Outputs
 from tests.feature_reference import (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lelp_jax import files
+from lelp_jax.core import files
 
 
 def test_atomic_writes_leave_the_old_content_when_the_disk_fails(

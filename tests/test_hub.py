@@ -14,9 +14,9 @@ from huggingface_hub import errors
 from pyarrow import parquet
 
 from lelp_jax import data
+from lelp_jax.core.errors import Unavailable, UserError
 from lelp_jax.data import hub_files
 from lelp_jax.data.hub import Hub
-from lelp_jax.errors import Unavailable, UserError
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 NAME = "someone/reviews"

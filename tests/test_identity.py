@@ -9,8 +9,8 @@ import pytest
 from hypothesis import strategies
 
 from lelp_jax import data
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity
-from lelp_jax.errors import UserError
 from lelp_jax.storage import content, zarr
 from tests import stored
 

@@ -12,14 +12,14 @@ import pytest
 from tokenizers import Tokenizer, models
 
 from lelp_jax import inputs
-from lelp_jax.curves import CurveLog
+from lelp_jax.core.curves import CurveLog
+from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import Interrupted, UserError
 from lelp_jax.inputs.text_encoding import TextEncoding, read_tokenizer
 from lelp_jax.inputs.words import Words
-from lelp_jax.interrupts import Interrupts
-from lelp_jax.progress import Reporter
-from lelp_jax.session import Session
 from tests import checkpoints
 
 # As checkpoints.tokenizer numbers them.

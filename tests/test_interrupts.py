@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lelp_jax.errors import Interrupted
-from lelp_jax.interrupts import Interrupts
+from lelp_jax.core.errors import Interrupted
+from lelp_jax.core.interrupts import Interrupts
 from tests import fault_runs
 
 

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax import settings
-from lelp_jax.errors import UserError
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.methods import METHODS
 from lelp_jax.projection import base, lelp, pca
 from lelp_jax.projection.base import Rows
-from lelp_jax.settings import Value
 from tests.embeddings import (
     CLASSES,
     COUNT,

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 import pytest
 
-from lelp_jax import models, parallel
-from lelp_jax.checkpoint import Checkpoints
+from lelp_jax import models
+from lelp_jax.core import parallel
+from lelp_jax.core.checkpoint import Checkpoints
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import Dims, Seen
 from lelp_jax.train import buckets
@@ -159,7 +160,7 @@ def test_what_is_served_leaves_out_what_only_training_needs() -> None:
 SCRIPT = """
 import json
 import jax
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 parallel.set_up()
 from tests.test_method_state import train
 

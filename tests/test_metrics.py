@@ -8,8 +8,8 @@ import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax import metrics
-from lelp_jax.errors import UserError
+from lelp_jax.core import metrics
+from lelp_jax.core.errors import UserError
 
 SEEDS = st.integers(0, 2**31 - 1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lelp_jax import models
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 
 def inputs(rows: int = 6) -> np.ndarray:

@@ -15,14 +15,14 @@ import pytest
 
 from lelp_jax import config, data, models
 from lelp_jax.command_line import load_config
-from lelp_jax.curves import CurveLog
-from lelp_jax.errors import Interrupted, UserError
+from lelp_jax.core.curves import CurveLog
+from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
+from lelp_jax.core.session import Session
 from lelp_jax.inputs.features import Features
-from lelp_jax.interrupts import Interrupts
 from lelp_jax.methods import METHODS
-from lelp_jax.progress import Reporter
 from lelp_jax.projection.base import Projection, Projector
-from lelp_jax.session import Session
 from lelp_jax.students import grid as students
 from lelp_jax.students import replicates
 from lelp_jax.students import training as student_fleets
@@ -110,7 +110,7 @@ def test_a_run_that_was_stopped_resumes_bit_by_bit(
 SCRIPT = """
 import json, sys
 import jax
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 parallel.set_up()
 from lelp_jax.train.runner import Runner
 from tests.test_online_fleets import fleet_job

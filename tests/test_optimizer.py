@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.methods.base import Dims, LossInputs, LossOutput, identity_readout
 from lelp_jax.models.mlp import MLP
 from lelp_jax.train import optimizer

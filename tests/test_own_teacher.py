@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lelp_jax import data
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.progress import set_up_logging
 from lelp_jax.main import main
-from lelp_jax.progress import set_up_logging
 from lelp_jax.storage import content, zarr
 from lelp_jax.storage.bundle import open_bundle
 from lelp_jax.teachers import imported

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from lelp_jax import files
+from lelp_jax.core import files
 from lelp_jax.report import plots, sensitivity, sweeps
 from tests.result_lines import GAINS, compared, drawn, everything, line
 

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from lelp_jax import pretrained
-from lelp_jax.errors import Unavailable, UserError
+from lelp_jax.core.errors import Unavailable, UserError
 from tests import checkpoints
 
 PLACE = "config.teacher.checkpoint"

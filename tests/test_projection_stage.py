@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lelp_jax.curves import CurveLog
+from lelp_jax.core.curves import CurveLog
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.errors import UserError
-from lelp_jax.interrupts import Interrupts
 from lelp_jax.methods import METHODS
-from lelp_jax.progress import Reporter
 from lelp_jax.projection.base import Projection, load
-from lelp_jax.session import Session
 from lelp_jax.students import projections as stage
 from tests.embeddings import CLASSES, COUNT, example
 

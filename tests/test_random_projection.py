@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.projection import lelp, random_projection, stream
 from lelp_jax.projection.base import Rows
 from tests.embeddings import CLASSES, COUNT, DIMS, complement, example, with_embedding

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import data, export, metrics
+from lelp_jax import data, export
 from lelp_jax.command_line import load_config
+from lelp_jax.core import metrics
 from lelp_jax.data import Split
 from lelp_jax.data.digits import Digits
 from lelp_jax.main import main

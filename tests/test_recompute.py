@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lelp_jax import files
+from lelp_jax.core import files
 from lelp_jax.report.comparison import compare
 from tests import recompute
 from tests.result_lines import GAINS, compared, copies, drawn, line, refused

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lelp_jax import files
+from lelp_jax.core import files
 from lelp_jax.inputs import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
 from lelp_jax.report import markdown, markup, table

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax import seeds
+from lelp_jax.core import seeds
 from lelp_jax.data import loader
 from lelp_jax.data.loader import batch_positions
 

@@ -11,14 +11,15 @@ import jax
 import numpy as np
 import pytest
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
 import json, sys
 import jax
 import numpy as np
-from lelp_jax import methods, models, parallel
+from lelp_jax import methods, models
+from lelp_jax.core import parallel
 parallel.set_up()
 from lelp_jax.train import buckets, optimizer
 from lelp_jax.train.job import FleetJob, Member

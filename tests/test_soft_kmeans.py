@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.projection import base, centers, soft_kmeans
 from lelp_jax.projection.base import Rows
 from tests.embeddings import (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lelp_jax import stages
-from lelp_jax.errors import UserError
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core.errors import UserError
 from tests import fault_runs, tiny
 
 

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from lelp_jax import class_weights, models
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.train import job, optimizer

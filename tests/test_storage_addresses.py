@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import zarr
 from tests import stored
 
@@ -116,7 +116,7 @@ class Bucket(http.server.BaseHTTPRequestHandler):
 IN_A_BUCKET = """
 import numpy as np
 import pytest
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects, zarr
 from tests import stored
 

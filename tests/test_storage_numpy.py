@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import npy
 from tests import stored
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects, zarr
 from lelp_jax.storage.writer import Spec, open_writer
 from tests import stored

@@ -12,7 +12,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import npz_writer
 from lelp_jax.storage.writer import Spec, open_writer
 from tests import stored

@@ -12,7 +12,7 @@ import tensorstore as ts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects, zarr
 from tests import stored
 

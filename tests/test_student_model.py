@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lelp_jax import models, pretrained, student_model
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import identity_readout

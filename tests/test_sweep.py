@@ -3,7 +3,7 @@
 import pytest
 
 from lelp_jax import sweep
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from tests import tiny
 
 RAW = {"seed": 1, "data": {"transfer_size": 100, "split": (0.6, 0.4)}}

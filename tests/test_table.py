@@ -11,9 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from lelp_jax import data
+from lelp_jax.core.errors import UserError
 from lelp_jax.data.table import Table
 from lelp_jax.data.table_file import TableFile
-from lelp_jax.errors import UserError
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 

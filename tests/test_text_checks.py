@@ -12,7 +12,7 @@ from pyarrow import parquet
 from lelp_jax import checks, data
 from lelp_jax.command_line import load_config
 from lelp_jax.config import from_config_dict, in_steps
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from tests import checkpoints, tiny
 
 ROWS, CLASSES = 90, 3

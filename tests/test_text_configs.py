@@ -14,8 +14,8 @@ from pyarrow import parquet
 
 from lelp_jax import pipeline
 from lelp_jax.command_line import load_config
-from lelp_jax.interrupts import Interrupts
-from lelp_jax.progress import Reporter
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
 from lelp_jax.report import stage as report
 from tests import checkpoints, tiny
 from tests.test_hub import FakeHub

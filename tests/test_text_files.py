@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lelp_jax import command_line, data, sections
+from lelp_jax import command_line, data
+from lelp_jax.core import sections
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import Split, text_column
 from lelp_jax.data.text_files import TextFiles
-from lelp_jax.errors import UserError
 
 TEXTS = ["good, very good", ' "bad" \n film', "é 😀", "1984", "null", "a\u0000b", "x", "so so"]
 SPLIT = Split((0.6, 0.2, 0.2), 0)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.models import build, output_layer
 from lelp_jax.models.tokens import PAD
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import stages
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
-from lelp_jax.session import Session
 from lelp_jax.storage import objects
 from lelp_jax.teachers.base import Teacher
 

@@ -22,8 +22,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import parallel
-from lelp_jax.errors import UserError
+from lelp_jax.core import parallel
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects, zarr
 from lelp_jax.storage.checked import CheckedArray, checksum
 

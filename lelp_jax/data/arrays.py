@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.reading import existing_file
-from lelp_jax.errors import UserError
 
 _BROKEN = (zipfile.BadZipFile, zlib.error)
 _KEYS = ("inputs", "labels", "fine_labels", "ids")

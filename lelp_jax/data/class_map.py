@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError, unknown_name
 
 _KEY = "config.data.class_map"
 _WHOLE = re.compile(r"[+-]?\d{1,9}")

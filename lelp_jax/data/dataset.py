@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.errors import UserError
 
 UNLABELLED = -1
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import Parts, Preprocessing, Rows
-from lelp_jax.errors import UserError
 
 _DIGITS = 10
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import class_names, hub_files, labels, table_file, text_column, texts
 from lelp_jax.data.dataset import UNLABELLED, Parts
-from lelp_jax.errors import UserError
 
 # Rows in memory beside those that are kept.
 _BATCH = 65536

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from lelp_jax.errors import Unavailable, UserError, unknown_name
+from lelp_jax.core.errors import Unavailable, UserError, unknown_name
 
 _LOG = logging.getLogger(__name__)
 _SUFFIX = ".parquet"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 
 def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> np.ndarray:

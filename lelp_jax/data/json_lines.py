@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 _KINDS = {int: "a number", float: "a number", bool: "true or false", list: "a list", dict: "a dict"}
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError
 
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _LARGEST = 10**18

@@ -6,7 +6,7 @@ import functools
 
 import numpy as np
 
-from lelp_jax import seeds
+from lelp_jax.core import seeds
 
 # Epochs are drawn in blocks of about this many positions, so that the work is vectorised.
 _BLOCK = 1 << 15

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 # Below this share of the largest standard deviation a dimension is rounding noise, not a feature.
 _RELATIVE_FLOOR = 1e-6

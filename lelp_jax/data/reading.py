@@ -5,7 +5,7 @@ from __future__ import annotations
 import os.path
 from pathlib import Path
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 
 def existing_file(name: str, split: str) -> Path:

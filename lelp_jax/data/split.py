@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ import logging
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.table_file import TableFile
-from lelp_jax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 12

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.data import json_lines
 from lelp_jax.data.reading import existing_file
-from lelp_jax.errors import UserError, unknown_name
 
 _FORMATS = {
     ".csv": "CSV",

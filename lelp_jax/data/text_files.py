@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import class_names, identity, labels, text_column, texts
 from lelp_jax.data.dataset import Parts
 from lelp_jax.data.table_file import TableFile
-from lelp_jax.errors import UserError
 
 _LOG = logging.getLogger(__name__)
 _FINE = "fine_label"

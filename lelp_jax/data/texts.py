@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import class_map as class_maps
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.labels import Column, coding
-from lelp_jax.errors import UserError
 
 _SPLITS = ("train", "validation", "test")
 

@@ -6,7 +6,7 @@ import importlib.util
 import logging
 from typing import Any
 
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, unknown_name
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "array_record"

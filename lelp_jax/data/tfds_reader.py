@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.data import labels, text_column, texts, tfds_prepared
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError, unknown_name
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 65536

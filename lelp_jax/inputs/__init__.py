@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lelp_jax import sections
-from lelp_jax.errors import unknown_name
+from lelp_jax.core import sections
+from lelp_jax.core.errors import unknown_name
 from lelp_jax.inputs import embeddings, features, text_encoding, tokens, words
 from lelp_jax.inputs.base import Encoding as Encoding
 from lelp_jax.inputs.base import Inputs as Inputs

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lelp_jax import files
-from lelp_jax.errors import UserError
+from lelp_jax.core import files
+from lelp_jax.core.errors import UserError
 
 
 def write(folder: Path, stem: str, values: np.ndarray) -> str:

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.session import Session
 
 
 class Encoding(Protocol):

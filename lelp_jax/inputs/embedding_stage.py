@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import stages
-from lelp_jax.errors import UserError
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.inputs import array_file
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.frozen import Frozen
 from lelp_jax.models.token_batches import Batch
-from lelp_jax.session import Session
 
 STAGE = "embeddings"
 _VERSION = 1

@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lelp_jax import pretrained
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import standardization
-from lelp_jax.errors import UserError
 from lelp_jax.inputs import embedding_stage, token_stage, tokens
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
 from lelp_jax.inputs.frozen import Frozen
 from lelp_jax.inputs.text_encoding import TextEncoding
-from lelp_jax.session import Session
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lelp_jax import files
+from lelp_jax.core import files
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.errors import UserError
 from lelp_jax.inputs.base import Inputs
-from lelp_jax.session import Session
 
 _FILE = "preprocessing.safetensors"
 

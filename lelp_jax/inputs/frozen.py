@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import parallel
-from lelp_jax.errors import UserError
+from lelp_jax.core import parallel
+from lelp_jax.core.errors import UserError
 from lelp_jax.models import trunk
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.models.token_batches import Batch, batches

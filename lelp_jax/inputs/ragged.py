@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.inputs import array_file
 from lelp_jax.models.tokens import PAD
 

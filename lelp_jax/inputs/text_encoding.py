@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from tokenizers import Tokenizer
 
-from lelp_jax import files
-from lelp_jax.errors import UserError
+from lelp_jax.core import files
+from lelp_jax.core.errors import UserError
 from lelp_jax.inputs.ragged import Ragged
 
 FILE = "tokenizer.json"

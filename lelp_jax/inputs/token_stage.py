@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import stages
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
 from lelp_jax.inputs import ragged
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.text_encoding import TextEncoding
-from lelp_jax.session import Session
 
 STAGE = "inputs"
 _VERSION = 1

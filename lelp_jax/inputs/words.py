@@ -11,12 +11,12 @@ from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.trainers import WordLevelTrainer
 
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
 from lelp_jax.inputs import token_stage
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.text_encoding import TextEncoding, as_unicode
-from lelp_jax.session import Session
 
 _UNKNOWN = "[UNK]"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from lelp_jax.errors import unknown_name
+from lelp_jax.core.errors import unknown_name
 from lelp_jax.methods import (
     agglomerative,
     cka,

@@ -1,6 +1,6 @@
 """Pseudo-subclasses from agglomerative clustering of the teacher's embedding."""
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import agglomerative
 

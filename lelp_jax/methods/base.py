@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.hyperparameters import Setting, Value
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection.base import Projector
-from lelp_jax.settings import Setting, Value
 
 Numeric = Mapping[str, Any]
 Constants = Mapping[str, Any]

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import settings
-from lelp_jax.errors import UserError
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.methods import features
 from lelp_jax.methods.base import (
     Constants,
@@ -26,7 +27,6 @@ from lelp_jax.methods.base import (
     Params,
     Seen,
 )
-from lelp_jax.settings import Value
 
 _WIDTH = 128
 _NEGATIVES = 16384

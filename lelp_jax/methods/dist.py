@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.hyperparameters import Setting
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
@@ -20,7 +21,6 @@ from lelp_jax.methods.base import (
     mix,
 )
 from lelp_jax.methods.standardized import pearson
-from lelp_jax.settings import Setting
 
 # Those of the two relations, for every method that teaches them.
 WEIGHTS: Mapping[str, Setting] = {

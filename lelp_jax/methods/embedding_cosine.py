@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
 from lelp_jax.methods import features
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
 

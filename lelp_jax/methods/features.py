@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.hyperparameters import Setting, Value
 from lelp_jax.methods import kd
 from lelp_jax.methods.base import (
     COMMON,
@@ -31,7 +32,6 @@ from lelp_jax.methods.base import (
     label_cross_entropy,
     rise,
 )
-from lelp_jax.settings import Setting, Value
 
 # What all of them may be told, beside their own `loss_weight`.
 SETTINGS: Mapping[str, Setting] = {**COMMON, "temperature": settings.TEMPERATURE}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
 from lelp_jax.methods import embedding_mse, features
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
 

@@ -1,6 +1,6 @@
 """LELP with several rotations at once, each taught to a head of its own."""
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import lelp_ensemble
 

@@ -1,6 +1,6 @@
 """LELP without its rotation: the principal components in the null space, as they are."""
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import lelp
 

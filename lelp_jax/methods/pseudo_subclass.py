@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.hyperparameters import Setting
 from lelp_jax.methods import base
 from lelp_jax.methods.base import (
     COMMON,
@@ -27,7 +28,6 @@ from lelp_jax.methods.base import (
 )
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection.base import Projector
-from lelp_jax.settings import Setting
 
 # The student's logit of a column that does not exist. Finite: 0 * -inf is NaN.
 _ABSENT = -1e9

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import settings
-from lelp_jax.errors import UserError
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.methods import features
 from lelp_jax.methods.base import (
     COMMON,
@@ -25,7 +26,6 @@ from lelp_jax.methods.base import (
     mix,
 )
 from lelp_jax.models.outputs import Outputs
-from lelp_jax.settings import Value
 
 # Share of the logits' variance that the output layer may leave unexplained.
 _UNEXPLAINED = 0.01

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.hyperparameters import Setting, Value
 from lelp_jax.methods import base
 from lelp_jax.methods.base import (
     COMMON,
@@ -28,7 +29,6 @@ from lelp_jax.methods.base import (
     mix,
 )
 from lelp_jax.models.outputs import Outputs
-from lelp_jax.settings import Setting, Value
 
 _EPSILON = 1e-9
 SETTINGS: Mapping[str, Setting] = {

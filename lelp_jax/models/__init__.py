@@ -7,8 +7,8 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from lelp_jax import sections
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core import sections
+from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.models import bag_of_embeddings, bilstm, encoder, mlp, text_cnn, transformer
 from lelp_jax.models.outputs import Model
 from lelp_jax.models.outputs import output_layer as output_layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, unknown_name
 
 FAMILIES = ("albert", "bert", "distilbert", "roberta")
 ACTIVATIONS = ("gelu", "gelu_new", "relu")

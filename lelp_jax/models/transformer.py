@@ -7,7 +7,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.models.encoder import Encoder
 from lelp_jax.models.outputs import Outputs

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.models import tokens as places
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.models.attention import DTYPES, Block, LayerNorm, initializer

@@ -8,9 +8,10 @@ from typing import Any
 
 from absl import flags
 
-from lelp_jax import command_line, settings
-from lelp_jax.errors import UserError
-from lelp_jax.settings import Setting, Value
+from lelp_jax import command_line
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.hyperparameters import Setting, Value
 
 _LARGEST_SEED = 2**31 - 1
 # Settings of the ways to split, by flag; which of them one takes is its own affair.

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
+from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.offline.table import Table
 from lelp_jax.projection import scoring

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError, unknown_name
-from lelp_jax.interrupts import Interrupts
 from lelp_jax.methods import METHODS
 from lelp_jax.offline import fitting, output
 from lelp_jax.offline import table as tables
 from lelp_jax.offline.flags import Arguments
 from lelp_jax.offline.table import Table
-from lelp_jax.progress import Reporter
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.projection.base import Projector, Stored
-from lelp_jax.settings import Value
 
 
 def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> None:

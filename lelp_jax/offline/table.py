@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError
 from lelp_jax.projection.base import Rows
 from lelp_jax.storage.bundle import Bundle, open_bundle
 from lelp_jax.teachers import imported

@@ -12,7 +12,7 @@ from typing import Any
 
 from flax.traverse_util import unflatten_dict
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.pretrained import configuration, fetching, names
 from lelp_jax.pretrained.weights import Weights

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import sections
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core import sections
+from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.models.architecture import Architecture
 from lelp_jax.pretrained.fetching import CONFIG
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lelp_jax.errors import Unavailable, UserError
+from lelp_jax.core.errors import Unavailable, UserError
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"

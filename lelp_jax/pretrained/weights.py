@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.models.architecture import FAMILIES
 from lelp_jax.pretrained.configuration import content
 from lelp_jax.pretrained.fetching import INDEX, WEIGHTS

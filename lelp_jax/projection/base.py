@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax.settings import Setting, Value
+from lelp_jax.core.hyperparameters import Setting, Value
 from lelp_jax.storage.rows import RowArray
 
 Array = jax.Array | np.ndarray

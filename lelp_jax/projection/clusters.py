@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import parallel, seeds
+from lelp_jax.core import parallel, seeds
 from lelp_jax.projection import gather, lloyd, per_class, refine, seeding
 from lelp_jax.projection.base import Rows
 from lelp_jax.projection.gather import Project

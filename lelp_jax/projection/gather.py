@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 from lelp_jax.projection import stream
 from lelp_jax.projection.base import Rows
 from lelp_jax.projection.stream import ClassBatch

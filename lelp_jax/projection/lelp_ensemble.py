@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import seeds, settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import seeds
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.projection import lelp
 from lelp_jax.projection.base import Projection, Projector, Rows
-from lelp_jax.settings import Value
 
 
 def fit(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 from lelp_jax.projection import seeding
 from lelp_jax.projection.seeding import Part
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.errors import UserError
 from lelp_jax.projection.base import Array, Projection, Projector, Rows
-from lelp_jax.settings import Value
 
 
 def fit(

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 from lelp_jax.projection.seeding import Part
 
 # On a processor a block stays in its cache; elsewhere it is as large as memory easily allows.

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import settings
-from lelp_jax.errors import UserError
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.projection import lelp, moments, pca, stream
 from lelp_jax.projection.base import Projection, Projector, Rows
-from lelp_jax.settings import Value
 
 
 def fit(

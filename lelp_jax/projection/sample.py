@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lelp_jax import seeds
+from lelp_jax.core import seeds
 from lelp_jax.projection.base import Rows
 
 

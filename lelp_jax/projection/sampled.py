@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.projection import centers, moments, sample
 from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.settings import Value
 
 SETTINGS = {
     "num_subclasses": settings.NUM_SUBCLASSES,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.projection.base import Projection, Projector, Rows
 
 _BATCH_BYTES = 32 << 20

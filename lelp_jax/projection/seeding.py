@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 
 _GENERATOR = "threefry2x32"
 _LARGEST_BELOW_ONE = 1 - 2.0**-24

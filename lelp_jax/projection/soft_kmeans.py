@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from lelp_jax import settings
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.projection import centers, clusters, pca
 from lelp_jax.projection.base import Projection, Projector, Rows
-from lelp_jax.settings import Value
 
 _RESTARTS = 4
 

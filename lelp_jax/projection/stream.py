@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax import parallel
-from lelp_jax.errors import UserError
+from lelp_jax.core import parallel
+from lelp_jax.core.errors import UserError
 from lelp_jax.projection.base import Rows
 
 _BATCH_BYTES = 24 << 20

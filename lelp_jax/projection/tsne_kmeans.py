@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lelp_jax.core.hyperparameters import Value
 from lelp_jax.projection import centers, sampled
 from lelp_jax.projection.base import Projection, Projector, Rows
-from lelp_jax.settings import Value
 
 _RESTARTS = 4
 _PERPLEXITY = 30.0

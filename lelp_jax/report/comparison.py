@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import files, metrics
+from lelp_jax.core import files, metrics
 from lelp_jax.report.statistics import holm, interval, p_value
 
 Line = Mapping[str, Any]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lelp_jax import metrics, seeds
 from lelp_jax.bank.store import Bank
+from lelp_jax.core import metrics, seeds
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.projection.base import Projection, Rows
 from lelp_jax.report import probe, sample, table, verdict, word_counts

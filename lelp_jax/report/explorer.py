@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lelp_jax import files, metrics, seeds
 from lelp_jax.bank.store import Bank
+from lelp_jax.core import files, metrics, seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS, scoring
 from lelp_jax.projection.base import Projection, Rows

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import metrics
 from lelp_jax.config import Config
+from lelp_jax.core import metrics
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.report import plots, sensitivity
 from lelp_jax.report.evaluation import Outcome
 from lelp_jax.report.markdown import Picture
-from lelp_jax.session import Session
 from lelp_jax.students import projections as projections
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.stage import Trained

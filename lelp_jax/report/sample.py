@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lelp_jax import seeds, stages
 from lelp_jax.bank.store import Bank
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS, scoring
 from lelp_jax.projection.base import Projection, Rows

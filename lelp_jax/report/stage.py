@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lelp_jax import files, stages
 from lelp_jax.bank.store import Bank
 from lelp_jax.config import Config
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core import files
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict
@@ -19,7 +21,6 @@ from lelp_jax.report import evaluation, markdown, survey, table
 from lelp_jax.report.comparison import compare
 from lelp_jax.report.evaluation import Outcome
 from lelp_jax.report.markdown import Picture, Section
-from lelp_jax.session import Session
 from lelp_jax.students.grid import Student
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.stage import Trained

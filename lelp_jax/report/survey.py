@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lelp_jax import files, stages
 from lelp_jax.bank.store import Bank
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core import files
 from lelp_jax.data.dataset import Dataset
 
 STAGE = "surveys"

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import files, settings
+from lelp_jax.core import files
+from lelp_jax.core import hyperparameters as settings
 from lelp_jax.report import markdown, table
 from lelp_jax.report.markdown import Picture, Section
 from lelp_jax.report.stage import RESULTS, Finished

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lelp_jax import metrics
+from lelp_jax.core import metrics
 from lelp_jax.methods import METHODS
 from lelp_jax.report.table import scale
 

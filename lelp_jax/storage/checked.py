@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import indexing, objects
 from lelp_jax.storage.zarr import ZarrArray
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import files
+from lelp_jax.core import files
 from lelp_jax.storage import objects
 from lelp_jax.storage.bundle import Bundle
 

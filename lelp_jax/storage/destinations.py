@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects, zarr
 
 _GROUP_FILES = ("zarr.json", ".zgroup", ".zattrs", ".zmetadata")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 
 def is_bfloat16(dtype: np.dtype) -> bool:

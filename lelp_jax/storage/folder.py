@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import npy, objects, zarr
 from lelp_jax.storage.bundle import Openers
 from lelp_jax.storage.rows import RowArray

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from lelp_jax import files
-from lelp_jax.errors import Unavailable, UserError
+from lelp_jax.core import files
+from lelp_jax.core.errors import Unavailable, UserError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _FILE = "file://"

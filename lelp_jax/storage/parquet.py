@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import indexing
 from lelp_jax.storage.bundle import Openers
 from lelp_jax.storage.rows import RowArray

@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 import pyarrow as pa
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import dtypes, npy_writer, writer
 
 

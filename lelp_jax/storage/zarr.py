@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import files
-from lelp_jax.errors import UserError
+from lelp_jax.core import files
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage import dtypes, indexing, objects
 
 # A zarr array leaves out chunks that hold nothing but zeros, so that a lost chunk reads as zeros.

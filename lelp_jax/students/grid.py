@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import models, seeds, student_model
+from lelp_jax import models, student_model
 from lelp_jax.config import Config
+from lelp_jax.core import seeds
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.sections import with_place
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection.base import Projection
-from lelp_jax.sections import with_place
-from lelp_jax.session import Session
 from lelp_jax.student_model import StudentModel
 from lelp_jax.students import projections as projections
 from lelp_jax.students.replicates import Replicate, teacher_embedding

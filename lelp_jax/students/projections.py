@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import stages
 from lelp_jax.bank.store import Bank
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import UNLABELLED, Dataset
-from lelp_jax.errors import UserError
 from lelp_jax.projection import base, scoring
 from lelp_jax.projection.base import Projection, Projector, Rows, Stored
-from lelp_jax.session import Session
-from lelp_jax.settings import Value
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.rows import Selection
 

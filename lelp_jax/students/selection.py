@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lelp_jax import metrics
+from lelp_jax.core import metrics
 from lelp_jax.train.stage import Trained
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.session import Session
 from lelp_jax.teachers import arrays, encoder, network
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.config import TrainConfig

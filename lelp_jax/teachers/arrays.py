@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from lelp_jax import stages
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.data import identity
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
-from lelp_jax.session import Session
 from lelp_jax.storage import objects
 from lelp_jax.storage.bundle import Bundle, open_bundle
 from lelp_jax.storage.checked import checksum

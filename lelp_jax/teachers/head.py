@@ -9,7 +9,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import class_weights, models, seeds, settings
+from lelp_jax import class_weights, models
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import Loss, Readout, identity_readout

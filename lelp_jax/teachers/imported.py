@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.rows import RowArray
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from lelp_jax import inputs as views
 from lelp_jax import models
+from lelp_jax.core.sections import with_place
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import View
-from lelp_jax.sections import with_place
-from lelp_jax.session import Session
 from lelp_jax.teachers.trained import TrainedTeachers, Trunk
 
 

@@ -11,12 +11,14 @@ from typing import Any, ClassVar, Self
 import jax
 import numpy as np
 
-from lelp_jax import class_weights, models, seeds, settings
+from lelp_jax import class_weights, models
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import seeds
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.sections import with_place
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
 from lelp_jax.inputs import Inputs
-from lelp_jax.sections import with_place
-from lelp_jax.session import Session
 from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.teachers.head import (
     STAGE,

@@ -11,12 +11,12 @@ from typing import Any, cast
 import jax
 import numpy as np
 
-from lelp_jax import seeds
+from lelp_jax.core import seeds
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.errors import UserError
 from lelp_jax.models.mlp import MLP
 from lelp_jax.models.outputs import HEAD, Model, Outputs, output_layer
-from lelp_jax.session import Session
 from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.teachers.head import STAGE, Head, labelled_job, spec_of
 from lelp_jax.train import stage as training

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lelp_jax import seeds
+from lelp_jax.core import seeds
 from lelp_jax.data import loader
 from lelp_jax.models import tokens
 

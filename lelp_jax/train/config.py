@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lelp_jax import metrics, settings
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import metrics
+from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.train.optimizer import OptimizerConfig
 
 # Rounding adds at most one part in so many to the steps between evaluations.

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import metrics, parallel
-from lelp_jax.checkpoint import Checkpoints, save_tree
-from lelp_jax.errors import UserError
-from lelp_jax.session import Session
+from lelp_jax.core import metrics, parallel
+from lelp_jax.core.checkpoint import Checkpoints, save_tree
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.session import Session
 from lelp_jax.train import early_stopping
 from lelp_jax.train.early_stopping import Evaluation
 from lelp_jax.train.job import FleetJob, count_served

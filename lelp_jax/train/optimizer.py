@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lelp_jax.errors import UserError
+from lelp_jax.core.errors import UserError
 
 _SCHEDULES = ("cosine", "linear", "constant")
 

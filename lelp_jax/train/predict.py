@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 from lelp_jax.models import token_batches, tokens
 from lelp_jax.train.state import StepSpec
 from lelp_jax.train.step import predict_fleet

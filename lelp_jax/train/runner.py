@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import parallel
+from lelp_jax.core import parallel
 from lelp_jax.models import tokens
 from lelp_jax.train import buckets, plan
 from lelp_jax.train.job import FleetJob, work_of_step

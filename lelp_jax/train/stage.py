@@ -12,8 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import stages
-from lelp_jax.session import Session
+from lelp_jax.core import artifacts as stages
+from lelp_jax.core.session import Session
 from lelp_jax.train import plan
 from lelp_jax.train.job import FleetJob, abstract_params
 from lelp_jax.train.state import StepSpec
@@ -82,7 +82,7 @@ class Trained:
 @functools.lru_cache(maxsize=2)
 def _load_fleet(folder: Path, spec: StepSpec, shape: tuple[int, ...], kind: np.dtype) -> Any:
     """Returns the parameters of a whole fleet; its members are usually asked for in a row."""
-    from lelp_jax.checkpoint import load_tree
+    from lelp_jax.core.checkpoint import load_tree
 
     facts = stages.read_facts(folder)
     assert facts is not None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from lelp_jax.curves import CurveLog
-from lelp_jax.interrupts import Interrupts
-from lelp_jax.progress import Reporter
+from lelp_jax.core.curves import CurveLog
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lelp_jax import files
-from lelp_jax.errors import Unavailable, UserError
+from lelp_jax.core import files
+from lelp_jax.core.errors import Unavailable, UserError
 
 _LOG = logging.getLogger(__name__)
 _MARKER = "stage.json"

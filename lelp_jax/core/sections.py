@@ -8,7 +8,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, unknown_name
 
 _KINDS = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
 Section = TypeVar("Section")

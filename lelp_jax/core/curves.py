@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import files
+from lelp_jax.core import files
 
 
 class CurveLog:

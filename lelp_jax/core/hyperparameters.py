@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lelp_jax.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, unknown_name
 
 Value = bool | int | float | str
 

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from lelp_jax import files
+from lelp_jax.core import files
 
 _SECONDS_FOR_READS = 1.0
 _LOG = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lelp_jax.errors import unknown_name
+from lelp_jax.core.errors import unknown_name
 
 _BINS = 15
 

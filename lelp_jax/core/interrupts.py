@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from lelp_jax.errors import Interrupted
+from lelp_jax.core.errors import Interrupted
 
 
 class Interrupts:
