@@ -8,7 +8,8 @@
 
 from ml_collections import ConfigDict
 
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 
 def get_config(argument: str = "") -> ConfigDict:

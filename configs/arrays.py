@@ -13,7 +13,7 @@ rows without a label (-1 or "") help the students: the teacher answers for them.
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.config_sections import training
+from lelp_jax.presets import training
 
 
 def get_config(mode: str = "") -> ConfigDict:

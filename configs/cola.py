@@ -10,7 +10,8 @@ paper (arXiv 2409.20449): ALBERT-Large teaches ALBERT-Base; it needs an accelera
 
 from ml_collections import ConfigDict
 
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 
 def get_config(argument: str = "") -> ConfigDict:

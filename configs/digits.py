@@ -13,7 +13,7 @@ lelp 94.8, kd 94.5, labels 92.5, random_split 90.4; teachers 98.4.
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.config_sections import training
+from lelp_jax.presets import training
 
 
 def get_config(mode: str = "") -> ConfigDict:

@@ -20,7 +20,8 @@ words.
 
 from ml_collections import ConfigDict
 
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 
 def get_config(mode: str = "") -> ConfigDict:

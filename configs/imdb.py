@@ -10,7 +10,8 @@ teaches ALBERT-Base. Both want an accelerator; on a laptop, --config.data.max_le
 
 from ml_collections import ConfigDict
 
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 
 def get_config(argument: str = "") -> ConfigDict:

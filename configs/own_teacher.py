@@ -14,7 +14,7 @@ For data in a table, see configs/table.py; its `data` section goes with this `te
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.config_sections import training
+from lelp_jax.presets import training
 
 
 def get_config(mode: str = "") -> ConfigDict:

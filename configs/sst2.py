@@ -30,7 +30,8 @@ two and three epochs. On GLUE's phrases, as Parquet and tested on the same 1,821
 
 from ml_collections import ConfigDict
 
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 _PAPER = {"albert_large": "albert/albert-large-v2", "albert_xxl": "albert/albert-xxlarge-v2"}
 

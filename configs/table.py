@@ -12,7 +12,7 @@ without a label (empty or -1) help the students: the teacher answers for them.
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.config_sections import training
+from lelp_jax.presets import training
 
 
 def get_config(mode: str = "") -> ConfigDict:

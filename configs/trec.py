@@ -22,7 +22,8 @@ stand among the training questions, too.
 
 from ml_collections import ConfigDict
 
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 
 def get_config(argument: str = "") -> ConfigDict:

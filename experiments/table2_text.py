@@ -17,7 +17,8 @@ One column alone: --config=configs/NAME.py, or here --config.sweep.cases without
 from ml_collections import ConfigDict
 
 from configs import amazon_5class, amazon_polarity, cola, imdb, sentiment140, sst2
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 _BASELINES = (
     "labels",

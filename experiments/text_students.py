@@ -67,7 +67,8 @@ soft_kmeans +0.60 [+0.07, +1.20]: trials are now spread over the values of each 
 
 from ml_collections import ConfigDict
 
-from lelp_jax import config_sections, methods
+from lelp_jax import methods
+from lelp_jax import presets as config_sections
 
 _MAIN = ("labels", "kd", "lelp", "soft_kmeans")
 

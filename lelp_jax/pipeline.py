@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax import checks, data, sweep
+from lelp_jax import data
 from lelp_jax.bank import stage as bank
-from lelp_jax.config import from_config_dict, in_steps
 from lelp_jax.core import artifacts as stages
 from lelp_jax.core import files
 from lelp_jax.core.curves import CurveLog
@@ -16,6 +15,8 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
+from lelp_jax.experiment import checks, sweep
+from lelp_jax.experiment.config import from_config_dict, in_steps
 from lelp_jax.report import stage as report
 from lelp_jax.report import swept
 from lelp_jax.report.stage import Experiment, Finished

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from lelp_jax import command_line
+from lelp_jax.cli import command_line
 from lelp_jax.core import memory as allocator
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts

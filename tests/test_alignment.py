@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import config, data
+from lelp_jax import data
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.command_line import load_config
+from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError
+from lelp_jax.experiment import config
 from lelp_jax.inputs.features import Features
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.students import grid as students

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from lelp_jax import command_line, overrides
+from lelp_jax.cli import command_line, overrides
 from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.main import main
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lelp_jax import config, export, methods
-from lelp_jax.command_line import load_config
-from lelp_jax.config_sections import training
+from lelp_jax import export, methods
+from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError
+from lelp_jax.experiment import config
 from lelp_jax.main import main
+from lelp_jax.presets import training
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 # What a config file needs besides itself; files that are not listed need nothing.

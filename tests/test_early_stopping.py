@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax import config_sections, models
+from lelp_jax import models
+from lelp_jax import presets as config_sections
 from lelp_jax.core import metrics, sections
 from lelp_jax.core.checkpoint import Checkpoints, load_tree
 from lelp_jax.core.curves import CurveLog

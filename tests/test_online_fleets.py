@@ -13,13 +13,14 @@ import jax
 import numpy as np
 import pytest
 
-from lelp_jax import config, data, models
-from lelp_jax.command_line import load_config
+from lelp_jax import data, models
+from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.curves import CurveLog
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
+from lelp_jax.experiment import config
 from lelp_jax.inputs.features import Features
 from lelp_jax.methods import METHODS
 from lelp_jax.projection.base import Projection, Projector

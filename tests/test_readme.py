@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lelp_jax import data, export
-from lelp_jax.command_line import load_config
+from lelp_jax.cli.command_line import load_config
 from lelp_jax.core import metrics
 from lelp_jax.data import Split
 from lelp_jax.data.digits import Digits

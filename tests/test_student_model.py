@@ -9,8 +9,9 @@ import jax
 import numpy as np
 import pytest
 
-from lelp_jax import models, pretrained, student_model
+from lelp_jax import models, pretrained
 from lelp_jax.core.errors import UserError
+from lelp_jax.experiment import student_network as student_model
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import identity_readout

@@ -2,8 +2,8 @@
 
 import pytest
 
-from lelp_jax import sweep
 from lelp_jax.core.errors import UserError
+from lelp_jax.experiment import sweep
 from tests import tiny
 
 RAW = {"seed": 1, "data": {"transfer_size": 100, "split": (0.6, 0.4)}}

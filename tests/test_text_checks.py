@@ -9,10 +9,11 @@ import pytest
 from ml_collections import ConfigDict
 from pyarrow import parquet
 
-from lelp_jax import checks, data
-from lelp_jax.command_line import load_config
-from lelp_jax.config import from_config_dict, in_steps
+from lelp_jax import data
+from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError
+from lelp_jax.experiment import checks
+from lelp_jax.experiment.config import from_config_dict, in_steps
 from tests import checkpoints, tiny
 
 ROWS, CLASSES = 90, 3

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lelp_jax import command_line, data
+from lelp_jax import data
+from lelp_jax.cli import command_line
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import Split, text_column

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax.config import MethodConfig
 from lelp_jax.core.errors import UserError
+from lelp_jax.experiment.config import MethodConfig
 from lelp_jax.methods import METHODS
 from lelp_jax.students import selection
 from lelp_jax.students.trials import Trial, enumerate_trials

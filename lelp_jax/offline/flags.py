@@ -8,7 +8,7 @@ from typing import Any
 
 from absl import flags
 
-from lelp_jax import command_line
+from lelp_jax.cli import command_line
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.hyperparameters import Setting, Value

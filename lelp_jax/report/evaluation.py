@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from lelp_jax import export
-from lelp_jax.config import Config
 from lelp_jax.core import metrics
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict
 from lelp_jax.students.grid import Student

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from lelp_jax.config import Config
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.report import table
 from lelp_jax.report.statistics import LEAST_TEACHERS

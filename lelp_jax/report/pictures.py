@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.config import Config
 from lelp_jax.core import metrics
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment.config import Config
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.report import plots, sensitivity
 from lelp_jax.report.evaluation import Outcome

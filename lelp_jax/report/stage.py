@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lelp_jax.bank.store import Bank
-from lelp_jax.config import Config
 from lelp_jax.core import artifacts as stages
 from lelp_jax.core import files
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict
 from lelp_jax.report import evaluation, markdown, survey, table

@@ -8,10 +8,10 @@ from typing import Any
 
 from lelp_jax.core import files
 from lelp_jax.core import hyperparameters as settings
+from lelp_jax.experiment.sweep import Point
 from lelp_jax.report import markdown, table
 from lelp_jax.report.markdown import Picture, Section
 from lelp_jax.report.stage import RESULTS, Finished
-from lelp_jax.sweep import Point
 
 _PICTURE = "sweep.png"
 

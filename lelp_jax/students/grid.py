@@ -10,17 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax import models, student_model
-from lelp_jax.config import Config
+from lelp_jax import models
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment import student_network as student_model
+from lelp_jax.experiment.config import Config
+from lelp_jax.experiment.student_network import StudentModel
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection.base import Projection
-from lelp_jax.student_model import StudentModel
 from lelp_jax.students import projections as projections
 from lelp_jax.students.replicates import Replicate, teacher_embedding
 from lelp_jax.students.trials import Trial

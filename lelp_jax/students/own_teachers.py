@@ -9,10 +9,10 @@ from pathlib import Path
 
 from lelp_jax.bank import stage as bank
 from lelp_jax.bank.store import Bank
-from lelp_jax.config import Config
 from lelp_jax.core.hyperparameters import Value
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment.config import Config
 from lelp_jax.methods.base import Method
 from lelp_jax.students.replicates import Replicate, teacher_embedding
 from lelp_jax.teachers import trunk

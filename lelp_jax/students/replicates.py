@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from lelp_jax.bank.store import Bank
-from lelp_jax.config import Config
 from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment.config import Config
 from lelp_jax.storage.rows import Selection
 from lelp_jax.teachers.base import Teacher
 

@@ -12,11 +12,11 @@ import jax
 import numpy as np
 
 from lelp_jax import class_weights
-from lelp_jax.config import Config
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import UNLABELLED, Dataset
+from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Method
 from lelp_jax.students import projections as projections

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lelp_jax.config import MethodConfig
 from lelp_jax.core import seeds
 from lelp_jax.core.hyperparameters import Value
+from lelp_jax.experiment.config import MethodConfig
 
 
 @dataclasses.dataclass(frozen=True)

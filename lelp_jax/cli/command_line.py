@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 from ml_collections.config_dict import RequiredValueError
 
-from lelp_jax import overrides
+from lelp_jax.cli import overrides
 from lelp_jax.core.errors import UserError
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lelp_jax import data, inputs, methods, student_model, teachers
+from lelp_jax import data, inputs, methods, teachers
 from lelp_jax.bank.stage import BankConfig
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core import metrics
@@ -16,6 +16,7 @@ from lelp_jax.core.sections import build, section, typed
 from lelp_jax.core.sections import with_place as with_place
 from lelp_jax.data import Source, Split
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.experiment import student_network as student_model
 from lelp_jax.inputs import View
 from lelp_jax.methods.base import Method
 from lelp_jax.teachers.encoder import Encoders

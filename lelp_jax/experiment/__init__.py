@@ -1,0 +1,1 @@
+"""One experiment: its frozen config, and whether config and data fit together."""
