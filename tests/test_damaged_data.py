@@ -12,8 +12,8 @@ from pyarrow import parquet
 
 from lelp_jax import data
 from lelp_jax.core.errors import UserError
-from lelp_jax.data.arrays import Arrays
-from lelp_jax.data.table import Table
+from lelp_jax.data.sources.arrays import Arrays
+from lelp_jax.data.sources.table import Table
 
 PIECES = (b'"', b",", b"\n", b"\r", b"-1", b"nan", b"1e999", b"{", b"]", b"null", b"\xff", b"\0")
 PIECES += (b"\xef\xbb\xbf", b"9" * 25, b"label", b"1_0", b"\xc3\xa9", b"\\u0000", b"true", b":")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from lelp_jax import data
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels, loader
-from lelp_jax.data.arrays import Arrays
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.data.digits import Digits
 from lelp_jax.data.preprocessing import standardization
+from lelp_jax.data.sources.arrays import Arrays
+from lelp_jax.data.sources.digits import Digits
 from lelp_jax.data.split import split_off
 from tests import planted
 

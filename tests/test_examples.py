@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lelp_jax import data
-from lelp_jax.data.digits import Digits
 from lelp_jax.data.preprocessing import Preprocessing
+from lelp_jax.data.sources.digits import Digits
 from lelp_jax.report import examples
 from tests import planted
 

@@ -15,8 +15,8 @@ from pyarrow import parquet
 
 from lelp_jax import data
 from lelp_jax.core.errors import Unavailable, UserError
-from lelp_jax.data import hub_files
-from lelp_jax.data.hub import Hub
+from lelp_jax.data.sources import hub_files
+from lelp_jax.data.sources.hub import Hub
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 NAME = "someone/reviews"
@@ -155,7 +155,7 @@ def test_what_is_in_the_cache_is_not_asked_for(hub: FakeHub) -> None:
 
 
 def test_a_sample_of_the_training_rows(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lelp_jax.data.hub._BATCH", 8)
+    monkeypatch.setattr("lelp_jax.data.sources.hub._BATCH", 8)
     for number in range(3):
         write(f"data/train-{number:05}-of-00003.parquet", 50 * number, 50)
     write("data/test-00000-of-00001.parquet", 500, 8)

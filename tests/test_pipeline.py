@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from lelp_jax import data, export
-from lelp_jax.data import digits
+from lelp_jax.data.sources import digits
 from tests import tiny
 
 LINE_KEYS = [

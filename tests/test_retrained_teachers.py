@@ -9,7 +9,7 @@ import pytest
 from lelp_jax import data, export
 from lelp_jax.core.metrics import accuracy
 from lelp_jax.data import Split
-from lelp_jax.data.digits import Digits
+from lelp_jax.data.sources.digits import Digits
 from tests import tiny
 
 NAMES = ("kd", "dkd", "dist", "logit_standardization", "subclass_distillation", "subclass_matched")

@@ -12,8 +12,8 @@ from pyarrow import parquet
 
 from lelp_jax import data
 from lelp_jax.core.errors import UserError
-from lelp_jax.data.table import Table
-from lelp_jax.data.table_file import TableFile
+from lelp_jax.data.reading.table_file import TableFile
+from lelp_jax.data.sources.table import Table
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 
@@ -143,7 +143,7 @@ def test_numbers_in_the_test_file_may_be_names_in_the_training_file() -> None:
 
 def test_columns_without_numbers_are_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
     log = mock.Mock()
-    monkeypatch.setattr("lelp_jax.data.table._LOG", log)
+    monkeypatch.setattr("lelp_jax.data.sources.table._LOG", log)
     parts = read("id,x,note,empty,label\na,1,hi,,0\nb,2,yo,,1\n")
     assert parts.train.columns == ("x",)
     log.info.assert_called_once_with(mock.ANY, Path("t.csv"), "id, note, empty")

@@ -14,8 +14,9 @@ from lelp_jax import data
 from lelp_jax.cli import command_line
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import Split, text_column
-from lelp_jax.data.text_files import TextFiles
+from lelp_jax.data import Split
+from lelp_jax.data.reading import text_column
+from lelp_jax.data.sources.text_files import TextFiles
 
 TEXTS = ["good, very good", ' "bad" \n film', "é 😀", "1984", "null", "a\u0000b", "x", "so so"]
 SPLIT = Split((0.6, 0.2, 0.2), 0)

@@ -13,9 +13,9 @@ import pytest
 
 from lelp_jax import data
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import tfds as source
-from lelp_jax.data import tfds_prepared, tfds_reader
-from lelp_jax.data.tfds import Tfds
+from lelp_jax.data.sources import tfds as source
+from lelp_jax.data.sources import tfds_prepared, tfds_reader
+from lelp_jax.data.sources.tfds import Tfds
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 

@@ -8,8 +8,8 @@ from typing import Protocol
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
+from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.split import Split, split_off
 
 

@@ -12,7 +12,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
-from lelp_jax.data.table_file import TableFile
+from lelp_jax.data.reading.table_file import TableFile
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 12

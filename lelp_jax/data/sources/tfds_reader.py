@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.data import labels, text_column, texts, tfds_prepared
+from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED
+from lelp_jax.data.reading import text_column
+from lelp_jax.data.sources import texts, tfds_prepared
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 65536

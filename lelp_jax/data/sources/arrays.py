@@ -15,7 +15,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
-from lelp_jax.data.reading import existing_file
+from lelp_jax.data.reading.paths import existing_file
 
 _BROKEN = (zipfile.BadZipFile, zlib.error)
 _KEYS = ("inputs", "labels", "fine_labels", "ids")

@@ -11,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import class_names, hub_files, labels, table_file, text_column, texts
+from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED, Parts
+from lelp_jax.data.reading import class_names, table_file, text_column
+from lelp_jax.data.sources import hub_files, texts
 
 # Rows in memory beside those that are kept.
 _BATCH = 65536

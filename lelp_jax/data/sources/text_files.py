@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import class_names, identity, labels, text_column, texts
+from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts
-from lelp_jax.data.table_file import TableFile
+from lelp_jax.data.reading import class_names, text_column
+from lelp_jax.data.reading.table_file import TableFile
+from lelp_jax.data.sources import texts
 
 _LOG = logging.getLogger(__name__)
 _FINE = "fine_label"

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.data import json_lines
-from lelp_jax.data.reading import existing_file
+from lelp_jax.data.reading import json_lines
+from lelp_jax.data.reading.paths import existing_file
 
 _FORMATS = {
     ".csv": "CSV",

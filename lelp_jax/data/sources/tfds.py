@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import texts, tfds_prepared, tfds_reader
 from lelp_jax.data.dataset import UNLABELLED, Parts
+from lelp_jax.data.sources import texts, tfds_prepared, tfds_reader
 
 _LOG = logging.getLogger(__name__)
 
