@@ -31,13 +31,13 @@ import torch
 import transformers
 
 from benchmarks import machine
-from lelp_jax import pretrained
 from lelp_jax.core import memory as allocator
 from lelp_jax.core import parallel
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import identity_readout
-from lelp_jax.models.architecture import Architecture
-from lelp_jax.models.encoder import Encoder
+from lelp_jax.models import pretrained
+from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.train import buckets
 from lelp_jax.train.job import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig

@@ -74,7 +74,7 @@ def ensure(checkpoint, root, data=None, watch=None, **settings):
 
 
 def network(checkpoint, pooling="mean") -> Frozen:
-    from lelp_jax import pretrained
+    from lelp_jax.models import pretrained
 
     return Frozen(pretrained.load(str(checkpoint), "test"), pooling, "float32")
 
@@ -114,7 +114,7 @@ def test_rows_are_embedded_as_one_at_a_time(checkpoint, tmp_path):
 
 def test_the_embedding_is_the_mean_of_hidden_states(checkpoint):
     # That of one batch of all texts, padded to the longest, worked out apart from the batches.
-    from lelp_jax.models.trunk import Trunk
+    from lelp_jax.models.encoder.trunk import Trunk
 
     made = network(checkpoint)
     tokens = inputs.ENCODINGS["texts"].load(checkpoint, {"max_length": 16})(TEXTS)

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lelp_jax import pretrained
 from lelp_jax.core.errors import Unavailable, UserError
+from lelp_jax.models import pretrained
 from tests import checkpoints
 
 PLACE = "config.teacher.checkpoint"

@@ -9,13 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from lelp_jax import models, pretrained
+from lelp_jax import models
 from lelp_jax.core.errors import UserError
 from lelp_jax.experiment import student_network as student_model
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import identity_readout
-from lelp_jax.models.encoder import Encoder
+from lelp_jax.models import pretrained
+from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.outputs import HEAD
 from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.train.optimizer import OptimizerConfig

@@ -7,11 +7,12 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from lelp_jax import models, pretrained
+from lelp_jax import models
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.inputs import Inputs
-from lelp_jax.models.encoder import Encoder
+from lelp_jax.models import pretrained
+from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.teachers.base import Teacher
 
 

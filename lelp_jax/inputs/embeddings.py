@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lelp_jax import pretrained
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
@@ -19,6 +18,7 @@ from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
 from lelp_jax.inputs.frozen import Frozen
 from lelp_jax.inputs.text_encoding import TextEncoding
+from lelp_jax.models import pretrained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,11 +11,11 @@ import numpy as np
 
 from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
-from lelp_jax.models import trunk
-from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.encoder import trunk
+from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.pretrained import Pretrained
 from lelp_jax.models.token_batches import Batch, batches
 from lelp_jax.models.tokens import PAD, lengths
-from lelp_jax.pretrained import Pretrained
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

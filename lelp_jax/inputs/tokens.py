@@ -7,14 +7,14 @@ import hashlib
 from pathlib import Path
 from typing import ClassVar
 
-from lelp_jax import pretrained
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import token_stage
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.text_encoding import TextEncoding, read_tokenizer
-from lelp_jax.pretrained import Pretrained
+from lelp_jax.models import pretrained
+from lelp_jax.models.pretrained import Pretrained
 
 
 @dataclasses.dataclass(frozen=True)

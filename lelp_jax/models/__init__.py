@@ -9,7 +9,9 @@ from typing import Any
 
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.models import bag_of_embeddings, bilstm, encoder, mlp, text_cnn, transformer
+from lelp_jax.models import bag_of_embeddings, bilstm, mlp, text_cnn
+from lelp_jax.models.encoder import classifier as encoder
+from lelp_jax.models.encoder import transformer
 from lelp_jax.models.outputs import Model
 from lelp_jax.models.outputs import output_layer as output_layer
 

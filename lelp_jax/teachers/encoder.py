@@ -7,14 +7,14 @@ import functools
 from pathlib import Path
 from typing import Any, cast
 
-from lelp_jax import pretrained
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs.tokens import Tokens
-from lelp_jax.models.encoder import Encoder
+from lelp_jax.models import pretrained
+from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.outputs import Model
 from lelp_jax.teachers.trained import TrainedTeachers, Trunk
 

@@ -7,12 +7,12 @@ from typing import ClassVar
 import flax.linen as nn
 import jax
 
-from lelp_jax.models import trunk
-from lelp_jax.models.architecture import Architecture
-from lelp_jax.models.attention import initializer
-from lelp_jax.models.dropout import Dropout
+from lelp_jax.models.encoder import trunk
+from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.encoder.attention import initializer
+from lelp_jax.models.encoder.dropout import Dropout
+from lelp_jax.models.encoder.trunk import Trunk
 from lelp_jax.models.outputs import HEAD, Outputs
-from lelp_jax.models.trunk import Trunk
 
 TRUNK = "trunk"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from lelp_jax.models.architecture import Architecture
+from lelp_jax.models.encoder.architecture import Architecture
 
 POOLER: Mapping[str, str] = {
     "albert": "pooler",

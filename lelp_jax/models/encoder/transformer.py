@@ -8,8 +8,8 @@ import flax.linen as nn
 import jax
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.models.architecture import Architecture
-from lelp_jax.models.encoder import Encoder
+from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.outputs import Outputs
 
 _POOLINGS = ("cls", "mean")

@@ -12,10 +12,10 @@ import ml_dtypes
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.models.architecture import FAMILIES
-from lelp_jax.pretrained.configuration import content
-from lelp_jax.pretrained.fetching import INDEX, WEIGHTS
-from lelp_jax.pretrained.names import Parameter
+from lelp_jax.models.encoder.architecture import FAMILIES
+from lelp_jax.models.pretrained.configuration import content
+from lelp_jax.models.pretrained.fetching import INDEX, WEIGHTS
+from lelp_jax.models.pretrained.names import Parameter
 
 _FLOATS = (np.dtype(ml_dtypes.bfloat16), *(np.dtype(f"float{bits}") for bits in (16, 32, 64)))
 # Every family has this one, and no head of another task does.

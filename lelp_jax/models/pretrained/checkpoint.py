@@ -13,9 +13,9 @@ from typing import Any
 from flax.traverse_util import unflatten_dict
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.models.architecture import Architecture
-from lelp_jax.pretrained import configuration, fetching, names
-from lelp_jax.pretrained.weights import Weights
+from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.pretrained import configuration, fetching, names
+from lelp_jax.models.pretrained.weights import Weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.models.architecture import Architecture
-from lelp_jax.pretrained.fetching import CONFIG
+from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.pretrained.fetching import CONFIG
 
 # Each model_type that is one of the families, under this name or another.
 FAMILIES: Mapping[str, str] = {

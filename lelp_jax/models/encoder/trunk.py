@@ -11,9 +11,9 @@ import jax.numpy as jnp
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.models import tokens as places
-from lelp_jax.models.architecture import Architecture
-from lelp_jax.models.attention import DTYPES, Block, LayerNorm, initializer
-from lelp_jax.models.dropout import Dropout
+from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.encoder.attention import DTYPES, Block, LayerNorm, initializer
+from lelp_jax.models.encoder.dropout import Dropout
 
 POOLINGS = ("cls", "mean", "pooler")
 

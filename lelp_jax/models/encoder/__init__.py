@@ -1,0 +1,1 @@
+"""Transformer encoders: sizes, blocks, the trunk, and networks with an output layer."""
