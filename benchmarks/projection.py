@@ -72,8 +72,8 @@ def tasks(embedding: Any, label: np.ndarray) -> Mapping[str, Mapping[str, Callab
         embedding: [rows, dims] in memory.
         label: [rows].
     """
-    from lelp_jax.projection import clusters, pca
     from lelp_jax.projection.base import Rows
+    from lelp_jax.projection.engine import clusters, pca
 
     rows = Rows(embedding, np.arange(len(label)), label)
     dims = embedding.shape[1]
@@ -229,7 +229,7 @@ def accelerator() -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from lelp_jax.projection import moments
+    from lelp_jax.projection.engine import moments
 
     size = 8192
     matrix = jnp.ones((size, size), jnp.float32)

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 from hypothesis import strategies as st
 
-from lelp_jax.projection import lelp, pca
+from lelp_jax.projection import lelp
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import pca
 
 LELP = {
     "num_subclasses": 3,

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection import PROJECTORS, centers, sample, scoring
+from lelp_jax.projection import PROJECTORS, centers, scoring
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import sample
 from tests.embeddings import CLASSES, COUNT, DIMS, SEEDS, example, with_embedding
 
 KINDS = ("kmeans", "agglomerative", "tsne_kmeans")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from lelp_jax.projection import clusters, lloyd, per_class, refine, seeding, stream
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import clusters, lloyd, per_class, refine, seeding, stream
 from tests import tiny
 from tests.embeddings import SEEDS
 

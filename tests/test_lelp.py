@@ -9,8 +9,9 @@ from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.hyperparameters import Value
 from lelp_jax.methods import METHODS
-from lelp_jax.projection import base, lelp, pca
+from lelp_jax.projection import base, lelp
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import pca
 from tests.embeddings import (
     CLASSES,
     COUNT,

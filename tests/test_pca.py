@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection import pca, stream
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import pca, stream
 from tests.embeddings import (
     CLASSES,
     COUNT,

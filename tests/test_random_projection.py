@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection import lelp, random_projection, stream
+from lelp_jax.projection import lelp, random_projection
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import stream
 from tests.embeddings import CLASSES, COUNT, DIMS, complement, example, with_embedding
 
 SETTINGS = {"num_subclasses": 3, "null_space": True, "center": True, "standardize": True}

@@ -9,8 +9,9 @@ import numpy as np
 
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.hyperparameters import Value
-from lelp_jax.projection import centers, clusters, moments
+from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection.engine import clusters, moments
 
 _RESTARTS = 4
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.hyperparameters import Value
-from lelp_jax.projection import pca
 from lelp_jax.projection.base import Array, Projection, Projector, Rows
+from lelp_jax.projection.engine import pca
 
 
 def fit(

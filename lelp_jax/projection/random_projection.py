@@ -17,8 +17,9 @@ import numpy as np
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.hyperparameters import Value
-from lelp_jax.projection import lelp, moments, pca, stream
+from lelp_jax.projection import lelp
 from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection.engine import moments, pca, stream
 
 
 def fit(

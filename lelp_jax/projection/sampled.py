@@ -11,8 +11,9 @@ import numpy as np
 
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.hyperparameters import Value
-from lelp_jax.projection import centers, moments, sample
+from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projection, Rows
+from lelp_jax.projection.engine import moments, sample
 
 SETTINGS = {
     "num_subclasses": settings.NUM_SUBCLASSES,

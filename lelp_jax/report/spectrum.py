@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lelp_jax.projection import pca
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import pca
 
 
 class Spectrum(NamedTuple):

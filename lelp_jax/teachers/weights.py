@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.projection import moments, stream
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import moments, stream
 from lelp_jax.storage.rows import RowArray
 
 _LOG = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.projection import moments, stream
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import moments, stream
 
 _MORE = 10
 _BLOCKS = 5

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core import parallel, seeds
-from lelp_jax.projection import gather, lloyd, per_class, refine, seeding
 from lelp_jax.projection.base import Rows
-from lelp_jax.projection.gather import Project
-from lelp_jax.projection.seeding import Part
+from lelp_jax.projection.engine import gather, lloyd, per_class, refine, seeding
+from lelp_jax.projection.engine.gather import Project
+from lelp_jax.projection.engine.seeding import Part
 from lelp_jax.storage.rows import Selection
 
 PASSES = 300

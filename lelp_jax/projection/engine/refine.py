@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.projection import lloyd, stream
 from lelp_jax.projection.base import Rows
-from lelp_jax.projection.gather import Project
+from lelp_jax.projection.engine import lloyd, stream
+from lelp_jax.projection.engine.gather import Project
 
 _LEAST_GAIN = 1e-4
 

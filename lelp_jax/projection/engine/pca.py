@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection import krylov, moments, stream
 from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine import krylov, moments, stream
 
 # Replicates and methods ask for the components of the same rows: more are kept than one asks for.
 _LEAST_COMPONENTS = 64

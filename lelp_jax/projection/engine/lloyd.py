@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax.core import parallel
-from lelp_jax.projection import seeding
-from lelp_jax.projection.seeding import Part
+from lelp_jax.projection.engine import seeding
+from lelp_jax.projection.engine.seeding import Part
 
 _TOLERANCE = 1e-4
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lelp_jax.core import parallel
-from lelp_jax.projection.seeding import Part
+from lelp_jax.projection.engine.seeding import Part
 
 # On a processor a block stays in its cache; elsewhere it is as large as memory easily allows.
 _CACHED_BYTES = 2 << 20

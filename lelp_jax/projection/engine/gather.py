@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core import parallel
-from lelp_jax.projection import stream
 from lelp_jax.projection.base import Rows
-from lelp_jax.projection.stream import ClassBatch
+from lelp_jax.projection.engine import stream
+from lelp_jax.projection.engine.stream import ClassBatch
 
 # `(rows [b, d], label [], count [], *constants) -> points [b, m]` of rows of one class; pure and
 # module-level.

@@ -1,0 +1,1 @@
+"""Passes over rows, and what is computed in them: moments, principal components, k-means."""
