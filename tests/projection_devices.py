@@ -12,9 +12,9 @@ parallel.join_processes()
 
 import jax  # noqa: E402
 
-from lelp_jax.projection import PROJECTORS, scoring
+from lelp_jax.projection import PROJECTORS, scoring  # noqa: E402
 from lelp_jax.projection.base import Rows  # noqa: E402
-from lelp_jax.projection.engine import stream
+from lelp_jax.projection.engine import stream  # noqa: E402
 
 # Several batches for every device and process.
 stream._MOST_ROWS = 64

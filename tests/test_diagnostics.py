@@ -11,8 +11,11 @@ import pytest
 from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection.base import Rows
-from lelp_jax.report import diagnostics, explorer, probe, sample, survey, verdict
-from lelp_jax.report.spectrum import spectra
+from lelp_jax.report import sample, survey
+from lelp_jax.report.diagnostics import probe, verdict
+from lelp_jax.report.diagnostics import signs as diagnostics
+from lelp_jax.report.diagnostics.spectrum import spectra
+from lelp_jax.report.explorer import page as explorer
 from tests import planted
 from tests.embeddings import complement, example, principal
 

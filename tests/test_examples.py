@@ -9,7 +9,7 @@ import pytest
 from lelp_jax import data
 from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.data.sources.digits import Digits
-from lelp_jax.report import examples
+from lelp_jax.report.explorer import examples
 from tests import planted
 
 

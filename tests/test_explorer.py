@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.report import examples, explorer, markup
+from lelp_jax.report import markup
+from lelp_jax.report.explorer import examples
+from lelp_jax.report.explorer import page as explorer
 from lelp_jax.report.markdown import Picture, Section
 from tests import planted
 from tests.embeddings import complement
@@ -245,7 +247,7 @@ def test_numbers_are_short_and_the_page_is_small():
     for entry in points()["views"]:
         for number in np.ravel(entry["values"]):
             assert float(f"{number:.4g}") == number
-    template = importlib.resources.files("lelp_jax.report").joinpath("explorer.html")
+    template = importlib.resources.files("lelp_jax.report.explorer").joinpath("page.html")
     assert len(text) - len(template.read_text()) < 400 * len(points()["row"])
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from lelp_jax.core import files
-from lelp_jax.report import plots, sensitivity, sweeps
+from lelp_jax.report.figures import plots, sensitivity, sweeps
 from tests.result_lines import GAINS, compared, drawn, everything, line
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lelp_jax.report import word_counts
+from lelp_jax.report.diagnostics import word_counts
 
 TEXTS = (
     "The cat, the CAT and the dog.",

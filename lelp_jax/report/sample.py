@@ -13,7 +13,7 @@ from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS, scoring
 from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.report.spectrum import spectra
+from lelp_jax.report.diagnostics.spectrum import spectra
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.rows import Selection
 

@@ -195,7 +195,7 @@ def _parts(
 ) -> _Parts:
     """Draws the pictures and writes the sections."""
     # Drawing takes a second to import, which a finished run is spared.
-    from lelp_jax.report import pictures
+    from lelp_jax.report.figures import pictures
 
     text = [
         markdown.student_inputs(dataset, seen),
@@ -220,7 +220,8 @@ def _write_report(
     comparison: Mapping[str, Any],
 ) -> None:
     """Writes `report.md` and `report.html`."""
-    from lelp_jax.report import diagnostics, explorer
+    from lelp_jax.report.diagnostics import signs as diagnostics
+    from lelp_jax.report.explorer import page as explorer
 
     promise = Section(
         "Will LELP help here?", "\n".join(diagnostics.markdown(seen.facts, comparison))

@@ -39,7 +39,8 @@ def ensure(root: Path, dataset: Dataset, bank: Bank) -> Survey:
     """
 
     def build(folder: Path) -> Mapping[str, Any]:
-        from lelp_jax.report import diagnostics, explorer
+        from lelp_jax.report.diagnostics import signs as diagnostics
+        from lelp_jax.report.explorer import page as explorer
 
         facts = diagnostics.diagnose(dataset, bank)
         points = explorer.views(dataset, bank, num_subclasses=facts["num_subclasses"])

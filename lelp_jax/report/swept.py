@@ -46,7 +46,7 @@ def write(root: Path, name: str, points: Sequence[Point], finished: Sequence[Fin
 
 def _draw(path: Path, points: Sequence[Point], comparisons: Sequence[Mapping[str, Any]]) -> None:
     # Drawing takes a second to import.
-    from lelp_jax.report import sweeps
+    from lelp_jax.report.figures import sweeps
 
     values = [value if settings.is_number(value := point.value) else str(value) for point in points]
     sweeps.draw(path, points[0].key, list(zip(values, comparisons, strict=True)))

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from lelp_jax.report.plots import BASELINE, COLOURS, limits
+from lelp_jax.report.figures.plots import BASELINE, COLOURS, limits
 from lelp_jax.report.table import known, scale
 
 Point = tuple[float | str, Mapping[str, Any]]

@@ -22,8 +22,9 @@ from lelp_jax.core import files, metrics, seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS, scoring
 from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.report import examples, markup, sample
-from lelp_jax.report.examples import rounded
+from lelp_jax.report import markup, sample
+from lelp_jax.report.explorer import examples
+from lelp_jax.report.explorer.examples import rounded
 from lelp_jax.report.markdown import Picture, Section
 
 _MOST_POINTS = 3000
@@ -155,7 +156,7 @@ def write(
         # "<" may not stand in a script: a name might hold its end.
         "data": json.dumps(files.clean(points), separators=(",", ":")).replace("<", "\\u003c"),
     }
-    template = importlib.resources.files("lelp_jax.report").joinpath("explorer.html")
+    template = importlib.resources.files("lelp_jax.report.explorer").joinpath("page.html")
     # In one pass, so that what is put in is not searched for places itself.
     text = re.sub(
         "<!--([a-z]+)-->", lambda place: content[place[1]], template.read_text(encoding="utf-8")

@@ -12,8 +12,9 @@ from lelp_jax.bank.store import Bank
 from lelp_jax.core import metrics, seeds
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.report import probe, sample, table, verdict, word_counts
-from lelp_jax.report.spectrum import spectra
+from lelp_jax.report import sample, table
+from lelp_jax.report.diagnostics import probe, verdict, word_counts
+from lelp_jax.report.diagnostics.spectrum import spectra
 
 # The probe takes at most as many, of a class and of all, and as many features.
 _PROBE_ROWS = 1000

@@ -1,0 +1,1 @@
+"""What a teacher's embedding promises, before any student is trained."""

@@ -1,0 +1,1 @@
+"""Plots of methods, training, hyperparameters and sweeps."""
