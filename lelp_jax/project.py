@@ -25,7 +25,7 @@ from lelp_jax.core import memory as allocator
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
-from lelp_jax.offline import flags as command
+from lelp_jax.deploy.targets import flags as command
 
 
 def main(argv: Sequence[str]) -> int:
@@ -63,7 +63,7 @@ def _run(arguments: command.Arguments, interrupts: Interrupts) -> None:
 
     parallel.set_up()
     parallel.join_processes()
-    from lelp_jax.offline import run
+    from lelp_jax.deploy.targets import run
 
     run.run(arguments, interrupts, Reporter())
 

@@ -67,7 +67,7 @@ POINTS = {
     ),
     "projection": ("lelp_jax.projection.base", "save", "after", lambda *_: True),
     "curve log": ("lelp_jax.core.curves", "CurveLog.write", "after", lambda *_: True),
-    "evaluation": ("lelp_jax.export", "save", "after", lambda *_: True),
+    "evaluation": ("lelp_jax.deploy.export", "save", "after", lambda *_: True),
     "results written": (
         "lelp_jax.core.files",
         "write_atomic",

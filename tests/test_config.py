@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lelp_jax import export, methods
+from lelp_jax import methods
 from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError
+from lelp_jax.deploy import export
 from lelp_jax.experiment import config
 from lelp_jax.main import main
 from lelp_jax.presets import training

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax import data, export, methods, models, projection
+from lelp_jax import data, methods, models, projection
+from lelp_jax.deploy import export
 from lelp_jax.main import main
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.projection.base import Rows

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from lelp_jax import data, export
+from lelp_jax import data
 from lelp_jax.data.sources import digits
+from lelp_jax.deploy import export
 from tests import tiny
 
 LINE_KEYS = [

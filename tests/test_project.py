@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax.offline import fitting
+from lelp_jax.deploy.targets import fitting
 from lelp_jax.project import main
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.storage import zarr

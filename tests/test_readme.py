@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import data, export
+from lelp_jax import data
 from lelp_jax.cli.command_line import load_config
 from lelp_jax.core import metrics
 from lelp_jax.data import Split
 from lelp_jax.data.sources.digits import Digits
+from lelp_jax.deploy import export
 from lelp_jax.main import main
 from lelp_jax.methods import METHODS
 from tests import test_text_configs, tiny

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lelp_jax import data, export
+from lelp_jax import data
 from lelp_jax.core.metrics import accuracy
 from lelp_jax.data import Split
 from lelp_jax.data.sources.digits import Digits
+from lelp_jax.deploy import export
 from tests import tiny
 
 NAMES = ("kd", "dkd", "dist", "logit_standardization", "subclass_distillation", "subclass_matched")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from lelp_jax import export
+from lelp_jax.deploy import export
 from tests import checkpoints, fault_runs
 
 GOOD, BAD = checkpoints.WORDS[14:24], checkpoints.WORDS[24:34]

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import export
 from lelp_jax.core import metrics
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.deploy import export
 from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict

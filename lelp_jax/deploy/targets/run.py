@@ -11,11 +11,11 @@ from lelp_jax.core.hyperparameters import Value
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.data.dataset import UNLABELLED
+from lelp_jax.deploy.targets import fitting, output
+from lelp_jax.deploy.targets import table as tables
+from lelp_jax.deploy.targets.flags import Arguments
+from lelp_jax.deploy.targets.table import Table
 from lelp_jax.methods import METHODS
-from lelp_jax.offline import fitting, output
-from lelp_jax.offline import table as tables
-from lelp_jax.offline.flags import Arguments
-from lelp_jax.offline.table import Table
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.projection.base import Projector, Stored
 

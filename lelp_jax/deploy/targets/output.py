@@ -11,8 +11,8 @@ import numpy as np
 from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED
+from lelp_jax.deploy.targets.table import Table
 from lelp_jax.methods import pseudo_subclass
-from lelp_jax.offline.table import Table
 from lelp_jax.projection import scoring
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.storage import destinations, objects
