@@ -33,7 +33,7 @@ from lelp_jax.data import loader
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, cross_entropy
 from lelp_jax.methods.pseudo_subclass import log_targets
 from lelp_jax.train import buckets
-from lelp_jax.train.job import FleetJob, Member
+from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import FleetState, GroupRows, StepSpec

@@ -39,7 +39,7 @@ from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.train import buckets
-from lelp_jax.train.job import FleetJob, Member
+from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import GroupRows, StepSpec

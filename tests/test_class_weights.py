@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight, compute_sample_weight
 
-from lelp_jax import class_weights
 from lelp_jax.core.errors import UserError
+from lelp_jax.train import class_weights
 
 
 def dataset(labels: np.ndarray, classes: int) -> SimpleNamespace:

@@ -23,10 +23,11 @@ from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
 from lelp_jax.methods.base import LossInputs, LossOutput, identity_readout, label_cross_entropy
-from lelp_jax.train import buckets, early_stopping, fleet, plan
+from lelp_jax.train import buckets, early_stopping, plan
+from lelp_jax.train import loop as fleet
 from lelp_jax.train.config import EarlyStopping, TrainConfig
 from lelp_jax.train.early_stopping import Evaluation
-from lelp_jax.train.job import FleetJob, Member, abstract_params
+from lelp_jax.train.fleet import FleetJob, Member, abstract_params
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
 from lelp_jax.train.runner import Runner

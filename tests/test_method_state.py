@@ -20,7 +20,7 @@ from lelp_jax.core.checkpoint import Checkpoints
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import Dims, Seen
 from lelp_jax.train import buckets
-from lelp_jax.train.job import FleetJob, Member, count_served, count_trained
+from lelp_jax.train.fleet import FleetJob, Member, count_served, count_trained
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import GroupRows, StepSpec

@@ -29,8 +29,10 @@ from lelp_jax.students import replicates
 from lelp_jax.students import training as student_fleets
 from lelp_jax.students.trials import enumerate_trials
 from lelp_jax.teachers.base import Network
-from lelp_jax.train import buckets, fleet, job, plan
-from lelp_jax.train.job import FleetJob, Member
+from lelp_jax.train import buckets, plan
+from lelp_jax.train import fleet as job
+from lelp_jax.train import loop as fleet
+from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.runner import Runner
 from tests import tiny
 from tests.online_teachers import (

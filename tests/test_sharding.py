@@ -22,7 +22,7 @@ from lelp_jax import methods, models
 from lelp_jax.core import parallel
 parallel.set_up()
 from lelp_jax.train import buckets, optimizer
-from lelp_jax.train.job import FleetJob, Member
+from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import GroupRows, StepSpec
 

@@ -11,11 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from lelp_jax import class_weights, models
+from lelp_jax import models
 from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import LossInputs
-from lelp_jax.train import job, optimizer
+from lelp_jax.train import class_weights, optimizer
+from lelp_jax.train import fleet as job
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
 from lelp_jax.train.state import FleetState, GroupRows, Members, StepSpec

@@ -14,7 +14,7 @@ from lelp_jax.experiment.config import MethodConfig
 from lelp_jax.methods import METHODS
 from lelp_jax.students import selection
 from lelp_jax.students.trials import Trial, enumerate_trials
-from lelp_jax.train.stage import Trained
+from lelp_jax.train.scheduler import Trained
 
 SPACE = {
     "learning_rate": (0.1, 0.2, 0.3),

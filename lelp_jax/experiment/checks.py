@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from lelp_jax import class_weights
 from lelp_jax.core import metrics
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.experiment.config import Config
+from lelp_jax.train import class_weights
 
 
 def check(config: Config, dataset: Dataset) -> None:

@@ -20,7 +20,7 @@ from lelp_jax.methods.base import Verdict
 from lelp_jax.students.grid import Student
 from lelp_jax.students.selection import choose
 from lelp_jax.train.predict import predict
-from lelp_jax.train.stage import Trained
+from lelp_jax.train.scheduler import Trained
 
 SCHEMA_VERSION = 1
 

@@ -23,7 +23,7 @@ from lelp_jax.report.evaluation import Outcome
 from lelp_jax.report.markdown import Picture, Section
 from lelp_jax.students.grid import Student
 from lelp_jax.teachers.base import Teacher
-from lelp_jax.train.stage import Trained
+from lelp_jax.train.scheduler import Trained
 
 STAGE = "reports"
 _SENSITIVITY = (

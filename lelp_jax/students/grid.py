@@ -25,7 +25,7 @@ from lelp_jax.projection.base import Projection
 from lelp_jax.students import projections as projections
 from lelp_jax.students.replicates import Replicate, teacher_embedding
 from lelp_jax.students.trials import Trial
-from lelp_jax.train.job import embedding_dims
+from lelp_jax.train.fleet import embedding_dims
 from lelp_jax.train.state import StepSpec
 
 

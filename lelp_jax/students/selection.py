@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lelp_jax.core import metrics
-from lelp_jax.train.stage import Trained
+from lelp_jax.train.scheduler import Trained
 
 
 def choose(trials: Mapping[int, Sequence[Trained]], metric: str) -> int | None:

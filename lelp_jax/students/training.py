@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import class_weights
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
@@ -22,9 +21,9 @@ from lelp_jax.methods.base import Method
 from lelp_jax.students import projections as projections
 from lelp_jax.students.grid import Student
 from lelp_jax.students.replicates import teacher_embedding
-from lelp_jax.train import buckets, plan
-from lelp_jax.train import stage as training
-from lelp_jax.train.job import (
+from lelp_jax.train import buckets, class_weights, plan
+from lelp_jax.train import scheduler as training
+from lelp_jax.train.fleet import (
     FleetJob,
     Member,
     abstract_parameters,
@@ -32,7 +31,7 @@ from lelp_jax.train.job import (
     count_trained,
     work_of_step,
 )
-from lelp_jax.train.stage import Request, Trained
+from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Frozen, GroupRows
 from lelp_jax.train.step import answers
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.models.outputs import Model
-from lelp_jax.train.stage import Trained
+from lelp_jax.train.scheduler import Trained
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,17 +9,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax import class_weights, models
+from lelp_jax import models
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import Loss, Readout, identity_readout
-from lelp_jax.train import buckets
+from lelp_jax.train import buckets, class_weights
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.job import FleetJob, Member, work_of_step
+from lelp_jax.train.fleet import FleetJob, Member, work_of_step
 from lelp_jax.train.predict import predict
-from lelp_jax.train.stage import Request
+from lelp_jax.train.scheduler import Request
 from lelp_jax.train.state import GroupRows, Params, StepSpec
 
 STAGE = "teachers"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import jax
 import numpy as np
 
-from lelp_jax import class_weights, models
+from lelp_jax import models
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
@@ -28,11 +28,11 @@ from lelp_jax.teachers.head import (
     plain_head,
     spec_of,
 )
-from lelp_jax.train import plan
-from lelp_jax.train import stage as training
+from lelp_jax.train import class_weights, plan
+from lelp_jax.train import scheduler as training
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.job import FleetJob, count_trained, embedding_dims, work_of_step
-from lelp_jax.train.stage import Request, Trained
+from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, work_of_step
+from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Params, StepSpec
 
 _SETTINGS = {"learning_rate": settings.LEARNING_RATE, "weight_decay": settings.WEIGHT_DECAY}

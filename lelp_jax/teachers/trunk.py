@@ -19,10 +19,10 @@ from lelp_jax.models.mlp import MLP
 from lelp_jax.models.outputs import HEAD, Model, Outputs, output_layer
 from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.teachers.head import STAGE, Head, labelled_job, spec_of
-from lelp_jax.train import stage as training
+from lelp_jax.train import scheduler as training
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.job import FleetJob
-from lelp_jax.train.stage import Request
+from lelp_jax.train.fleet import FleetJob
+from lelp_jax.train.scheduler import Request
 
 
 @dataclasses.dataclass(frozen=True)

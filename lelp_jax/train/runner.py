@@ -11,7 +11,7 @@ import numpy as np
 from lelp_jax.core import parallel
 from lelp_jax.models import tokens
 from lelp_jax.train import buckets, plan
-from lelp_jax.train.job import FleetJob, work_of_step
+from lelp_jax.train.fleet import FleetJob, work_of_step
 from lelp_jax.train.state import FleetState, Members, StepLog
 from lelp_jax.train.step import init_fleet, train_fleet
 

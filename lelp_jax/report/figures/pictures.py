@@ -18,7 +18,7 @@ from lelp_jax.report.figures import plots, sensitivity
 from lelp_jax.report.markdown import Picture
 from lelp_jax.students import projections as projections
 from lelp_jax.teachers.base import Teacher
-from lelp_jax.train.stage import Trained
+from lelp_jax.train.scheduler import Trained
 
 
 def draw(

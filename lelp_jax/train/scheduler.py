@@ -15,7 +15,7 @@ import numpy as np
 from lelp_jax.core import artifacts as stages
 from lelp_jax.core.session import Session
 from lelp_jax.train import plan
-from lelp_jax.train.job import FleetJob, abstract_params
+from lelp_jax.train.fleet import FleetJob, abstract_params
 from lelp_jax.train.state import StepSpec
 
 _VERSION = 2
@@ -149,7 +149,7 @@ def ensure(
         for block in blocks.values():
             session.interrupts.check()
             # Imported when needed: a run that has nothing to train starts without Orbax.
-            from lelp_jax.train import fleet
+            from lelp_jax.train import loop as fleet
 
             members = [missing[position] for position in block]
             inputs = {"members": [request.fingerprint for request in members]}
