@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax.methods import METHODS, dkd, wttm
+from lelp_jax.methods import METHODS, dkd, ttm
 from lelp_jax.methods.base import LossInputs
 from tests.logit_references import (
     CLASSES,
@@ -139,7 +139,7 @@ def test_wttm_weighs_the_loss_of_ttm_by_the_teachers_doubt():
     for classes in CLASSES:
         logits = np.stack([np.zeros(classes), 1e4 * np.eye(classes)[1]]).astype(np.float32)
         for temperature in (1.0, 4.0, 16.0):
-            weight = wttm.row_weight(jnp.asarray(logits), jnp.float32(temperature))
+            weight = ttm.row_weight(jnp.asarray(logits), jnp.float32(temperature))
             np.testing.assert_allclose(weight, [classes ** (1 - 1 / temperature), 1], rtol=1e-5)
     case = problem("wttm", 10)
     weight = (softmax(case.teacher_logits) ** (1 / 4)).sum(axis=1)

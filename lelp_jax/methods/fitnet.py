@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from lelp_jax.core import hyperparameters as settings
-from lelp_jax.methods import embedding_mse, features
+from lelp_jax.methods import embedding_regression, features
 from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
 
 
@@ -28,7 +28,7 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     return features.total(
         inputs,
         {**numeric, "loss_weight": weight},
-        embedding_mse.squared_error(inputs, constants),
+        embedding_regression.squared_error(inputs, constants),
         distilled=jnp.where(first, 0.0, 1.0),
     )
 

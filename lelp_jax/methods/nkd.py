@@ -17,7 +17,7 @@ from lelp_jax.methods.base import (
     log_targets,
     mix,
 )
-from lelp_jax.methods.target_class import of_others, of_target, target_class
+from lelp_jax.methods.dkd import of_others, of_target, target_class
 
 
 def soft_losses(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Array]:

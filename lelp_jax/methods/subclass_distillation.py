@@ -129,7 +129,7 @@ def own_teacher(*, frozen_trunk: bool) -> OwnTeacher:
     )
 
 
-METHOD = Method(
+SUBCLASS_DISTILLATION = Method(
     name="subclass_distillation",
     reference="Müller, Kornblith and Hinton, Subclass Distillation, arXiv 2002.03936, 2020",
     settings=SETTINGS,
@@ -137,4 +137,16 @@ METHOD = Method(
     prepare=prepare,
     readout=readout,
     teacher=own_teacher(frozen_trunk=False),
+)
+
+# From the very teacher that the other methods have: only a new output layer is trained on its
+# embedding, so that what the student gains comes from the subclasses, not from another teacher.
+SUBCLASS_MATCHED = Method(
+    name="subclass_matched",
+    reference="Müller, Kornblith and Hinton, arXiv 2002.03936, with the teacher's trunk kept",
+    settings=SETTINGS,
+    loss=loss,
+    prepare=prepare,
+    readout=readout,
+    teacher=own_teacher(frozen_trunk=True),
 )

@@ -1,4 +1,7 @@
-"""Transformed teacher matching: only the teacher is softened (Zheng and Yang, 2024)."""
+"""Transformed teacher matching, plain and weighted (Zheng and Yang, arXiv 2402.11148).
+
+Only the teacher is softened; in the weighted form rows that it is uncertain of count more.
+"""
 
 from __future__ import annotations
 
@@ -43,10 +46,48 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     return mix(inputs, numeric, soft_loss(inputs, numeric), inputs.logits)
 
 
-METHOD = Method(
+def row_weight(teacher_logits: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Returns `sum_c p_c^(1/T)`, [batch] float32: 1 where the teacher is certain or T is 1.
+
+    It is largest where the teacher knows least: `C^(1 - 1/T)` at T > 1.
+
+    Args:
+        teacher_logits: [batch, classes].
+        temperature: T, [].
+    """
+    log_probability = jax.nn.log_softmax(teacher_logits.astype(jnp.float32), axis=-1)
+    return jnp.exp(jax.nn.logsumexp(log_probability / temperature, axis=-1))
+
+
+def weighted_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns the weighted loss of `soft_loss` mixed with the label's, [batch].
+
+    The weight is that of the teacher's own probabilities, whatever is mixed into its targets. The
+    label's loss is not weighted.
+
+    Args:
+        inputs: The batch.
+        constants: None.
+        numeric: `temperature` and what every loss takes.
+    """
+    del constants
+    assert inputs.teacher_logits is not None
+    weight = row_weight(inputs.teacher_logits, numeric["temperature"])
+    return mix(inputs, numeric, weight * soft_loss(inputs, numeric), inputs.logits)
+
+
+TTM = Method(
     name="ttm",
     reference="Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, "
     "arXiv 2402.11148, 2024",
     settings={**COMMON, "temperature": settings.TEMPERATURE},
     loss=loss,
+)
+
+WTTM = Method(
+    name="wttm",
+    reference="Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, "
+    "arXiv 2402.11148, 2024",
+    settings={**COMMON, "temperature": settings.TEMPERATURE},
+    loss=weighted_loss,
 )

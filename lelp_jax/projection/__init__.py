@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lelp_jax.projection import (
-    agglomerative,
     kmeans,
     lelp,
     lelp_ensemble,
     oracle,
     random_projection,
     random_split,
+    sampled,
     soft_kmeans,
-    tsne_kmeans,
 )
 from lelp_jax.projection.base import Projector
 
@@ -25,8 +24,8 @@ PROJECTORS: Mapping[str, Projector] = {
         random_projection.PROJECTOR,
         soft_kmeans.PROJECTOR,
         kmeans.PROJECTOR,
-        agglomerative.PROJECTOR,
-        tsne_kmeans.PROJECTOR,
+        sampled.AGGLOMERATIVE,
+        sampled.TSNE_KMEANS,
         oracle.PROJECTOR,
         random_split.PROJECTOR,
     )

@@ -1,10 +1,11 @@
 """Clusterings that cannot take all rows: they cluster a sample, and its centres score the rest.
 
-These run in scikit-learn, on the host.
+These run in scikit-learn, on the host (LELP, arXiv 2409.20449, section 4, baselines).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.hyperparameters import Value
 from lelp_jax.projection import centers
-from lelp_jax.projection.base import Projection, Rows
+from lelp_jax.projection.base import Projection, Projector, Rows
 from lelp_jax.projection.engine import moments, sample
 
 SETTINGS = {
@@ -24,6 +25,9 @@ SETTINGS = {
 }
 # Sampled rows of each class per subclass, at least.
 _LEAST = 10
+# Of k-means on a t-SNE map.
+_RESTARTS = 4
+_PERPLEXITY = 30.0
 
 Cluster = Callable[[np.ndarray, int, int], np.ndarray]
 
@@ -32,7 +36,7 @@ def fit(
     kind: str,
     cluster: Cluster,
     rows: Rows,
-    num_classes: int,
+    output_weights: np.ndarray,
     values: Mapping[str, Value],
     seed: int,
 ) -> Projection:
@@ -42,7 +46,7 @@ def fit(
         kind: Name of the projector.
         cluster: `(points [rows, dims], clusters, seed) -> cluster of each row [rows]`.
         rows: Rows to draw from; `rows.label` is the class each is fitted in.
-        num_classes: Number of classes.
+        output_weights: [dims, classes]; only the number of classes is used.
         values: `num_subclasses`, `assignment` and `sample_size`, the rows drawn of all classes.
         seed: Seed of the draw and of the clustering.
 
@@ -53,6 +57,7 @@ def fit(
     Raises:
         UserError: `num_subclasses` exceeds the distinct rows drawn of a class.
     """
+    num_classes = output_weights.shape[1]
     count, size = int(values["num_subclasses"]), int(values["sample_size"])
     mean = moments.means(rows, num_classes)
     drawn = sample.stratified(rows, num_classes, size, _LEAST * count, seed)
@@ -75,3 +80,41 @@ def fit(
         spread=np.array(spread),
         soft=values["assignment"] == "soft",
     )
+
+
+def _ward(points: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Merges points bottom-up by Ward's criterion."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    del seed
+    return AgglomerativeClustering(count, linkage="ward").fit_predict(points)
+
+
+def _cluster_map(points: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Clusters a two-dimensional t-SNE map of the points by k-means."""
+    from sklearn.cluster import KMeans
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    # scikit-learn wants a perplexity below the number of rows.
+    perplexity = min(_PERPLEXITY, (len(points) - 1) / 3)
+    # One thread: the order in which threads add up their sums would change the last bits.
+    with threadpool_limits(limits=1):
+        positions = TSNE(perplexity=perplexity, init="random", random_state=seed).fit_transform(
+            points
+        )
+        return KMeans(count, n_init=_RESTARTS, random_state=seed).fit_predict(positions)
+
+
+def _projector(name: str, cluster: Cluster) -> Projector:
+    return Projector(
+        name=name,
+        version=1,
+        settings=SETTINGS,
+        fit=functools.partial(fit, name, cluster),
+        apply=centers.apply,
+    )
+
+
+AGGLOMERATIVE = _projector("agglomerative", _ward)
+TSNE_KMEANS = _projector("tsne_kmeans", _cluster_map)

@@ -1,0 +1,63 @@
+"""The teacher's embedding by a learnt linear map, beside plain distillation.
+
+Either its values (mean squared error) or its direction (cosine).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from lelp_jax.core import hyperparameters as settings
+from lelp_jax.methods import features
+from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
+
+
+def squared_error(inputs: LossInputs, constants: Constants) -> jax.Array:
+    """Returns `||A h_s + c - t||^2 / dims`, [batch]; t is the teacher's standardised embedding.
+
+    Args:
+        inputs: The batch; `extra` is the linear map, `kernel` and `bias`.
+        constants: Of `features.prepare`.
+    """
+    assert inputs.extra is not None
+    predicted = features.linear(inputs.extra, features.student(inputs))
+    return jnp.square(predicted - features.standardized(inputs, constants)).mean(axis=-1)
+
+
+def mse_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns distillation and the squared error of the embedding, [batch]."""
+    return features.total(inputs, numeric, squared_error(inputs, constants))
+
+
+def cosine_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+    """Returns distillation and `1 - cos(A h_s + c, t)`, [batch].
+
+    t is the teacher's embedding less its mean: uncentred embeddings often share one large
+    component, which makes every cosine near 1. The cosine with a zero vector is 0.
+    """
+    assert inputs.extra is not None
+    predicted = features.direction(features.linear(inputs.extra, features.student(inputs)))
+    wanted = features.direction(features.standardized(inputs, constants))
+    return features.total(inputs, numeric, 1 - (predicted * wanted).sum(axis=-1))
+
+
+MSE = Method(
+    name="embedding_mse",
+    reference="embedding distillation with a learnt linear map; a baseline of LELP, section 4",
+    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0)},
+    loss=mse_loss,
+    uses_embedding=True,
+    prepare=features.prepare,
+    init=features.init_linear,
+)
+
+COSINE = Method(
+    name="embedding_cosine",
+    reference="embedding distillation with a learnt linear map; a baseline of LELP, section 4",
+    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0)},
+    loss=cosine_loss,
+    uses_embedding=True,
+    prepare=features.prepare,
+    init=features.init_linear,
+)
