@@ -30,7 +30,7 @@ from lelp_jax import methods, models
 from lelp_jax.core import memory as allocator
 from lelp_jax.core import parallel
 from lelp_jax.data import loader
-from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, cross_entropy
+from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, cross_entropy
 from lelp_jax.methods.pseudo_subclass import log_targets
 from lelp_jax.train import buckets
 from lelp_jax.train.fleet import FleetJob, Member
@@ -100,12 +100,14 @@ def make_work() -> Work:
     )
 
 
-def precomputed(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def precomputed(
+    inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
+) -> LossOutput:
     """Returns the soft loss alone, [batch], on targets made before training."""
     del constants
     assert inputs.scores is not None
     target = inputs.scores.reshape(len(inputs.logits), -1)
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     soft = temperature**2 * cross_entropy(target, inputs.logits / temperature)
     return LossOutput(soft, {"soft": soft})
 

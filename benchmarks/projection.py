@@ -215,7 +215,7 @@ def grow(rows: int, folder: str) -> dict[str, Any]:
     result: dict[str, Any] = {"write": {"seconds": time.perf_counter() - start, "mib": peak()}}
     for name in ("lelp", "soft_kmeans", "kmeans"):
         projector = PROJECTORS[name]
-        settings = {key: setting.default[0] for key, setting in projector.settings.items()}
+        settings = {key: setting.default[0] for key, setting in projector.search_space.items()}
         bank = store.read(folder, "benchmark", of, np.arange(rows))
         table = Rows(bank.embeddings, np.arange(rows), label)
         start = time.perf_counter()

@@ -62,7 +62,7 @@ def problem(name: str, classes: int) -> Problem:
     return Problem(inputs, jax.tree.map(jnp.asarray, dict(constants)), seen)
 
 
-def numeric(**changes: float) -> dict[str, jax.Array]:
+def hyperparameters(**changes: float) -> dict[str, jax.Array]:
     return {name: jnp.float32(value) for name, value in {**NUMERIC, **changes}.items()}
 
 
@@ -85,7 +85,9 @@ def evaluate(name: str, inputs: LossInputs, constants: Any, values: Any) -> Any:
 def run(name: str, classes: int = 2, values: Any = None, **changes: Any) -> Any:
     case = problem(name, classes)
     changes = jax.tree.map(jnp.asarray, changes)
-    return evaluate(name, case.inputs._replace(**changes), case.constants, values or numeric())
+    return evaluate(
+        name, case.inputs._replace(**changes), case.constants, values or hyperparameters()
+    )
 
 
 def feature(name: str, **changes: Any) -> np.ndarray:

@@ -50,9 +50,9 @@ def problem(name: str, classes: int, subclasses: int = SUBCLASSES) -> Problem:
     return Problem(logits, label, teacher_logits, scores, constants)
 
 
-def numeric(name: str, **given_values: float) -> dict[str, Any]:
+def hyperparameters(name: str, **given_values: float) -> dict[str, Any]:
     """Returns the method's own traced settings, and no other: a loss may read nothing else."""
-    known = METHODS[name].settings
+    known = METHODS[name].search_space
     values = {key: setting.default[0] for key, setting in known.items() if setting.traced}
     values["alpha"] = 0.0
     values.update({key: value for key, value in given_values.items() if key in known})
@@ -73,7 +73,7 @@ def _loss_and_gradient(name, case, values, progress):
 def evaluate(
     name: str, case: Problem, progress: float = 0.0, **values: float
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
-    answer = _loss_and_gradient(name, case, numeric(name, **values), jnp.float32(progress))
+    answer = _loss_and_gradient(name, case, hyperparameters(name, **values), jnp.float32(progress))
     return jax.tree.map(np.asarray, answer)
 
 

@@ -123,7 +123,7 @@ def rows_of(method: str, *, online: bool) -> GroupRows:
     )
 
 
-def members_of(count: int = 4, **numeric: Any) -> Members:
+def members_of(count: int = 4, **hyperparameters: Any) -> Members:
     values = {
         "learning_rate": np.geomspace(1e-3, 3e-2, count),
         "weight_decay": np.linspace(0, 0.5, count),
@@ -133,7 +133,7 @@ def members_of(count: int = 4, **numeric: Any) -> Members:
         "label_smoothing": 0.0,
         "hard_mixing": 0.0,
         "warmup": 0.0,
-    } | numeric
+    } | hyperparameters
     return Members(
         {name: np.broadcast_to(v, count).astype(np.float32) for name, v in values.items()},
         np.arange(10, 10 + count, dtype=np.uint32),
@@ -176,16 +176,16 @@ def loss_of(
     label: np.ndarray,
     told: tuple[np.ndarray, np.ndarray | None],
     mask: np.ndarray,
-    numeric: dict[str, float],
+    hyperparameters: dict[str, float],
 ) -> float:
     """Returns the summed loss of a batch by the formula, in float64."""
-    tau, alpha = numeric["temperature"], numeric["alpha"]
+    tau, alpha = hyperparameters["temperature"], hyperparameters["alpha"]
     teacher, scores = told
     target = np.exp(log_softmax(teacher / tau))
     if scores is None:
         scaled, classes = logits / tau, logits
     else:
-        weights = np.exp((scores - scores.max(axis=2, keepdims=True)) / numeric["beta"])
+        weights = np.exp((scores - scores.max(axis=2, keepdims=True)) / hyperparameters["beta"])
         target = (target[:, :, None] * weights / weights.sum(axis=2, keepdims=True)).reshape(
             len(logits), -1
         )

@@ -24,7 +24,7 @@ ROWS, FEATURES = 12, 4
 RANDOM = np.random.default_rng(0)
 WEIGHT = RANDOM.uniform(0.1, 3, ROWS).astype(np.float32)
 INPUTS = RANDOM.normal(size=(ROWS, FEATURES)).astype(np.float32)
-SETTINGS = {
+SEARCH_SPACE = {
     "temperature": 2.0,
     "alpha": 0.3,
     "label_smoothing": 0.1,
@@ -48,7 +48,9 @@ def batch(weight: np.ndarray = WEIGHT, inputs: np.ndarray = INPUTS) -> Batch:
 
 
 def member() -> Members:
-    return Members({name: np.float32(x) for name, x in SETTINGS.items()}, np.uint32(3), np.int32(0))
+    return Members(
+        {name: np.float32(x) for name, x in SEARCH_SPACE.items()}, np.uint32(3), np.int32(0)
+    )
 
 
 @functools.cache
@@ -82,9 +84,9 @@ def test_parts_give_the_gradient_of_the_whole_batch(parts: int) -> None:
         np.testing.assert_allclose(log.weight, weight.sum(), rtol=1e-6)
 
 
-def watching(inputs: LossInputs, constants: Any, numeric: Any) -> LossOutput:
+def watching(inputs: LossInputs, constants: Any, hyperparameters: Any) -> LossOutput:
     """Returns a loss whose state keeps what it saw, call by call."""
-    del constants, numeric
+    del constants, hyperparameters
     assert inputs.embedding is not None
     assert inputs.position is not None
     assert inputs.key is not None

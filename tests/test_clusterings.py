@@ -14,7 +14,7 @@ from lelp_jax.projection.engine import sample
 from tests.embeddings import CLASSES, COUNT, DIMS, SEEDS, example, with_embedding
 
 KINDS = ("kmeans", "agglomerative", "tsne_kmeans")
-SETTINGS = {"num_subclasses": 3, "assignment": "hard", "sample_size": COUNT}
+SEARCH_SPACE = {"num_subclasses": 3, "assignment": "hard", "sample_size": COUNT}
 NO_WEIGHTS = np.zeros((DIMS, CLASSES), np.float32)
 
 
@@ -30,7 +30,7 @@ def planted(mean: float = 0.0) -> tuple[Rows, np.ndarray]:
 
 def scores_of(kind: str, rows: Rows, seed: int = 0, **changed: object) -> np.ndarray:
     projector = PROJECTORS[kind]
-    fitted = projector.fit(rows, NO_WEIGHTS, SETTINGS | changed, seed)
+    fitted = projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE | changed, seed)
     return scoring.collect(projector, fitted, rows)
 
 
@@ -51,7 +51,7 @@ def test_planted_clusters_are_found(kind, mean):
 @pytest.mark.parametrize("kind", KINDS)
 def test_centres_are_the_means_of_their_rows(kind):
     rows, cluster = planted()
-    fitted = PROJECTORS[kind].fit(rows, NO_WEIGHTS, SETTINGS, 0)
+    fitted = PROJECTORS[kind].fit(rows, NO_WEIGHTS, SEARCH_SPACE, 0)
     for index in range(CLASSES):
         own = rows.label == index
         wanted = np.stack([rows.embedding[own & (cluster == s)].mean(axis=0) for s in range(3)])
@@ -66,7 +66,7 @@ def test_centres_are_the_means_of_their_rows(kind):
 def test_soft_scores_are_distances_and_hard_ones_their_nearest(kind):
     rows, _ = example(mean=200.0)
     projector = PROJECTORS[kind]
-    soft = projector.fit(rows, NO_WEIGHTS, SETTINGS | {"assignment": "soft"}, 4)
+    soft = projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE | {"assignment": "soft"}, 4)
     arrays = {name: values.astype(np.float64) for name, values in soft.arrays.items()}
     offset = rows.embedding.astype(np.float64)[:, None] - arrays["mean"]
     squared = np.square(offset[:, :, None] - arrays["centers"]).sum(axis=-1)
@@ -76,7 +76,7 @@ def test_soft_scores_are_distances_and_hard_ones_their_nearest(kind):
     # In the row's own class to the last digits: they decide how it is split.
     own = (np.arange(COUNT), rows.label)
     np.testing.assert_allclose(scores[own], wanted[own], atol=2e-4)
-    hard = scoring.collect(projector, projector.fit(rows, NO_WEIGHTS, SETTINGS, 4), rows)
+    hard = scoring.collect(projector, projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE, 4), rows)
     np.testing.assert_array_equal(hard.argmax(axis=2), squared.argmin(axis=2))
     assert (np.isfinite(hard).sum(axis=2) == 1).all()
 
@@ -85,7 +85,7 @@ def test_agglomerative_merges_as_scikit_learn():
     from sklearn.cluster import AgglomerativeClustering
 
     rows, _ = example()
-    fitted = PROJECTORS["agglomerative"].fit(rows, NO_WEIGHTS, SETTINGS, 0)
+    fitted = PROJECTORS["agglomerative"].fit(rows, NO_WEIGHTS, SEARCH_SPACE, 0)
     for index in range(CLASSES):
         own = rows.embedding[rows.label == index]
         label = AgglomerativeClustering(3).fit_predict(own)
@@ -115,7 +115,7 @@ def test_fits_are_repeatable_and_ignore_rows_of_no_class(kind):
         np.concatenate([rows.label, np.full(30, -1, np.int32)]),
     )
     projector = PROJECTORS[kind]
-    settings = SETTINGS | {"assignment": "soft", "sample_size": 2 * COUNT}
+    settings = SEARCH_SPACE | {"assignment": "soft", "sample_size": 2 * COUNT}
     both = [projector.fit(part, NO_WEIGHTS, settings, 7) for part in (rows, more)]
     for name, values in both[0].arrays.items():
         np.testing.assert_allclose(both[1].arrays[name], values, rtol=1e-4, atol=1e-4)

@@ -154,7 +154,7 @@ def test_defaults_stand_in_for_what_is_left_out() -> None:
     assert frozen.report.confidence == 0.95
     assert frozen.teacher.train.optimizer.schedule == "cosine"
     assert frozen.methods["kd"].trials == 1
-    assert set(frozen.methods["kd"].values) == set(methods.METHODS["kd"].settings)
+    assert set(frozen.methods["kd"].values) == set(methods.METHODS["kd"].search_space)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from lelp_jax.core.errors import UserError
 from lelp_jax.methods import crd, features
 from lelp_jax.methods.base import Dims
-from tests.feature_reference import CAPACITY, ROWS, first_normalizer, numeric, problem
+from tests.feature_reference import CAPACITY, ROWS, first_normalizer, hyperparameters, problem
 
 KEY = jax.random.key(3)
 draw = jax.jit(crd.draw)
@@ -92,7 +92,7 @@ def test_rows_without_a_negative_are_refused():
 
 def test_the_memory_after_a_batch():
     case = problem("crd", 3)
-    values = numeric()
+    values = hyperparameters()
     result = step(case.inputs, values, case.constants)
     seen = case.inputs.position
     others = np.setdiff1d(np.arange(CAPACITY), seen)
@@ -113,7 +113,7 @@ def test_the_memory_after_a_batch():
 
 def test_the_first_batch_sets_the_normalizers_for_good():
     case = problem("crd", 3)
-    values = numeric()
+    values = hyperparameters()
     first = step(case.inputs, values, case.constants).state
     expected = np.log([first_normalizer(case, name) for name in ("student", "teacher")])
     np.testing.assert_allclose(first["log_normalizer"], expected, rtol=1e-5)
@@ -126,12 +126,12 @@ def test_no_gradient_goes_through_the_memory():
     case = problem("crd", 3)
 
     def remembered(extra):
-        state = crd.loss(case.inputs._replace(extra=extra), case.constants, numeric()).state
+        state = crd.loss(case.inputs._replace(extra=extra), case.constants, hyperparameters()).state
         return sum(leaf.sum() for leaf in jax.tree.leaves(state))
 
     def compared(state):
         inputs = case.inputs._replace(state=state)
-        return crd.loss(inputs, case.constants, numeric()).per_example.sum()
+        return crd.loss(inputs, case.constants, hyperparameters()).per_example.sum()
 
     both = jax.jit(lambda extra, state: (jax.grad(remembered)(extra), jax.grad(compared)(state)))
     slopes = both(case.inputs.extra, case.inputs.state)
@@ -159,7 +159,7 @@ def test_the_memory_is_bounded_like_a_unit_vector():
 
 def test_few_and_many_remembered_rows_give_one_loss(monkeypatch):
     case = problem("crd", 3)
-    values = numeric()
+    values = hyperparameters()
 
     def value_and_slope():
         def total(embedding):

@@ -40,11 +40,13 @@ QUICK, SLOW, EXPLODING = (0.05, NEVER), (1e-3, NEVER), (0.004, 0.5)
 STOPPING = EarlyStopping(evaluations=8, patience=2, metric="nll")
 
 
-def loss(inputs: LossInputs, constants: Any, numeric: Any) -> LossOutput:
+def loss(inputs: LossInputs, constants: Any, hyperparameters: Any) -> LossOutput:
     """Returns the cross-entropy, infinite from the share `explodes` of the training on."""
     del constants
     own = label_cross_entropy(inputs.logits, inputs.label)
-    return LossOutput(jnp.where(inputs.progress >= numeric["explodes"], jnp.inf, 1.0) * own, {})
+    return LossOutput(
+        jnp.where(inputs.progress >= hyperparameters["explodes"], jnp.inf, 1.0) * own, {}
+    )
 
 
 SPEC = StepSpec(
@@ -68,7 +70,11 @@ def fleet_job(kinds: tuple[Any, ...], stopping: EarlyStopping = STOPPING) -> Fle
         members=tuple(
             Member(
                 fingerprint=str(kind),
-                numeric={"learning_rate": kind[0], "weight_decay": 0.0, "explodes": kind[1]},
+                hyperparameters={
+                    "learning_rate": kind[0],
+                    "weight_decay": 0.0,
+                    "explodes": kind[1],
+                },
                 seed=1,
                 order_seed=2,
                 group=0,
@@ -144,7 +150,9 @@ def history() -> list[tuple[Params, np.ndarray]]:
     for first in range(0, STEPS, 6):
         state, _ = runner.dispatch(state, first)
         params = jax.device_get(member(state.members.params, slice(len(job.members))))
-        seen.append((params, predict(SPEC, params, runner.numeric, {}, job.validation_inputs)[0]))
+        seen.append(
+            (params, predict(SPEC, params, runner.hyperparameters, {}, job.validation_inputs)[0])
+        )
     return seen
 
 

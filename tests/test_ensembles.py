@@ -16,7 +16,7 @@ from lelp_jax.projection.base import Projection, Rows
 from tests.embeddings import CLASSES, LELP, distance, example, with_embedding
 
 HEADS, COUNT, BATCH = 3, 4, 24
-SETTINGS = {name: value for name, value in LELP.items() if name != "rotate"} | {
+SEARCH_SPACE = {name: value for name, value in LELP.items() if name != "rotate"} | {
     "num_rotations": HEADS,
     "num_subclasses": COUNT,
 }
@@ -24,7 +24,7 @@ SINGLE = LELP | {"num_subclasses": COUNT}
 
 
 def fit(seed: int = 3, **changed: object) -> Projection:
-    return lelp_ensemble.fit(*example(), SETTINGS | changed, seed)
+    return lelp_ensemble.fit(*example(), SEARCH_SPACE | changed, seed)
 
 
 def test_one_rotation_is_lelp_and_more_leave_it_as_it_is():
@@ -62,7 +62,7 @@ def test_heads_differ_and_span_the_same_subspaces():
 
 def test_scores_of_each_head_match_a_float64_reference():
     rows, _ = example(mean=100.0)
-    projection = lelp_ensemble.fit(*example(mean=100.0), SETTINGS, 1)
+    projection = lelp_ensemble.fit(*example(mean=100.0), SEARCH_SPACE, 1)
     arrays = {name: values.astype(np.float64) for name, values in projection.arrays.items()}
     away = rows.embedding.astype(np.float64)[:, None] - arrays["mean"]
     wanted = np.einsum("ncd,rcds->nrcs", away, arrays["basis"]) / arrays["scale"][:, None]
@@ -100,7 +100,7 @@ def test_a_row_without_a_score_in_one_head_is_refused():
 def test_stored_ensembles_come_back_and_can_be_applied_in_a_program(tmp_path):
     rows, _ = example()
     projection = fit()
-    base.save(tmp_path / "projection.npz", base.Stored(projection, 1, SETTINGS))
+    base.save(tmp_path / "projection.npz", base.Stored(projection, 1, SEARCH_SPACE))
     again = base.load(tmp_path / "projection.npz").projection
     assert again.kind == "lelp_ensemble"
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
@@ -116,7 +116,7 @@ def test_stored_ensembles_come_back_and_can_be_applied_in_a_program(tmp_path):
     )
 
 
-def numeric(**changed: float) -> dict[str, float]:
+def hyperparameters(**changed: float) -> dict[str, float]:
     values = {"temperature": 3.0, "beta": 0.5, "alpha": 0.0}
     return values | {"hard_mixing": 0.0, "label_smoothing": 0.0, "warmup": 0.0} | changed
 
@@ -153,10 +153,15 @@ def student() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("changed", [{}, {"temperature": 1.0, "beta": 2.0, "hard_mixing": 0.25}])
 def test_loss_and_readout_are_the_mean_over_heads(changed):
     logits, scores, mask = student()
-    loss, gradient, readout, _ = teach(logits, scores, mask, numeric(**changed))
+    loss, gradient, readout, _ = teach(logits, scores, mask, hyperparameters(**changed))
     width = CLASSES * COUNT
     singles = [
-        teach(logits[:, r * width : (r + 1) * width], scores[:, r], mask[r], numeric(**changed))
+        teach(
+            logits[:, r * width : (r + 1) * width],
+            scores[:, r],
+            mask[r],
+            hyperparameters(**changed),
+        )
         for r in range(HEADS)
     ]
     assert np.ptp([single[0] for single in singles], axis=0).min() > 1e-3
@@ -171,7 +176,7 @@ def test_loss_and_readout_are_the_mean_over_heads(changed):
 
 def test_the_label_is_taught_to_the_mean_class_logits():
     logits, scores, mask = student()
-    values = numeric(alpha=1.0, temperature=2.0)
+    values = hyperparameters(alpha=1.0, temperature=2.0)
     loss, _, readout, _ = teach(logits, scores, mask, values)
     grouped = logits.astype(np.float64).reshape(BATCH, HEADS, CLASSES, COUNT)
     wanted = (2 * np.log(np.exp(grouped / 2).sum(axis=-1))).mean(axis=1)
@@ -183,7 +188,7 @@ def test_the_label_is_taught_to_the_mean_class_logits():
 
 def test_the_gradient_is_that_of_a_float64_loss():
     logits, scores, mask = student()
-    values = numeric(alpha=0.3, hard_mixing=0.1)
+    values = hyperparameters(alpha=0.3, hard_mixing=0.1)
     _, gradient, _, target = teach(logits, scores, mask, values)
     target = np.moveaxis(np.asarray(target, np.float64), -1, 0)
     np.testing.assert_allclose(target.sum(axis=(2, 3)), 1, atol=1e-5)
@@ -207,10 +212,10 @@ def test_the_gradient_is_that_of_a_float64_loss():
 
 
 def test_the_method_offers_rotations_instead_of_a_switch():
-    settings = METHODS["lelp_ensemble"].settings
+    settings = METHODS["lelp_ensemble"].search_space
     assert settings["num_rotations"].default == (4,)
     assert not settings["num_rotations"].traced
     assert "rotate" not in settings
-    assert set(METHODS["lelp"].settings) - {"rotate"} == set(settings) - {"num_rotations"}
+    assert set(METHODS["lelp"].search_space) - {"rotate"} == set(settings) - {"num_rotations"}
     assert METHODS["lelp_ensemble"].projector is lelp_ensemble.PROJECTOR
     assert lelp_ensemble.PROJECTOR.uses_embedding

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS, features, simkd, vid
 from lelp_jax.models.outputs import Outputs
@@ -22,7 +22,7 @@ from tests.feature_reference import (
     evaluate,
     feature,
     float64,
-    numeric,
+    hyperparameters,
     problem,
     reference,
     run,
@@ -34,7 +34,7 @@ METHODS_AND_CLASSES = [(name, classes) for name in NAMES for classes in (2, 3)]
 @pytest.mark.parametrize("name", NAMES)
 def test_the_registry_knows_each_with_valid_defaults(name):
     assert METHODS[name].name == name
-    assert settings.check(name, {}, METHODS[name].settings)
+    assert search_space.check(name, {}, METHODS[name].search_space)
 
 
 @pytest.mark.parametrize(("name", "classes"), METHODS_AND_CLASSES)
@@ -110,10 +110,12 @@ def test_members_of_a_fleet_do_not_mix(name):
         for seed, scale in enumerate((1.0, np.float32(0.5) ** np.arange(STUDENT, dtype=np.float32)))
     ]
     together = jax.tree.map(lambda *leaves: jnp.stack(list(map(jnp.asarray, leaves))), *members)
-    loss = functools.partial(METHODS[name].loss, constants=case.constants, numeric=numeric())
+    loss = functools.partial(
+        METHODS[name].loss, constants=case.constants, hyperparameters=hyperparameters()
+    )
     vectorised = jax.jit(jax.vmap(loss))(together)
     for index, member in enumerate(members):
-        alone, _ = evaluate(name, member, case.constants, numeric())
+        alone, _ = evaluate(name, member, case.constants, hyperparameters())
         # Sums in another order.
         jax.tree.map(
             lambda many, one, index=index: np.testing.assert_allclose(
@@ -167,7 +169,7 @@ def test_one_stage_of_hints_is_regression(progress):
 
 
 def test_two_stages_learn_the_hint_and_then_the_answer():
-    values = numeric(hint_share=0.3, warmup=0.0)
+    values = hyperparameters(hint_share=0.3, warmup=0.0)
     (first, early), (second, late) = (
         run("fitnet", values=values, progress=progress) for progress in (0.29, 0.31)
     )
@@ -226,10 +228,10 @@ def test_the_reused_layer_gives_the_teachers_logits(classes):
 def test_labels_teach_what_is_read_out():
     case = problem("simkd", 3)
     outputs = Outputs(jnp.asarray(case.inputs.logits), jnp.asarray(case.inputs.embedding))
-    logits = METHODS["simkd"].readout(outputs, case.inputs.extra, case.constants, numeric())
+    logits = METHODS["simkd"].readout(outputs, case.inputs.extra, case.constants, hyperparameters())
     assert logits.shape == (BATCH, 3)
     label = logits.argmax(axis=1)
-    taught, _ = run("simkd", 3, values=numeric(label_smoothing=0.0), label=label)
+    taught, _ = run("simkd", 3, values=hyperparameters(label_smoothing=0.0), label=label)
     expected = -jax.nn.log_softmax(logits)[np.arange(BATCH), label]
     np.testing.assert_allclose(taught.terms["hard"], expected, rtol=1e-5)
 

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.methods import METHODS
 from lelp_jax.projection import base, lelp
 from lelp_jax.projection.base import Rows
@@ -299,7 +299,7 @@ def test_saved_projections_come_back(tmp_path):
     projection = lelp.fit(rows, weights, LELP, 0)
     base.save(tmp_path / "projection.npz", base.Stored(projection, 7, LELP))
     stored = base.load(tmp_path / "projection.npz")
-    assert (stored.version, stored.settings) == (7, LELP)
+    assert (stored.version, stored.hyperparameters) == (7, LELP)
     again = stored.projection
     assert again.kind == "lelp"
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
@@ -322,7 +322,7 @@ def values_of(method: str) -> dict[str, Value]:
     """Returns what a method hands to its projector by default, for a few subclasses."""
     chosen = METHODS[method]
     assert chosen.projector is lelp.PROJECTOR
-    return {name: chosen.settings[name].default[0] for name in lelp.PROJECTOR.settings} | {
+    return {name: chosen.settings[name].default[0] for name in lelp.PROJECTOR.search_space} | {
         "num_subclasses": 3
     }
 
@@ -340,13 +340,13 @@ def test_principal_components_are_taken_as_they_are(method, null_space):
 
 def test_methods_that_leave_parts_of_lelp_out_refuse_to_put_them_back():
     for method, fixed in (("pca", ("null_space", "rotate")), ("lelp_unrotated", ("rotate",))):
-        known = METHODS[method].settings
-        assert set(known) == set(METHODS["lelp"].settings)
+        known = METHODS[method].search_space
+        assert set(known) == set(METHODS["lelp"].search_space)
         for name in fixed:
-            assert settings.check(method, {name: False}, known)[name] == (False,)
+            assert search_space.check(method, {name: False}, known)[name] == (False,)
             with pytest.raises(
                 UserError, match=f"config.methods.{method}.{name} must be False, .*, got True"
             ):
-                settings.check(method, {name: (False, True)}, known)
-    free = METHODS["lelp_unrotated"].settings
-    assert settings.check("lelp_unrotated", {"null_space": (True, False)}, free)["null_space"]
+                search_space.check(method, {name: (False, True)}, known)
+    free = METHODS["lelp_unrotated"].search_space
+    assert search_space.check("lelp_unrotated", {"null_space": (True, False)}, free)["null_space"]

@@ -19,8 +19,8 @@ from tests.logit_references import (
     divergence,
     evaluate,
     finite_differences,
+    hyperparameters,
     loss_reference,
-    numeric,
     problem,
     softmax,
 )
@@ -32,7 +32,7 @@ def test_loss_and_gradient_match_a_float64_reference(name, classes):
     case = problem(name, classes)
     nothing_to_learn = (name, classes) == ("logit_standardization", 2)
     for given_values, progress in (({"temperature": 1.5}, 0.0), (EVERYTHING, 0.3)):
-        values = {key: float(value) for key, value in numeric(name, **given_values).items()}
+        values = {key: float(value) for key, value in hyperparameters(name, **given_values).items()}
         loss, _, gradient = evaluate(name, case, progress, **given_values)
         logits = case.logits.astype(np.float64)
         np.testing.assert_allclose(

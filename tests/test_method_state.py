@@ -27,7 +27,7 @@ from lelp_jax.train.state import GroupRows, StepSpec
 from tests import tiny
 
 ROWS, FEATURES, HIDDEN, TEACHER, GROUPS = 24, 4, 5, 6, 2
-SETTINGS = {
+SEARCH_SPACE = {
     "learning_rate": 0.02,
     "weight_decay": 0.01,
     "alpha": 0.2,
@@ -72,7 +72,7 @@ def fleet_job(name: str, members: int = 4, steps: int = 8) -> FleetJob:
         spec=spec,
         batch_size=8,
         members=tuple(
-            Member(str(number), SETTINGS, 7 + number, 3 + number, number % GROUPS)
+            Member(str(number), SEARCH_SPACE, 7 + number, 3 + number, number % GROUPS)
             for number in range(members)
         ),
         rows=GroupRows(

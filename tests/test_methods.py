@@ -29,7 +29,7 @@ DIFFERENT = [
     if METHODS[name].loss in LOSSES and name not in (*ALIKE, "lelp_ensemble")
 ]
 DIFFERENT_SPLITTERS = [name for name in DIFFERENT if METHODS[name].projector]
-SETTINGS = {
+SEARCH_SPACE = {
     "num_subclasses": 2,
     "num_components": 3,
     "null_space": True,
@@ -66,7 +66,7 @@ def problem(name: str, classes: int) -> Problem:
     scores, constants, outputs = None, {}, classes
     if projector is not None:
         rows = Rows(inputs, np.arange(count), label, fine)
-        projection = projector.fit(rows, weights, SETTINGS, 5)
+        projection = projector.fit(rows, weights, SEARCH_SPACE, 5)
         scores = np.asarray(projector.apply(projection, rows))[:ROWS]
         constants = {"column_mask": projection.column_mask}
         outputs = projection.column_mask.size
@@ -75,7 +75,7 @@ def problem(name: str, classes: int) -> Problem:
     return Problem(logits, label, teacher_logits[:ROWS], scores, constants, inputs[:ROWS])
 
 
-def numeric(
+def hyperparameters(
     temperature: float = 1.0, beta: float = 1.0, alpha: float = 0.0, **others: float
 ) -> dict[str, Any]:
     values = {
@@ -183,9 +183,9 @@ def finite_differences(name: str, case: Problem, values: dict[str, Any]) -> np.n
 def test_loss_and_gradient_match_a_float64_reference(name, classes):
     case = problem(name, classes)
     for values in (
-        numeric(2.5, 0.7, 0.3, hard_mixing=0.4, label_smoothing=0.2),
-        numeric(1.0, 0.2),
-        numeric(8.0, 3.0),
+        hyperparameters(2.5, 0.7, 0.3, hard_mixing=0.4, label_smoothing=0.2),
+        hyperparameters(1.0, 0.2),
+        hyperparameters(8.0, 3.0),
     ):
         loss, _, gradient = evaluate(name, case, values)
         np.testing.assert_allclose(
@@ -199,7 +199,7 @@ def test_loss_and_gradient_match_a_float64_reference(name, classes):
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_every_row_with_a_target_moves_the_logits(name):
     case = problem(name, 3)
-    _, _, gradient = evaluate(name, case, numeric(2.0))
+    _, _, gradient = evaluate(name, case, hyperparameters(2.0))
     moved = np.abs(gradient).max(axis=1) > 1e-4
     wanted = case.label >= 0 if name == "labels" else np.ones(ROWS, bool)
     np.testing.assert_array_equal(moved, wanted)
@@ -225,7 +225,7 @@ def test_training_moves_every_parameter_and_lowers_the_loss(name):
         constants={key: value[None] for key, value in case.constants.items()},
     )
     members = Members(
-        {key: value[None] for key, value in numeric(2.0, 0.5).items()},
+        {key: value[None] for key, value in hyperparameters(2.0, 0.5).items()},
         np.array([3], np.uint32),
         np.array([0], np.int32),
     )
@@ -288,7 +288,7 @@ def test_one_subclass_per_class_is_plain_distillation(classes):
         scores=random.normal(size=(ROWS, classes, 1)).astype(np.float32) * 5,
         constants={"column_mask": np.ones((classes, 1), bool)},
     )
-    for values in (numeric(1.0), numeric(4.0, 0.3, 0.25)):
+    for values in (hyperparameters(1.0), hyperparameters(4.0, 0.3, 0.25)):
         plain, plain_terms, plain_gradient = evaluate("kd", case, values)
         loss, terms, gradient = evaluate("lelp", split, values)
         np.testing.assert_allclose(loss, plain, rtol=1e-5, atol=1e-5)
@@ -311,7 +311,7 @@ def test_readout_of_a_perfect_student_is_the_teacher(temperature):
     # Whatever an absent column holds is ignored.
     logits = np.where(mask[:, :, None], temperature * np.log(np.where(target, target, 1)), 37.0)
     logits = np.moveaxis(logits, -1, 0).reshape(30, 8)
-    read = readout("oracle", logits, {"column_mask": mask}, numeric(temperature))
+    read = readout("oracle", logits, {"column_mask": mask}, hyperparameters(temperature))
     offset = read - teacher
     np.testing.assert_allclose(offset[:, 0], offset[:, 1], atol=5e-5 * temperature)
     np.testing.assert_array_equal(read.argmax(axis=1), teacher.argmax(axis=1))
@@ -320,7 +320,7 @@ def test_readout_of_a_perfect_student_is_the_teacher(temperature):
 @pytest.mark.parametrize("temperature", [0.5, 4.0])
 def test_loss_is_least_at_the_targets(temperature):
     case = problem("lelp", 3)
-    values = numeric(temperature, 0.6)
+    values = hyperparameters(temperature, 0.6)
     target = targets(case.teacher_logits, case.scores, temperature, 0.6)
     perfect = np.moveaxis(temperature * np.log(np.asarray(target)), -1, 0).reshape(ROWS, -1)
     loss, _, gradient = evaluate("lelp", case, values, perfect)
@@ -332,7 +332,7 @@ def test_loss_is_least_at_the_targets(temperature):
 def test_readout_follows_the_temperature():
     logits = [[2.0, 2.0, 2.5, -50.0]]
     constants = {"column_mask": np.ones((2, 2), bool)}
-    read = {tau: readout("lelp", logits, constants, numeric(tau))[0] for tau in (0.1, 1.0)}
+    read = {tau: readout("lelp", logits, constants, hyperparameters(tau))[0] for tau in (0.1, 1.0)}
     np.testing.assert_allclose(read[1.0], [2 + np.log(2), 2.5], atol=1e-5)
     np.testing.assert_allclose(read[0.1], [2 + 0.1 * np.log(2), 2.5], atol=1e-5)
 
@@ -341,7 +341,7 @@ def test_columns_are_class_major():
     # Three pseudo-subclasses: column 3 c + s belongs to class c.
     constants = {"column_mask": np.ones((2, 3), bool)}
     logits = [[9, 0, 0, 1, 1, 1], [0, 0, 5, 6, 0, 0]]
-    read = readout("lelp", logits, constants, numeric())
+    read = readout("lelp", logits, constants, hyperparameters())
     np.testing.assert_allclose(
         read,
         [
@@ -358,7 +358,7 @@ def test_columns_are_class_major():
         constants,
         np.zeros((1, 1), np.float32),
     )
-    _, _, gradient = evaluate("lelp", case, numeric())
+    _, _, gradient = evaluate("lelp", case, hyperparameters())
     target = np.array([0, 0, 0.25, 0.75, 0, 0])
     np.testing.assert_allclose(gradient[0], 1 / 6 - target, atol=1e-6)
 
@@ -366,19 +366,19 @@ def test_columns_are_class_major():
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_label_term_is_zero_without_a_label(name):
     case = problem(name, 3)
-    _, terms, _ = evaluate(name, case, numeric(2.0, alpha=0.5))
+    _, terms, _ = evaluate(name, case, hyperparameters(2.0, alpha=0.5))
     unlabelled = case.label < 0
     assert unlabelled.any()
     assert (np.asarray(terms["hard"])[unlabelled] == 0).all()
     assert (np.asarray(terms["hard"])[~unlabelled] > 0).all()
-    _, _, gradient = evaluate(name, case, numeric(2.0, alpha=1.0))
+    _, _, gradient = evaluate(name, case, hyperparameters(2.0, alpha=1.0))
     assert (gradient[unlabelled] == 0).all()
 
 
 @pytest.mark.parametrize("name", [name for name in DIFFERENT if name != "labels"])
 def test_alpha_of_one_is_cross_entropy_of_the_readout(name):
     case = problem(name, 3)
-    values = numeric(3.0, 0.5, 1.0)
+    values = hyperparameters(3.0, 0.5, 1.0)
     loss, _, _ = evaluate(name, case, values)
     read = readout(name, case.logits, case.constants, values)
     inputs = LossInputs(jnp.asarray(read), jnp.asarray(case.label))
@@ -391,7 +391,7 @@ def test_alpha_of_one_is_cross_entropy_of_the_readout(name):
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 def test_gradient_of_distillation_in_closed_form(temperature, alpha):
     case = problem("kd", 3)._replace(label=np.full(ROWS, -1, np.int32))
-    _, _, gradient = evaluate("kd", case, numeric(temperature, alpha=alpha))
+    _, _, gradient = evaluate("kd", case, hyperparameters(temperature, alpha=alpha))
     student = softmax(case.logits.astype(np.float64) / temperature)
     teacher = softmax(case.teacher_logits.astype(np.float64) / temperature)
     wanted = (1 - alpha) * temperature * (student - teacher)
@@ -404,12 +404,12 @@ def test_distillation_is_a_divergence_plus_the_teachers_entropy():
     entropy = -(teacher * np.log(teacher)).sum(axis=1)
     random = np.random.default_rng(3)
     shifted = case.teacher_logits + random.normal(size=(ROWS, 1)).astype(np.float32)
-    loss, _, gradient = evaluate("kd", case, numeric(), shifted)
+    loss, _, gradient = evaluate("kd", case, hyperparameters(), shifted)
     np.testing.assert_allclose(loss, entropy, atol=1e-5)
     np.testing.assert_allclose(gradient, 0, atol=1e-5)
     student = softmax(case.logits.astype(np.float64))
     divergence = (teacher * np.log(teacher / student)).sum(axis=1)
-    loss, _, _ = evaluate("kd", case, numeric())
+    loss, _, _ = evaluate("kd", case, hyperparameters())
     np.testing.assert_allclose(loss, divergence + entropy, rtol=1e-5, atol=1e-5)
 
 
@@ -417,7 +417,7 @@ def test_distillation_is_a_divergence_plus_the_teachers_entropy():
 def test_loss_ignores_constants_added_to_rows(name):
     case = problem(name, 3)
     random = np.random.default_rng(4)
-    values = numeric(2.0, 0.5, 0.3)
+    values = hyperparameters(2.0, 0.5, 0.3)
     loss, _, gradient = evaluate(name, case, values)
     shift = random.normal(size=(2, ROWS, 1)).astype(np.float32) * 5
     moved = case._replace(teacher_logits=case.teacher_logits + shift[1])
@@ -431,7 +431,7 @@ def test_gradient_has_the_same_size_at_every_temperature(name):
     case = problem(name, 3)
     norms = []
     for temperature in (1.0, 4.0, 8.0):
-        _, _, gradient = evaluate(name, case, numeric(temperature))
+        _, _, gradient = evaluate(name, case, hyperparameters(temperature))
         norms.append(np.linalg.norm(gradient, axis=1).mean())
     if name == "kd":
         assert max(norms) < 5 * min(norms)
@@ -447,7 +447,7 @@ def test_extreme_logits_give_finite_losses_and_gradients(name, temperature):
     sign = np.where(np.random.default_rng(5).random(case.logits.shape) < 0.5, -1e4, 1e4)
     teacher = np.where(np.random.default_rng(6).random((ROWS, 3)) < 0.5, -1e4, 1e4)
     extreme = case._replace(teacher_logits=teacher.astype(np.float32))
-    values = numeric(temperature, 0.05, 0.5)
+    values = hyperparameters(temperature, 0.05, 0.5)
     loss, _, gradient = evaluate(name, extreme, values, sign.astype(np.float32))
     assert np.isfinite(loss).all()
     assert np.isfinite(gradient).all()
@@ -458,7 +458,7 @@ def test_extreme_logits_give_finite_losses_and_gradients(name, temperature):
 @pytest.mark.parametrize("name", DIFFERENT)
 def test_bfloat16_logits_are_reduced_in_float32(name):
     case = problem(name, 3)
-    values = numeric(2.0, 0.5, 0.3)
+    values = hyperparameters(2.0, 0.5, 0.3)
     narrow = jnp.asarray(case.logits, jnp.bfloat16)
     loss, _, gradient = evaluate(name, case, values, narrow)
     wide, _, wide_gradient = evaluate(name, case, values, np.asarray(narrow, np.float32))
@@ -475,7 +475,7 @@ def test_infinite_scores_split_hard():
     chosen = np.random.default_rng(7).integers(0, 2, (ROWS, 3))
     hard = np.where(chosen[:, :, None] == np.arange(2), 0, -np.inf).astype(np.float32)
     for beta in (0.05, 1.0, 50.0):
-        values = numeric(2.0, beta, 0.3)
+        values = hyperparameters(2.0, beta, 0.3)
         split = case._replace(scores=hard)
         loss, _, gradient = evaluate("lelp", split, values)
         np.testing.assert_allclose(
@@ -490,7 +490,7 @@ def test_absent_columns_get_no_gradient_and_no_probability():
     case = problem("oracle", 3)
     mask = case.constants["column_mask"]
     assert not mask.all()
-    values = numeric(2.0, 1.0, 0.4)
+    values = hyperparameters(2.0, 1.0, 0.4)
     loss, _, gradient = evaluate("oracle", case, values)
     assert (gradient[:, ~mask.reshape(-1)] == 0).all()
     raised = np.where(mask.reshape(-1), case.logits, 1e4).astype(np.float32)
@@ -500,14 +500,14 @@ def test_absent_columns_get_no_gradient_and_no_probability():
 
 def test_terms_mix_to_the_loss():
     case = problem("lelp", 3)
-    loss, terms, _ = evaluate("lelp", case, numeric(2.0, 0.5, 0.3))
+    loss, terms, _ = evaluate("lelp", case, hyperparameters(2.0, 0.5, 0.3))
     np.testing.assert_allclose(loss, 0.7 * terms["soft"] + 0.3 * terms["hard"], rtol=1e-6)
 
 
 def test_every_default_setting_is_in_its_own_range():
     for method in METHODS.values():
-        assert "learning_rate" in method.settings
-        for setting in method.settings.values():
+        assert "learning_rate" in method.search_space
+        for setting in method.search_space.values():
             assert setting.default
             assert all(setting.allows(value) for value in setting.default)
 
@@ -517,5 +517,5 @@ def test_kd_scales_with_the_square_of_the_temperature():
     inputs = LossInputs(jnp.array([[1.0, 0.0]]), jnp.array([-1]), jnp.array([[3.0, 0.0]]))
     target, student = 1 / (1 + np.exp(-1.5)), 1 / (1 + np.exp(-0.5))
     wanted = -4 * (target * np.log(student) + (1 - target) * np.log(1 - student))
-    loss = kd.loss(inputs, {}, numeric(2.0)).per_example
+    loss = kd.loss(inputs, {}, hyperparameters(2.0)).per_example
     np.testing.assert_allclose(loss, [wanted], rtol=1e-6)

@@ -53,7 +53,7 @@ from tests.online_teachers import (
 
 def fleet_job(method: str = "lelp", steps: int = 20, size: int = 5) -> FleetJob:
     names = ("temperature", "beta", "alpha", "label_smoothing", "hard_mixing", "warmup")
-    numeric = dict.fromkeys(names, 0.3)
+    hyperparameters = dict.fromkeys(names, 0.3)
     return FleetJob(
         stage="students",
         spec=spec_of(method, online=True, noise=0.5, steps=steps, dropout=0.1),
@@ -61,7 +61,7 @@ def fleet_job(method: str = "lelp", steps: int = 20, size: int = 5) -> FleetJob:
         members=tuple(
             Member(
                 str(i),
-                {"learning_rate": 0.01, "weight_decay": 0.01, **numeric},
+                {"learning_rate": 0.01, "weight_decay": 0.01, **hyperparameters},
                 seed=i,
                 order_seed=i,
                 group=i % GROUPS,

@@ -64,8 +64,10 @@ def test_the_loss_is_that_of_the_noisy_inputs(method: str, online: bool) -> None
             x = INPUTS[row] + noise_of(members.seed[index], step, 0.7)
             logits, _ = forward(select(start.members.params, index).network, x)
             told = teach(method, group, row, x if online else INPUTS[row])
-            numeric = {name: float(value[index]) for name, value in members.numeric.items()}
-            loss = loss_of(logits, rows.label[group, picked], told, mask, numeric)
+            hyperparameters = {
+                name: float(value[index]) for name, value in members.hyperparameters.items()
+            }
+            loss = loss_of(logits, rows.label[group, picked], told, mask, hyperparameters)
             np.testing.assert_allclose(log.total[step, index], loss, rtol=2e-5)
 
 
@@ -129,14 +131,14 @@ def test_prediction_is_clean() -> None:
     params = compiled_init(plain)(INPUTS[:1], members.seed).members.params
     constants = {"column_mask": np.stack([WHOLE] * 4)}
     for one, other in zip(
-        predict(noisy, params, members.numeric, constants, INPUTS),
-        predict(plain, params, members.numeric, constants, INPUTS),
+        predict(noisy, params, members.hyperparameters, constants, INPUTS),
+        predict(plain, params, members.hyperparameters, constants, INPUTS),
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
     logits, _ = forward(select(params, 0).network, INPUTS)
     wanted = np.log(np.exp(logits).reshape(30, CLASSES, SUBCLASSES).sum(axis=2))
-    got = predict(noisy, params, members.numeric, constants, INPUTS)[0][0]
+    got = predict(noisy, params, members.hyperparameters, constants, INPUTS)[0][0]
     np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 

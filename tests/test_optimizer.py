@@ -62,9 +62,9 @@ class Layers(MLP):
         return {"bias": 2, "kernel": 3}[path[1]]
 
 
-def loss(inputs: LossInputs, constants: Any, numeric: Any) -> LossOutput:
+def loss(inputs: LossInputs, constants: Any, hyperparameters: Any) -> LossOutput:
     """Returns a loss of the logits and of a parameter of its own."""
-    del constants, numeric
+    del constants, hyperparameters
     assert inputs.extra is not None
     error = jnp.square(inputs.logits - inputs.extra["target"]).sum(axis=-1)
     return LossOutput(error, {})
@@ -90,11 +90,11 @@ def moved(layer_decay: float) -> Any:
     )
     random = np.random.default_rng(0)
     inputs = random.normal(size=(6, 4)).astype(np.float32)
-    numeric = {
+    hyperparameters = {
         "learning_rate": np.array([0.01, 0.03], np.float32),
         "weight_decay": np.array([0.0, 0.5], np.float32),
     }
-    members = Members(numeric, np.arange(2, dtype=np.uint32), np.zeros(2, np.int32))
+    members = Members(hyperparameters, np.arange(2, dtype=np.uint32), np.zeros(2, np.int32))
     rows = GroupRows(
         row=np.arange(6, dtype=np.int32)[None],
         label=np.zeros((1, 6), np.int32),

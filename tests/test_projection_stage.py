@@ -48,7 +48,7 @@ def ensure(name: str, logits: np.ndarray = LOGITS, **changed: Any) -> Projection
         position=lambda index: index,
     )
     method = METHODS[name]
-    static = {key: s.default[0] for key, s in method.settings.items() if not s.traced}
+    static = {key: s.default[0] for key, s in method.search_space.items() if not s.traced}
     static |= {"num_subclasses": 3} | changed
     session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
     return stage.ensure(
@@ -70,8 +70,8 @@ def test_methods_with_the_same_projector_and_settings_share_what_was_fitted():
     assert path.stat().st_mtime_ns == written
     np.testing.assert_array_equal(again.arrays["basis"], unrotated.arrays["basis"])
     inputs = json.loads((path.parent / "stage.json").read_text())["inputs"]
-    assert set(inputs["settings"]) == set(METHODS["lelp"].projector.settings)
-    assert set(load(path).settings) == set(METHODS["lelp"].projector.settings)
+    assert set(inputs["settings"]) == set(METHODS["lelp"].projector.search_space)
+    assert set(load(path).settings) == set(METHODS["lelp"].projector.search_space)
     ensure("pca")
     assert len(stored()) == 2
     ensure("lelp", rotate=False, null_space=False)

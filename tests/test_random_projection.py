@@ -11,13 +11,13 @@ from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import stream
 from tests.embeddings import CLASSES, COUNT, DIMS, complement, example, with_embedding
 
-SETTINGS = {"num_subclasses": 3, "null_space": True, "center": True, "standardize": True}
+SEARCH_SPACE = {"num_subclasses": 3, "null_space": True, "center": True, "standardize": True}
 # What lies outside the range of the output weights.
 ROOM = DIMS - CLASSES
 
 
 def fit(rows: Rows, weights: np.ndarray, seed: int = 0, **changed: object):
-    return random_projection.fit(rows, weights, SETTINGS | changed, seed)
+    return random_projection.fit(rows, weights, SEARCH_SPACE | changed, seed)
 
 
 @pytest.mark.parametrize("count", [1, 3, ROOM])

@@ -19,7 +19,7 @@ from tests.logit_references import (
     Problem,
     entropy,
     evaluate,
-    numeric,
+    hyperparameters,
     problem,
     softmax,
     standard,
@@ -121,7 +121,7 @@ def test_logit_standardization_of_two_classes_has_no_gradient():
 def test_students_of_lelp_that_match_the_targets_learn_no_more(classes):
     for name in SPLITTING:
         case = problem(name, classes)
-        values = numeric(name, temperature=2.0, beta=0.5)
+        values = hyperparameters(name, temperature=2.0, beta=0.5)
         target = pseudo_subclass.log_targets(case.teacher_logits, case.scores, case.label, values)
         wanted = np.asarray(target)[0].reshape(-1, ROWS).T
         row = np.arange(ROWS, dtype=np.float32)[:, None]
@@ -162,7 +162,7 @@ def test_one_subclass_of_each_class_is_the_plain_loss(name, plain):
 @pytest.mark.parametrize("name", SPLITTING)
 def test_the_label_teaches_the_class_logits_that_are_read_out(name):
     case = problem(name, 3)
-    values = numeric(name, temperature=2, alpha=1)
+    values = hyperparameters(name, temperature=2, alpha=1)
     outputs = Outputs(jnp.asarray(case.logits), jnp.zeros((ROWS, 1)))
     read = METHODS[name].readout(outputs, {}, case.constants, values)
     assert read.shape == (ROWS, 3)

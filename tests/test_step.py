@@ -55,7 +55,7 @@ def rows_of(method: str = "lelp", weight: np.ndarray | None = None) -> GroupRows
     )
 
 
-def members_of(count: int = 4, **numeric: Any) -> Members:
+def members_of(count: int = 4, **hyperparameters: Any) -> Members:
     values = {
         "learning_rate": np.geomspace(1e-3, 3e-2, count),
         "weight_decay": np.linspace(0, 0.5, count),
@@ -65,7 +65,7 @@ def members_of(count: int = 4, **numeric: Any) -> Members:
         "label_smoothing": 0.0,
         "hard_mixing": 0.0,
         "warmup": 0.0,
-    } | numeric
+    } | hyperparameters
     return Members(
         {name: np.broadcast_to(v, count).astype(np.float32) for name, v in values.items()},
         np.arange(10, 10 + count, dtype=np.uint32),
@@ -135,7 +135,7 @@ def test_members_follow_optax_with_their_own_settings(rule, schedule):
     spec, members, rows, order = spec_of(rule=rule), members_of(), rows_of(), order_of()
     start, end, log = run(spec, members, rows, order)
     for index in range(4):
-        values = {name: float(value[index]) for name, value in members.numeric.items()}
+        values = {name: float(value[index]) for name, value in members.hyperparameters.items()}
         matrices = lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)  # noqa: E731
         update = optax.adamw(
             schedule(values["learning_rate"]), weight_decay=values["weight_decay"], mask=matrices
@@ -203,8 +203,12 @@ def test_a_diverged_member_is_frozen_and_harms_no_other():
     spec, rows, order = spec_of(), rows_of(), order_of()
     members = members_of(weight_decay=0.1)
     spoiled = members._replace(
-        numeric=members.numeric
-        | {"temperature": np.where(np.arange(4) == 1, np.nan, members.numeric["temperature"])}
+        hyperparameters=members.hyperparameters
+        | {
+            "temperature": np.where(
+                np.arange(4) == 1, np.nan, members.hyperparameters["temperature"]
+            )
+        }
     )
     start, end, log = run(spec, spoiled, rows, order)
     assert end.members.diverged.tolist() == [False, True, False, False]
@@ -272,7 +276,7 @@ def test_row_weights_weigh_the_loss():
         x = INPUTS[rows.row[group, picked]]
         hidden = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
         logits = hidden @ params["head"]["kernel"] + params["head"]["bias"]
-        tau, alpha = (members.numeric[name][index] for name in ("temperature", "alpha"))
+        tau, alpha = (members.hyperparameters[name][index] for name in ("temperature", "alpha"))
 
         def log_softmax(values):
             return values - np.log(np.exp(values).sum(axis=1, keepdims=True))
@@ -343,14 +347,14 @@ def test_prediction_has_no_dropout_and_uses_the_members_own_temperature():
     params = compiled_init(spec)(INPUTS[:1], members.seed).members.params
     constants = {"column_mask": np.stack([MASK] * 4)}
     predict = functools.partial(predict_fleet, spec)
-    logits, embedding = jax.jit(predict)(params, members.numeric, constants, INPUTS)
+    logits, embedding = jax.jit(predict)(params, members.hyperparameters, constants, INPUTS)
     assert logits.shape == (4, 30, 2)
     for index in range(4):
         single = select(params, index).network
         hidden = np.maximum(INPUTS @ single["Dense_0"]["kernel"] + single["Dense_0"]["bias"], 0)
         np.testing.assert_allclose(embedding[index], hidden, rtol=1e-5, atol=1e-5)
         g = (hidden @ single["head"]["kernel"] + single["head"]["bias"]).reshape(30, 2, 3)
-        tau = members.numeric["temperature"][index]
+        tau = members.hyperparameters["temperature"][index]
         wanted = tau * np.log((np.exp(g / tau) * MASK).sum(axis=2))
         np.testing.assert_allclose(logits[index], wanted, rtol=1e-4, atol=1e-5)
 
@@ -381,9 +385,9 @@ def test_prediction_in_parts_is_the_prediction_of_the_whole(monkeypatch):
     spec, members = spec_of(), members_of(2)
     params = compiled_init(spec)(INPUTS[:1], members.seed).members.params
     constants = {"column_mask": np.stack([MASK] * 2)}
-    whole = predict(spec, params, members.numeric, constants, INPUTS)
+    whole = predict(spec, params, members.hyperparameters, constants, INPUTS)
     monkeypatch.setattr("lelp_jax.train.predict._ROWS", 7)
-    parts = predict(spec, params, members.numeric, constants, INPUTS)
+    parts = predict(spec, params, members.hyperparameters, constants, INPUTS)
     assert whole[0].shape == (2, 30, 2)
     assert_close(parts, whole)
 

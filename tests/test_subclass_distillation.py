@@ -28,7 +28,7 @@ def mask(classes: int, subclasses: int = SUBCLASSES) -> dict[str, np.ndarray]:
     return {"column_mask": np.ones((classes, subclasses), bool)}
 
 
-def numeric(**changes: float) -> dict[str, Any]:
+def hyperparameters(**changes: float) -> dict[str, Any]:
     return {key: jnp.float32(value) for key, value in (VALUES | changes).items()}
 
 
@@ -108,7 +108,7 @@ def test_losses_and_gradients_match_a_float64_reference(whose: str, classes: int
     }[whose]
     plain = {"student": student_reference, "teacher": teacher_reference}[whose]
     reference = functools.partial(plain, classes=classes, values=VALUES)
-    got, gradient = evaluate(loss, student, label, teacher, mask(classes), numeric())
+    got, gradient = evaluate(loss, student, label, teacher, mask(classes), hyperparameters())
     np.testing.assert_allclose(got, reference(student), rtol=2e-5, atol=1e-5)
     wanted = differences(reference, student.astype(np.float64))
     assert np.abs(wanted).max() > 0.05
@@ -118,9 +118,9 @@ def test_losses_and_gradients_match_a_float64_reference(whose: str, classes: int
 def test_one_subclass_per_class_is_plain_distillation() -> None:
     student, teacher, label = problem(3, 1)
     got, gradient = evaluate(
-        subclass_distillation.loss, student, label, teacher, mask(3, 1), numeric()
+        subclass_distillation.loss, student, label, teacher, mask(3, 1), hyperparameters()
     )
-    wanted, wanted_gradient = evaluate(kd.loss, student, label, teacher, {}, numeric())
+    wanted, wanted_gradient = evaluate(kd.loss, student, label, teacher, {}, hyperparameters())
     np.testing.assert_allclose(got, wanted, rtol=1e-5)
     np.testing.assert_allclose(gradient, wanted_gradient, atol=1e-5)
 
@@ -133,7 +133,7 @@ def test_class_probabilities_are_sums_over_subclasses_at_any_temperature() -> No
             Outputs(jnp.asarray(student), jnp.asarray(student)),
             {},
             mask(3),
-            numeric(temperature=temperature),
+            hyperparameters(temperature=temperature),
         )
         np.testing.assert_allclose(np.exp(log_softmax(np.float64(read))), sums, atol=1e-6)
 
@@ -159,7 +159,9 @@ def test_extreme_and_narrow_logits_give_finite_losses() -> None:
     extreme = np.where(np.random.default_rng(1).random(teacher.shape) < 0.5, -1e4, 1e4)
     for logits in (jnp.float32(extreme), jnp.asarray(teacher, jnp.bfloat16)):
         for loss in (subclass_distillation.loss, subclass_distillation.teacher_loss):
-            got, gradient = evaluate(loss, logits, label, np.float32(-extreme), mask(2), numeric())
+            got, gradient = evaluate(
+                loss, logits, label, np.float32(-extreme), mask(2), hyperparameters()
+            )
             assert got.dtype == jnp.float32
             assert np.isfinite(got).all()
             assert np.isfinite(np.asarray(gradient, np.float32)).all()

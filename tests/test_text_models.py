@@ -14,16 +14,18 @@ from lelp_jax.models import build, output_layer
 from lelp_jax.models.tokens import PAD
 
 NUM_TOKENS, OUTPUTS, LENGTH = 12, 3, 7
-SETTINGS: dict[str, dict[str, Any]] = {
+SEARCH_SPACE: dict[str, dict[str, Any]] = {
     "bag_of_embeddings": {"dims": 4, "hidden": (5,)},
     "text_cnn": {"dims": 4, "widths": (1, 2, 5), "filters": 3},
     "bilstm": {"dims": 4, "units": 3},
 }
-every_model = pytest.mark.parametrize("name", SETTINGS)
+every_model = pytest.mark.parametrize("name", SEARCH_SPACE)
 
 
 def network(name: str, **settings: Any) -> Any:
-    return build({"name": name, "dropout": 0.0} | SETTINGS[name] | settings, OUTPUTS, NUM_TOKENS)
+    return build(
+        {"name": name, "dropout": 0.0} | SEARCH_SPACE[name] | settings, OUTPUTS, NUM_TOKENS
+    )
 
 
 def texts(*lengths: int) -> np.ndarray:
@@ -136,7 +138,7 @@ def test_padding_changes_nothing(name):
 def test_the_order_of_tokens_matters_to_all_but_the_bag():
     tokens = texts(5, 5)
     mixed = tokens[:, [3, 0, 4, 2, 1, 5, 6]]
-    for name in SETTINGS:
+    for name in SEARCH_SPACE:
         first, second = (compiled(name)(parameters(name), t).logits for t in (tokens, mixed))
         assert np.allclose(first, second, atol=1e-6) == (name == "bag_of_embeddings"), name
 

@@ -38,7 +38,7 @@ def tried(trials: int, seed: int = 0, **changes: tuple) -> tuple[Trial, ...]:
 
 
 def points(trials: tuple[Trial, ...]) -> list[tuple]:
-    return [tuple(trial.settings[name] for name in SPACE) for trial in trials]
+    return [tuple(trial.hyperparameters[name] for name in SPACE) for trial in trials]
 
 
 @pytest.mark.parametrize("extra", [0, 1, 1000])
@@ -68,7 +68,7 @@ def test_methods_and_seeds_draw_differently():
     space = {"learning_rate": tuple(np.geomspace(1e-3, 1, 50)), "weight_decay": (0.0,)}
     labels, kd = (
         [
-            t.numeric["learning_rate"]
+            t.hyperparameters["learning_rate"]
             for t in enumerate_trials(MethodConfig(METHODS[m], 8, space), 0)
         ]
         for m in ("labels", "kd")
@@ -80,7 +80,7 @@ def test_methods_and_seeds_draw_differently():
 def test_each_value_is_tried_about_as_often_as_its_others(trials, seed):
     found = tried(trials, seed)
     for name, values in SPACE.items():
-        counts = [sum(trial.settings[name] == value for trial in found) for value in values]
+        counts = [sum(trial.hyperparameters[name] == value for trial in found) for value in values]
         assert max(counts) - min(counts) <= 2
         # Nothing is missed once there are as many trials as values.
         assert min(counts) > 0 or trials < len(values)
@@ -88,8 +88,8 @@ def test_each_value_is_tried_about_as_often_as_its_others(trials, seed):
 
 def test_traced_and_static_settings_are_told_apart():
     trial = tried(1)[0]
-    assert set(trial.numeric) == {"learning_rate", "weight_decay", "temperature", "beta", "alpha"}
-    assert set(trial.static) == set(SPACE) - set(trial.numeric)
+    assert set(trial.traced) == {"learning_rate", "weight_decay", "temperature", "beta", "alpha"}
+    assert set(trial.static) == set(SPACE) - set(trial.traced)
     assert type(trial.static["num_subclasses"]) is int
     assert type(trial.static["null_space"]) is bool
     assert trial.method == "lelp"

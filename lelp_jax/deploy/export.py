@@ -53,16 +53,16 @@ class Student:
         """
         inputs = jnp.asarray(self._encoding(raw))
         outputs = self._model.apply({"params": self._params}, inputs, train=False)
-        numeric = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
+        hyperparameters = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
         readout = methods.find(self.card["method"]).readout
-        return np.asarray(readout(outputs, self._extra, self._constants, numeric))
+        return np.asarray(readout(outputs, self._extra, self._constants, hyperparameters))
 
 
 def save(
     folder: Path,
     *,
     method: str,
-    numeric: Mapping[str, float],
+    hyperparameters: Mapping[str, float],
     model: Mapping[str, Any],
     num_outputs: int,
     inputs: Inputs,
@@ -76,7 +76,7 @@ def save(
     Args:
         folder: Made where it is not there.
         method: Name of the method, which says how class logits are read out.
-        numeric: Its traced settings.
+        hyperparameters: Its traced settings.
         model: Family and settings of the network.
         num_outputs: Width of the output layer.
         inputs: What it sees of rows.
@@ -104,7 +104,7 @@ def save(
         {
             "format": _FORMAT,
             "method": method,
-            "numeric": numeric,
+            "numeric": hyperparameters,
             "model": dict(model),
             "num_outputs": num_outputs,
             "num_tokens": inputs.num_tokens,

@@ -9,8 +9,7 @@ from typing import Any
 
 from lelp_jax import data, inputs, methods, teachers
 from lelp_jax.bank.stage import BankConfig
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core import metrics
+from lelp_jax.core import metrics, search_space
 from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.core.sections import build, section, typed
 from lelp_jax.core.sections import with_place as with_place
@@ -66,7 +65,7 @@ class StudentConfig:
     teacher_outputs: str = "bank"
 
     def __post_init__(self) -> None:
-        if not (settings.is_number(self.input_noise) and self.input_noise >= 0):
+        if not (search_space.is_number(self.input_noise) and self.input_noise >= 0):
             raise UserError(f"input_noise must be a number of 0 or more, got {self.input_noise}")
         if self.teacher_outputs not in _TEACHER_OUTPUTS:
             raise UserError(
@@ -87,7 +86,7 @@ class MethodConfig:
 
     method: Method
     trials: int
-    values: Mapping[str, tuple[settings.Value, ...]]
+    values: Mapping[str, tuple[search_space.Value, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +231,7 @@ def _data(values: dict[str, Any]) -> tuple[int, Source, Split]:
     seed = _seed(values.pop("split_seed", 0), "config.data.split_seed")
     place = "config.data.split"
     fractions = typed(values.pop("split", (0.6, 0.2, 0.2)), tuple[Any, ...], place)
-    if len(fractions) != 3 or not all(map(settings.is_positive, fractions)):
+    if len(fractions) != 3 or not all(map(search_space.is_positive, fractions)):
         raise UserError(
             f"{place} must hold three positive shares (training, validation, test), got {fractions}"
         )
@@ -281,7 +280,7 @@ def _methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
         method, values = methods.find(name), section(compared[name], f"config.methods.{name}")
         trials = typed(values.pop("trials", 1), int, f"config.methods.{name}.trials")
         with_place(f"config.methods.{name}.trials", _at_least, "", trials, 0)
-        checked = settings.check(name, values, method.settings)
+        checked = search_space.check(name, values, method.search_space)
         combinations = math.prod(len(tried) for tried in checked.values())
         if combinations > _MOST_COMBINATIONS:
             raise UserError(

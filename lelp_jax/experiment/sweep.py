@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lelp_jax.core import hyperparameters as settings
 from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.search_space import Value
 from lelp_jax.core.sections import section, typed
 
 SECTION = "sweep"
@@ -28,7 +28,7 @@ class Point:
     """
 
     key: str
-    value: settings.Value
+    value: Value
     raw: Mapping[str, Any]
 
     @property

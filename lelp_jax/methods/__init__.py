@@ -76,17 +76,18 @@ def find(name: str) -> Method:
 
 
 def default_config(*names: str, trials: int) -> ConfigDict:
-    """Returns the section `config.methods`: every setting of the methods, as a tuple to try.
+    """Returns the section `config.methods`: every hyperparameter of the methods, as a tuple to try.
 
     Args:
         *names: The methods compared.
-        trials: How many settings each of them may try; 0 leaves a method out.
+        trials: How many combinations of hyperparameters each of them may try; 0 leaves a method
+            out.
     """
     return ConfigDict(
         {
             name: {
                 "trials": trials,
-                **{key: setting.default for key, setting in find(name).settings.items()},
+                **{key: entry.default for key, entry in find(name).search_space.items()},
             }
             for name in names
         }

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Setting, Value
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Hyperparameter, Value
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection.base import Projector
 
-Numeric = Mapping[str, Any]
+Hyperparameters = Mapping[str, Any]
 Constants = Mapping[str, Any]
 Params = Mapping[str, Any]
 
@@ -116,15 +116,15 @@ class Verdict(NamedTuple):
     note: str
 
 
-Loss = Callable[[LossInputs, Constants, Numeric], LossOutput]
-Readout = Callable[[Outputs, Params, Constants, Numeric], jax.Array]
+Loss = Callable[[LossInputs, Constants, Hyperparameters], LossOutput]
+Readout = Callable[[Outputs, Params, Constants, Hyperparameters], jax.Array]
 
 
 def identity_readout(
-    outputs: Outputs, extra: Params, constants: Constants, numeric: Numeric
+    outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
 ) -> jax.Array:
     """Returns the logits: one output per class."""
-    del extra, constants, numeric
+    del extra, constants, hyperparameters
     return outputs.logits
 
 
@@ -133,17 +133,18 @@ class OwnTeacher:
     """A teacher that a method trains for itself.
 
     Attributes:
-        settings: Those of the method's static settings that it depends on. Numbers among them are
-            passed to its loss.
+        hyperparameters: Those of the method's static ones that it depends on. Numbers among them
+            are passed to its loss.
         loss: Unreduced loss of a batch; there is no teacher above it.
         readout: Turns its outputs into class logits.
-        num_outputs: Width of its output layer, of the number of classes and the static settings.
+        num_outputs: Width of its output layer, of the number of classes and the static
+            hyperparameters.
         constants: The arrays that loss and readout take, of the same.
         frozen_trunk: Whether it is a new output layer on the embedding of the experiment's
             teacher, and not a network trained anew.
     """
 
-    settings: tuple[str, ...]
+    hyperparameters: tuple[str, ...]
     loss: Loss
     readout: Readout
     num_outputs: Callable[[int, Mapping[str, Value]], int]
@@ -158,14 +159,14 @@ class Method:
     Attributes:
         name: The name in configs and results.
         reference: Where it was published.
-        settings: Every setting with its default values to try.
+        search_space: Every hyperparameter with its default values to try.
         loss: Unreduced loss of a batch.
         uses_teacher: Whether it reads the bank.
         uses_labels: Whether rows without a label are of no use to it.
         uses_embedding: Whether its loss reads the teacher's embedding.
         projector: Splits classes into pseudo-subclasses, for the methods that do.
-        prepare: `(seen, static settings) -> constants`, arrays of the same shapes for all students
-            of a fleet, besides the projection's `column_mask`. Never trained or decayed.
+        prepare: `(seen, static hyperparameters) -> constants`, arrays of the same shapes for all
+            students of a fleet, besides the projection's `column_mask`. Never trained or decayed.
         init: `(key, dims) -> extra`, parameters of its own, trained with the student.
         init_state: `(key, dims) -> state`, state of its own, which its loss hands on.
         readout: Turns the student's outputs into class logits, [batch, classes]; used for
@@ -177,7 +178,7 @@ class Method:
 
     name: str
     reference: str
-    settings: Mapping[str, Setting]
+    search_space: Mapping[str, Hyperparameter]
     loss: Loss
     uses_teacher: bool = True
     uses_labels: bool = False
@@ -192,17 +193,19 @@ class Method:
 
 
 # What every method that learns from a teacher's probabilities may be told.
-COMMON: Mapping[str, Setting] = {
-    "learning_rate": settings.LEARNING_RATE,
-    "weight_decay": settings.WEIGHT_DECAY,
-    "alpha": settings.ALPHA,
-    "label_smoothing": settings.LABEL_SMOOTHING,
-    "hard_mixing": settings.HARD_MIXING,
-    "warmup": settings.WARMUP,
+COMMON: Mapping[str, Hyperparameter] = {
+    "learning_rate": search_space.LEARNING_RATE,
+    "weight_decay": search_space.WEIGHT_DECAY,
+    "alpha": search_space.ALPHA,
+    "label_smoothing": search_space.LABEL_SMOOTHING,
+    "hard_mixing": search_space.HARD_MIXING,
+    "warmup": search_space.WARMUP,
 }
 
 
-def log_targets(log_probability: jax.Array, label: jax.Array, numeric: Numeric) -> jax.Array:
+def log_targets(
+    log_probability: jax.Array, label: jax.Array, hyperparameters: Hyperparameters
+) -> jax.Array:
     """Returns the teacher's log probabilities with a share given to the label, [batch, classes].
 
     A row becomes `(1 - hard_mixing) p + hard_mixing onehot(label)`; without a label it stays.
@@ -210,9 +213,9 @@ def log_targets(log_probability: jax.Array, label: jax.Array, numeric: Numeric) 
     Args:
         log_probability: [batch, classes] float32.
         label: [batch] int32.
-        numeric: `hard_mixing`, in [0, 1).
+        hyperparameters: `hard_mixing`, in [0, 1).
     """
-    share = numeric["hard_mixing"]
+    share = hyperparameters["hard_mixing"]
     own = jnp.arange(log_probability.shape[-1]) == label[:, None]
     mixed = jnp.logaddexp(
         jnp.log1p(-share) + log_probability, jnp.where(own, jnp.log(share), -jnp.inf)
@@ -248,15 +251,15 @@ def label_cross_entropy(
     return jnp.where(label >= 0, -smoothed, 0.0)
 
 
-def rise(inputs: LossInputs, numeric: Numeric) -> jax.Array:
+def rise(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
     """Returns the weight of what is warmed up: from 0 to 1 over the first `warmup` of training."""
-    length = numeric["warmup"]
+    length = hyperparameters["warmup"]
     return jnp.where(length > 0, jnp.minimum(inputs.progress / jnp.maximum(length, 1e-9), 1.0), 1.0)
 
 
 def mix(
     inputs: LossInputs,
-    numeric: Numeric,
+    hyperparameters: Hyperparameters,
     soft: jax.Array,
     class_logits: jax.Array,
 ) -> LossOutput:
@@ -264,11 +267,11 @@ def mix(
 
     Args:
         inputs: The batch.
-        numeric: `alpha`, the weight of the label in [0, 1], `label_smoothing` and `warmup`.
+        hyperparameters: `alpha`, the weight of the label in [0, 1], `label_smoothing` and `warmup`.
         soft: What is learnt from the teacher, [batch].
         class_logits: The student's, as its readout gives them, [batch, classes].
     """
-    hard = label_cross_entropy(class_logits, inputs.label, numeric["label_smoothing"])
-    alpha = numeric["alpha"]
-    total = (1 - alpha) * rise(inputs, numeric) * soft + alpha * hard
+    hard = label_cross_entropy(class_logits, inputs.label, hyperparameters["label_smoothing"])
+    alpha = hyperparameters["alpha"]
+    total = (1 - alpha) * rise(inputs, hyperparameters) * soft + alpha * hard
     return LossOutput(total, {"soft": soft, "hard": hard}, inputs.state)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import features
-from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
+from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, Method
 
 
 def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
@@ -28,20 +28,23 @@ def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
     return (features.direction(one.reshape(-1)) * features.direction(other.reshape(-1))).sum()
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns distillation and `1 - CKA` of the batch, [batch]. There are no parameters."""
     del constants
     assert inputs.teacher_embedding is not None
     teacher = jax.lax.stop_gradient(inputs.teacher_embedding)
     apart = 1 - alignment(features.student(inputs), teacher)
-    return features.total(inputs, numeric, jnp.broadcast_to(apart, inputs.label.shape))
+    return features.total(inputs, hyperparameters, jnp.broadcast_to(apart, inputs.label.shape))
 
 
 METHOD = Method(
     name="cka",
     reference="Dasgupta and Cohn, Improving Language Model Distillation through Hidden State "
     "Matching, ICLR 2025",
-    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0)},
+    search_space={
+        **features.SEARCH_SPACE,
+        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+    },
     loss=loss,
     uses_embedding=True,
 )

@@ -13,17 +13,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.methods import features
 from lelp_jax.methods.base import (
     Constants,
     Dims,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Params,
     Seen,
 )
@@ -214,7 +214,7 @@ def remember(memory: jax.Array, position: jax.Array, vectors: jax.Array) -> jax.
     return memory.at[position].set(new[same.argmax(axis=1)])
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns distillation and the contrast of both sides, [batch].
 
     P is `exp(<v, memory> / tau) / Z`; the Z of either side is set by the first batch and kept. The
@@ -223,7 +223,7 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     Args:
         inputs: The batch; `extra` and `state` as `init` and `init_state` made them.
         constants: Of `prepare`.
-        numeric: Of `features.SETTINGS`, `loss_weight` and `contrast_temperature`.
+        hyperparameters: Of `features.SEARCH_SPACE`, `loss_weight` and `contrast_temperature`.
     """
     assert inputs.extra is not None
     assert inputs.key is not None
@@ -246,7 +246,7 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     contrast, log_normalizers = jnp.zeros(len(drawn)), []
     for index, (name, other) in enumerate((("student", "teacher"), ("teacher", "student"))):
         positive, negative = (
-            similarity / numeric["contrast_temperature"]
+            similarity / hyperparameters["contrast_temperature"]
             for similarity in similarities(vectors[name], state[other], inputs.position, others)
         )
         known = state["log_normalizer"][index]
@@ -261,18 +261,18 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
         name: remember(state[name], inputs.position, jax.lax.stop_gradient(vectors[name]))
         for name in vectors
     }
-    result = features.total(inputs, numeric, contrast)
+    result = features.total(inputs, hyperparameters, contrast)
     return result._replace(state={**new, "log_normalizer": jnp.stack(log_normalizers)})
 
 
 METHOD = Method(
     name="crd",
     reference="Tian, Krishnan and Isola, Contrastive Representation Distillation, ICLR 2020",
-    settings={
-        **features.SETTINGS,
-        "loss_weight": settings.LOSS_WEIGHT.trying(0.2, 0.8),
-        "contrast_temperature": settings.TEMPERATURE.trying(0.07),
-        "negatives": settings.NEGATIVES,
+    search_space={
+        **features.SEARCH_SPACE,
+        "loss_weight": search_space.LOSS_WEIGHT.trying(0.2, 0.8),
+        "contrast_temperature": search_space.TEMPERATURE.trying(0.07),
+        "negatives": search_space.NEGATIVES,
     },
     loss=loss,
     uses_embedding=True,

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Setting
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Hyperparameter
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Verdict,
     log_targets,
     mix,
@@ -23,13 +23,15 @@ from lelp_jax.methods.base import (
 from lelp_jax.methods.standardized import pearson
 
 # Those of the two relations, for every method that teaches them.
-WEIGHTS: Mapping[str, Setting] = {
-    "inter_weight": settings.LOSS_WEIGHT,
-    "intra_weight": settings.LOSS_WEIGHT,
+WEIGHTS: Mapping[str, Hyperparameter] = {
+    "inter_weight": search_space.LOSS_WEIGHT,
+    "intra_weight": search_space.LOSS_WEIGHT,
 }
 
 
-def relation_loss(student: jax.Array, teacher: jax.Array, numeric: Numeric) -> jax.Array:
+def relation_loss(
+    student: jax.Array, teacher: jax.Array, hyperparameters: Hyperparameters
+) -> jax.Array:
     """Returns `w_inter (1 - rho of a row) + w_intra (1 - mean rho of the columns)`, [batch].
 
     rho is Pearson's correlation: over the columns of each row, and over the batch in each column,
@@ -39,14 +41,14 @@ def relation_loss(student: jax.Array, teacher: jax.Array, numeric: Numeric) -> j
     Args:
         student: Probabilities, [batch, outputs].
         teacher: The same of the teacher.
-        numeric: `inter_weight` and `intra_weight`.
+        hyperparameters: `inter_weight` and `intra_weight`.
     """
     inter = 1 - pearson(student, teacher, axis=1)
     intra = 1 - pearson(student, teacher, axis=0).mean()
-    return numeric["inter_weight"] * inter + numeric["intra_weight"] * intra
+    return hyperparameters["inter_weight"] * inter + hyperparameters["intra_weight"] * intra
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns `T^2` times the loss of both relations mixed with the label's loss, [batch].
 
     Correlations stay the same when probabilities shrink towards their mean, so they do not teach
@@ -55,18 +57,18 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     Args:
         inputs: The batch.
         constants: None.
-        numeric: `temperature`, `inter_weight`, `intra_weight` and what every loss takes.
+        hyperparameters: `temperature`, `inter_weight`, `intra_weight` and what every loss takes.
     """
     del constants
     assert inputs.teacher_logits is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
     soft = relation_loss(
         jax.nn.softmax(inputs.logits.astype(jnp.float32) / temperature),
-        jnp.exp(log_targets(teacher, inputs.label, numeric)),
-        numeric,
+        jnp.exp(log_targets(teacher, inputs.label, hyperparameters)),
+        hyperparameters,
     )
-    return mix(inputs, numeric, temperature**2 * soft, inputs.logits)
+    return mix(inputs, hyperparameters, temperature**2 * soft, inputs.logits)
 
 
 def verdict(classes: int) -> Verdict | None:
@@ -85,11 +87,11 @@ METHOD = Method(
     name="dist",
     reference="Huang et al., Knowledge Distillation from A Stronger Teacher, "
     "arXiv 2205.10536, 2022",
-    settings={
+    search_space={
         **COMMON,
         # Without the label the confidence, and with two classes the threshold, are not taught.
-        "alpha": settings.ALPHA.trying(0.1, 0.5),
-        "temperature": settings.TEMPERATURE,
+        "alpha": search_space.ALPHA.trying(0.1, 0.5),
+        "temperature": search_space.TEMPERATURE,
         **WEIGHTS,
     },
     loss=loss,

@@ -8,14 +8,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Verdict,
     log_targets,
     mix,
@@ -64,7 +64,9 @@ def _divergence(teacher: jax.Array, student: jax.Array) -> jax.Array:
     return jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
 
 
-def divergences(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Array]:
+def divergences(
+    inputs: LossInputs, hyperparameters: Hyperparameters
+) -> tuple[jax.Array, jax.Array]:
     """Returns the target and the non-target divergence (section 3.1), each [batch].
 
     With p the teacher's probability of the target class they satisfy
@@ -72,10 +74,10 @@ def divergences(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Ar
 
     Args:
         inputs: The batch. The teacher's most probable class is the target of rows without label.
-        numeric: `temperature` and `hard_mixing`.
+        hyperparameters: `temperature` and `hard_mixing`.
     """
     assert inputs.teacher_logits is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     target = target_class(inputs.label, inputs.teacher_logits)
 
     def parts(log_probability: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -83,7 +85,7 @@ def divergences(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Ar
         return jnp.stack([of_target(log_probability, target), total], axis=-1), shares
 
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
-    teacher_binary, teacher_shares = parts(log_targets(teacher, inputs.label, numeric))
+    teacher_binary, teacher_shares = parts(log_targets(teacher, inputs.label, hyperparameters))
     student_binary, student_shares = parts(
         jax.nn.log_softmax(inputs.logits.astype(jnp.float32) / temperature)
     )
@@ -93,7 +95,7 @@ def divergences(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Ar
     )
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns `T^2 (w_t target + w_n nontarget)`, section 3.3, with the label's loss, [batch].
 
     With two classes the non-target divergence is 0 and its gradient too. At `target_weight` 1 the
@@ -102,12 +104,17 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     Args:
         inputs: The batch.
         constants: None.
-        numeric: `temperature`, `target_weight`, `nontarget_weight` and what every loss takes.
+        hyperparameters: `temperature`, `target_weight`, `nontarget_weight` and what every loss
+            takes.
     """
     del constants
-    target, nontarget = divergences(inputs, numeric)
-    weighted = numeric["target_weight"] * target + numeric["nontarget_weight"] * nontarget
-    return mix(inputs, numeric, numeric["temperature"] ** 2 * weighted, inputs.logits)
+    target, nontarget = divergences(inputs, hyperparameters)
+    weighted = (
+        hyperparameters["target_weight"] * target + hyperparameters["nontarget_weight"] * nontarget
+    )
+    return mix(
+        inputs, hyperparameters, hyperparameters["temperature"] ** 2 * weighted, inputs.logits
+    )
 
 
 def verdict(classes: int) -> Verdict | None:
@@ -123,11 +130,11 @@ def verdict(classes: int) -> Verdict | None:
 METHOD = Method(
     name="dkd",
     reference="Zhao et al., Decoupled Knowledge Distillation, arXiv 2203.08679, 2022",
-    settings={
+    search_space={
         **COMMON,
-        "temperature": settings.TEMPERATURE,
-        "target_weight": settings.LOSS_WEIGHT,
-        "nontarget_weight": settings.LOSS_WEIGHT.trying(1.0, 2.0, 4.0, 8.0),
+        "temperature": search_space.TEMPERATURE,
+        "target_weight": search_space.LOSS_WEIGHT,
+        "nontarget_weight": search_space.LOSS_WEIGHT.trying(1.0, 2.0, 4.0, 8.0),
     },
     loss=loss,
     verdict=verdict,

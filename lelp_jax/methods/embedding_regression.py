@@ -8,9 +8,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import features
-from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
+from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, Method
 
 
 def squared_error(inputs: LossInputs, constants: Constants) -> jax.Array:
@@ -25,12 +25,16 @@ def squared_error(inputs: LossInputs, constants: Constants) -> jax.Array:
     return jnp.square(predicted - features.standardized(inputs, constants)).mean(axis=-1)
 
 
-def mse_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def mse_loss(
+    inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
+) -> LossOutput:
     """Returns distillation and the squared error of the embedding, [batch]."""
-    return features.total(inputs, numeric, squared_error(inputs, constants))
+    return features.total(inputs, hyperparameters, squared_error(inputs, constants))
 
 
-def cosine_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def cosine_loss(
+    inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
+) -> LossOutput:
     """Returns distillation and `1 - cos(A h_s + c, t)`, [batch].
 
     t is the teacher's embedding less its mean: uncentred embeddings often share one large
@@ -39,13 +43,16 @@ def cosine_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> L
     assert inputs.extra is not None
     predicted = features.direction(features.linear(inputs.extra, features.student(inputs)))
     wanted = features.direction(features.standardized(inputs, constants))
-    return features.total(inputs, numeric, 1 - (predicted * wanted).sum(axis=-1))
+    return features.total(inputs, hyperparameters, 1 - (predicted * wanted).sum(axis=-1))
 
 
 MSE = Method(
     name="embedding_mse",
     reference="embedding distillation with a learnt linear map; a baseline of LELP, section 4",
-    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0)},
+    search_space={
+        **features.SEARCH_SPACE,
+        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+    },
     loss=mse_loss,
     uses_embedding=True,
     prepare=features.prepare,
@@ -55,7 +62,10 @@ MSE = Method(
 COSINE = Method(
     name="embedding_cosine",
     reference="embedding distillation with a learnt linear map; a baseline of LELP, section 4",
-    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0)},
+    search_space={
+        **features.SEARCH_SPACE,
+        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+    },
     loss=cosine_loss,
     uses_embedding=True,
     prepare=features.prepare,

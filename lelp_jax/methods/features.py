@@ -17,16 +17,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Setting, Value
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Hyperparameter, Value
 from lelp_jax.methods import kd
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
     Dims,
+    Hyperparameters,
     LossInputs,
     LossOutput,
-    Numeric,
     Params,
     Seen,
     label_cross_entropy,
@@ -34,7 +34,7 @@ from lelp_jax.methods.base import (
 )
 
 # What all of them may be told, beside their own `loss_weight`.
-SETTINGS: Mapping[str, Setting] = {**COMMON, "temperature": settings.TEMPERATURE}
+SEARCH_SPACE: Mapping[str, Hyperparameter] = {**COMMON, "temperature": search_space.TEMPERATURE}
 
 # Rows that are read at a time where an embedding is turned into float64.
 _PART = 65536
@@ -131,7 +131,7 @@ def centered(rows: jax.Array) -> jax.Array:
 
 def total(
     inputs: LossInputs,
-    numeric: Numeric,
+    hyperparameters: Hyperparameters,
     feature: jax.Array,
     *,
     distilled: jax.Array | float = 1.0,
@@ -140,13 +140,13 @@ def total(
 
     Args:
         inputs: The batch; its state is handed on as it is.
-        numeric: Of `SETTINGS`, and `loss_weight`.
+        hyperparameters: Of `SEARCH_SPACE`, and `loss_weight`.
         feature: The term of the embeddings, [batch].
         distilled: Weight of what is learnt from probabilities and labels, [].
     """
-    soft = kd.soft_loss(inputs, numeric)
-    hard = label_cross_entropy(inputs.logits, inputs.label, numeric["label_smoothing"])
-    answer = (1 - numeric["alpha"]) * soft + numeric["alpha"] * hard
-    weight = rise(inputs, numeric) * numeric["loss_weight"]
+    soft = kd.soft_loss(inputs, hyperparameters)
+    hard = label_cross_entropy(inputs.logits, inputs.label, hyperparameters["label_smoothing"])
+    answer = (1 - hyperparameters["alpha"]) * soft + hyperparameters["alpha"] * hard
+    weight = rise(inputs, hyperparameters) * hyperparameters["loss_weight"]
     terms = {"soft": soft, "hard": hard, "feature": feature}
     return LossOutput(distilled * answer + weight * feature, terms, inputs.state)

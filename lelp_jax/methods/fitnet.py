@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import embedding_regression, features
-from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
+from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, Method
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the hint, then distillation, or with `hint_share` = 0 both at once, [batch].
 
     The hint is the squared error of a linear regression of the teacher's embedding. The
@@ -20,14 +20,14 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     Args:
         inputs: The batch; `extra` is the linear map, `kernel` and `bias`.
         constants: Of `features.prepare`.
-        numeric: Of `features.SETTINGS`, `loss_weight` and `hint_share`, in [0, 1).
+        hyperparameters: Of `features.SEARCH_SPACE`, `loss_weight` and `hint_share`, in [0, 1).
     """
-    first = inputs.progress < numeric["hint_share"]
-    hinted = first | (numeric["hint_share"] == 0)
-    weight = jnp.where(hinted, numeric["loss_weight"], 0.0)
+    first = inputs.progress < hyperparameters["hint_share"]
+    hinted = first | (hyperparameters["hint_share"] == 0)
+    weight = jnp.where(hinted, hyperparameters["loss_weight"], 0.0)
     return features.total(
         inputs,
-        {**numeric, "loss_weight": weight},
+        {**hyperparameters, "loss_weight": weight},
         embedding_regression.squared_error(inputs, constants),
         distilled=jnp.where(first, 0.0, 1.0),
     )
@@ -36,10 +36,10 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
 METHOD = Method(
     name="fitnet",
     reference="Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015",
-    settings={
-        **features.SETTINGS,
-        "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
-        "hint_share": settings.HINT_SHARE.trying(0.0, 0.3),
+    search_space={
+        **features.SEARCH_SPACE,
+        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+        "hint_share": search_space.HINT_SHARE.trying(0.0, 0.3),
     },
     loss=loss,
     uses_embedding=True,

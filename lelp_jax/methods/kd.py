@@ -5,21 +5,21 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     cross_entropy,
     log_targets,
     mix,
 )
 
 
-def soft_loss(inputs: LossInputs, numeric: Numeric) -> jax.Array:
+def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
     """Returns `tau^2 CE(softmax(z / tau), softmax(g / tau))`, [batch].
 
     The factor tau^2 keeps the size of the gradient when tau changes (section 2 of the paper). The
@@ -27,27 +27,27 @@ def soft_loss(inputs: LossInputs, numeric: Numeric) -> jax.Array:
 
     Args:
         inputs: The batch.
-        numeric: `temperature` and `hard_mixing`.
+        hyperparameters: `temperature` and `hard_mixing`.
     """
     assert inputs.teacher_logits is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
-    target = jnp.exp(log_targets(teacher, inputs.label, numeric))
+    target = jnp.exp(log_targets(teacher, inputs.label, hyperparameters))
     return temperature**2 * cross_entropy(target, inputs.logits / temperature)
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the loss of the teacher's probabilities mixed with the label's, [batch]."""
     del constants
-    return mix(inputs, numeric, soft_loss(inputs, numeric), inputs.logits)
+    return mix(inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits)
 
 
 METHOD = Method(
     name="kd",
     reference="Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, 2015",
-    settings={
+    search_space={
         **COMMON,
-        "temperature": settings.TEMPERATURE,
+        "temperature": search_space.TEMPERATURE,
     },
     loss=loss,
 )

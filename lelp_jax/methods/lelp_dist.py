@@ -5,13 +5,13 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import dist, pseudo_subclass
-from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, mix
+from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, mix
 from lelp_jax.projection import lelp
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns `tau^2` times the DIST loss over all C * S outputs mixed with the label's, [batch].
 
     With two classes DIST's inter-class term has no gradient; over two or more pseudo-subclasses of
@@ -20,23 +20,24 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     Args:
         inputs: The batch, with the scores of one split.
         constants: `column_mask`, [classes, subclasses]: every column exists in LELP's split.
-        numeric: `temperature`, `beta`, `inter_weight`, `intra_weight` and what every loss takes.
+        hyperparameters: `temperature`, `beta`, `inter_weight`, `intra_weight` and what every loss
+            takes.
     """
     assert inputs.teacher_logits is not None
     assert inputs.scores is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     teacher = pseudo_subclass.log_targets(
-        inputs.teacher_logits, inputs.scores, inputs.label, numeric
+        inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters
     )
     student = pseudo_subclass.scaled(inputs.logits, constants, temperature)
     columns = student.size // len(inputs.logits)
     soft = dist.relation_loss(
         jax.nn.softmax(student.reshape(columns, -1), axis=0).T,
         jnp.exp(teacher).reshape(columns, -1).T,
-        numeric,
+        hyperparameters,
     )
     class_logits = temperature * jax.nn.logsumexp(student, axis=2).mean(axis=0).T
-    return mix(inputs, numeric, temperature**2 * soft, class_logits)
+    return mix(inputs, hyperparameters, temperature**2 * soft, class_logits)
 
 
 METHOD = pseudo_subclass.method(
@@ -44,7 +45,7 @@ METHOD = pseudo_subclass.method(
     reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
     "with the loss of Huang et al., arXiv 2205.10536, 2022",
     projector=lelp.PROJECTOR,
-    beta=settings.BETA,
+    beta=search_space.BETA,
     pinned=dist.WEIGHTS,
     loss=loss,
 )

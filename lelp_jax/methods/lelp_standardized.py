@@ -5,9 +5,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import pseudo_subclass
-from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Numeric, Params, mix
+from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, Params, mix
 from lelp_jax.methods.standardized import z_score
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection import lelp
@@ -24,19 +24,21 @@ def _student(logits: jax.Array, constants: Constants, temperature: jax.Array) ->
     return _standardized(columns, temperature)
 
 
-def readout(outputs: Outputs, extra: Params, constants: Constants, numeric: Numeric) -> jax.Array:
+def readout(
+    outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
+) -> jax.Array:
     """Returns class logits `tau * logsumexp_s(Z(g) / tau)`, [batch, classes].
 
     The scale of g is not taught, so the probabilities that were taught are read out, and g only
     through Z. Z bounds them: a row of K outputs has none above `(K - 1) / sqrt(K)`.
     """
     del extra
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     columns = _student(outputs.logits, constants, temperature)
     return temperature * jax.nn.logsumexp(columns, axis=1).T
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns `tau^2 CE(softmax(Z(t) / tau), softmax(Z(g) / tau))` with the label's loss, [batch].
 
     t are the teacher's C * S logits: LELP's log targets, which the temperature and beta have
@@ -45,20 +47,20 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     Args:
         inputs: The batch, with finite scores of one split: Z of an infinite logit does not exist.
         constants: `column_mask`, [classes, subclasses]: every column exists in LELP's split.
-        numeric: `temperature`, `beta` and what every loss takes.
+        hyperparameters: `temperature`, `beta` and what every loss takes.
     """
     assert inputs.teacher_logits is not None
     assert inputs.scores is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     (teacher,) = pseudo_subclass.log_targets(
-        inputs.teacher_logits, inputs.scores, inputs.label, numeric
+        inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters
     )
     target = jax.nn.softmax(_standardized(teacher, temperature), axis=(0, 1))
     columns = _student(inputs.logits, constants, temperature)
     of_class = jax.nn.logsumexp(columns, axis=1)
     log_probability = columns - jax.nn.logsumexp(of_class, axis=0)
     soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(0, 1))
-    return mix(inputs, numeric, soft, temperature * of_class.T)
+    return mix(inputs, hyperparameters, soft, temperature * of_class.T)
 
 
 METHOD = pseudo_subclass.method(
@@ -66,7 +68,7 @@ METHOD = pseudo_subclass.method(
     reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
     "with the loss of Sun et al., arXiv 2403.01427, 2024",
     projector=lelp.PROJECTOR,
-    beta=settings.BETA,
+    beta=search_space.BETA,
     loss=loss,
     readout=readout,
 )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Verdict,
     cross_entropy,
     log_targets,
@@ -21,26 +21,26 @@ from lelp_jax.methods.base import (
 from lelp_jax.methods.standardized import z_score
 
 
-def soft_loss(inputs: LossInputs, numeric: Numeric) -> jax.Array:
+def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
     """Returns `T^2 CE(softmax(Z(z) / T), softmax(Z(g) / T))`, [batch].
 
     Z standardises the logits of a row, so neither their mean nor their scale is taught.
 
     Args:
         inputs: The batch.
-        numeric: `temperature` and `hard_mixing`.
+        hyperparameters: `temperature` and `hard_mixing`.
     """
     assert inputs.teacher_logits is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     teacher = jax.nn.log_softmax(z_score(inputs.teacher_logits, axis=-1) / temperature)
-    target = jnp.exp(log_targets(teacher, inputs.label, numeric))
+    target = jnp.exp(log_targets(teacher, inputs.label, hyperparameters))
     return temperature**2 * cross_entropy(target, z_score(inputs.logits, axis=-1) / temperature)
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the loss of standardised logits mixed with the label's loss of the raw, [batch]."""
     del constants
-    return mix(inputs, numeric, soft_loss(inputs, numeric), inputs.logits)
+    return mix(inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits)
 
 
 def verdict(classes: int) -> Verdict | None:
@@ -57,11 +57,11 @@ def verdict(classes: int) -> Verdict | None:
 METHOD = Method(
     name="logit_standardization",
     reference="Sun et al., Logit Standardization in Knowledge Distillation, arXiv 2403.01427, 2024",
-    settings={
+    search_space={
         **COMMON,
         # The label alone teaches the scale of the logits, and so how confident to be.
-        "alpha": settings.ALPHA.trying(0.1, 0.5),
-        "temperature": settings.TEMPERATURE.trying(2.0, 3.0, 4.0),
+        "alpha": search_space.ALPHA.trying(0.1, 0.5),
+        "temperature": search_space.TEMPERATURE.trying(2.0, 3.0, 4.0),
     },
     loss=loss,
     verdict=verdict,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Verdict,
     log_targets,
     mix,
@@ -20,7 +20,9 @@ from lelp_jax.methods.base import (
 from lelp_jax.methods.dkd import of_others, of_target, target_class
 
 
-def soft_losses(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Array]:
+def soft_losses(
+    inputs: LossInputs, hyperparameters: Hyperparameters
+) -> tuple[jax.Array, jax.Array]:
     """Returns `-p_t[y] log p_s[y]` and the cross-entropy of the others' shares, each [batch].
 
     The first is taken at temperature 1. Alone it draws the student's probability of the target
@@ -28,33 +30,33 @@ def soft_losses(inputs: LossInputs, numeric: Numeric) -> tuple[jax.Array, jax.Ar
 
     Args:
         inputs: The batch. The teacher's most probable class is the target of rows without label.
-        numeric: `temperature`, that of the shares, and `hard_mixing`.
+        hyperparameters: `temperature`, that of the shares, and `hard_mixing`.
     """
     assert inputs.teacher_logits is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     teacher_logits = inputs.teacher_logits.astype(jnp.float32)
     logits = inputs.logits.astype(jnp.float32)
     target = target_class(inputs.label, teacher_logits)
     # Mixing the label into the teacher scales all other classes alike: their shares stay.
-    teacher = log_targets(jax.nn.log_softmax(teacher_logits), inputs.label, numeric)
+    teacher = log_targets(jax.nn.log_softmax(teacher_logits), inputs.label, hyperparameters)
     of_label = -jnp.exp(of_target(teacher, target)) * of_target(jax.nn.log_softmax(logits), target)
     _, wanted = of_others(teacher_logits / temperature, target)
     _, given = of_others(logits / temperature, target)
     return of_label, -jnp.sum(jnp.exp(wanted) * given, axis=-1)
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns `-p_t[y] log p_s[y] + w T^2 CE(q_t, q_s)` mixed with the label's loss, [batch].
 
     Args:
         inputs: The batch.
         constants: None.
-        numeric: `temperature`, `nontarget_weight` and what every loss takes.
+        hyperparameters: `temperature`, `nontarget_weight` and what every loss takes.
     """
     del constants
-    of_label, nontarget = soft_losses(inputs, numeric)
-    weight = numeric["nontarget_weight"] * numeric["temperature"] ** 2
-    return mix(inputs, numeric, of_label + weight * nontarget, inputs.logits)
+    of_label, nontarget = soft_losses(inputs, hyperparameters)
+    weight = hyperparameters["nontarget_weight"] * hyperparameters["temperature"] ** 2
+    return mix(inputs, hyperparameters, of_label + weight * nontarget, inputs.logits)
 
 
 def verdict(classes: int) -> Verdict | None:
@@ -72,10 +74,10 @@ METHOD = Method(
     name="nkd",
     reference="Yang et al., From Knowledge Distillation to Self-Knowledge Distillation, "
     "arXiv 2303.13005, 2023",
-    settings={
+    search_space={
         **COMMON,
-        "temperature": settings.TEMPERATURE.trying(1.0, 2.0, 4.0),
-        "nontarget_weight": settings.LOSS_WEIGHT.trying(1.5),
+        "temperature": search_space.TEMPERATURE.trying(1.0, 2.0, 4.0),
+        "nontarget_weight": search_space.LOSS_WEIGHT.trying(1.5),
     },
     loss=loss,
     verdict=verdict,

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Setting
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Hyperparameter
 from lelp_jax.methods import base
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     Loss,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Params,
     Readout,
     mix,
@@ -37,7 +37,7 @@ def log_targets(
     teacher_logits: jax.Array,
     scores: jax.Array,
     label: jax.Array,
-    numeric: Numeric,
+    hyperparameters: Hyperparameters,
 ) -> jax.Array:
     """Returns log target probabilities, [heads, classes, subclasses, batch] float32 (eq. 5).
 
@@ -49,14 +49,14 @@ def log_targets(
         scores: [batch, classes, subclasses], or [batch, heads, classes, subclasses] for several
             splits of the same classes; -inf where a row cannot belong.
         label: [batch] int32; -1 where unknown.
-        numeric: `temperature` softens the classes, `beta` the split; `hard_mixing`.
+        hyperparameters: `temperature` softens the classes, `beta` the split; `hard_mixing`.
     """
     of_class = jax.nn.log_softmax(
-        teacher_logits.astype(jnp.float32) / numeric["temperature"], axis=-1
+        teacher_logits.astype(jnp.float32) / hyperparameters["temperature"], axis=-1
     )
-    of_class = base.log_targets(of_class, label, numeric).T
+    of_class = base.log_targets(of_class, label, hyperparameters).T
     several = scores.reshape(len(scores), -1, *scores.shape[-2:]).astype(jnp.float32)
-    split = jax.nn.log_softmax(jnp.moveaxis(several, 0, -1) / numeric["beta"], axis=2)
+    split = jax.nn.log_softmax(jnp.moveaxis(several, 0, -1) / hyperparameters["beta"], axis=2)
     return of_class[:, None] + split
 
 
@@ -76,19 +76,21 @@ def scaled(logits: jax.Array, constants: Constants, temperature: jax.Array) -> j
     return jnp.where(mask, grouped, _ABSENT) / temperature
 
 
-def readout(outputs: Outputs, extra: Params, constants: Constants, numeric: Numeric) -> jax.Array:
+def readout(
+    outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
+) -> jax.Array:
     """Returns class logits `tau * logsumexp_s(g / tau)`, the mean over heads, [batch, classes].
 
     A student that matches the targets exactly gives back the teacher's class logits up to a
     constant per row; plain logsumexp would favour the class with the sharper split at tau != 1.
     """
     del extra
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     of_class = jax.nn.logsumexp(scaled(outputs.logits, constants, temperature), axis=2)
     return temperature * of_class.mean(axis=0).T
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns `tau^2 CE(p, softmax(g / tau))`, the mean over heads, mixed with the label's loss.
 
     With `a_c = logsumexp_s(g_cs / tau)` the log-probability of a column is
@@ -97,22 +99,24 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     """
     assert inputs.teacher_logits is not None
     assert inputs.scores is not None
-    temperature = numeric["temperature"]
-    target = jnp.exp(log_targets(inputs.teacher_logits, inputs.scores, inputs.label, numeric))
+    temperature = hyperparameters["temperature"]
+    target = jnp.exp(
+        log_targets(inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters)
+    )
     logits = scaled(inputs.logits, constants, temperature)
     of_class = jax.nn.logsumexp(logits, axis=2)
     log_probability = logits - jax.nn.logsumexp(of_class, axis=1)[:, None, None]
     soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(1, 2)).mean(axis=0)
-    return mix(inputs, numeric, soft, temperature * of_class.mean(axis=0).T)
+    return mix(inputs, hyperparameters, soft, temperature * of_class.mean(axis=0).T)
 
 
 def method(
     name: str,
     reference: str,
     projector: Projector,
-    beta: Setting,
+    beta: Hyperparameter,
     *,
-    pinned: Mapping[str, Setting] | None = None,
+    pinned: Mapping[str, Hyperparameter] | None = None,
     loss: Loss = loss,
     readout: Readout = readout,
 ) -> Method:
@@ -130,11 +134,11 @@ def method(
     return Method(
         name=name,
         reference=reference,
-        settings={
+        search_space={
             **COMMON,
-            "temperature": settings.TEMPERATURE,
+            "temperature": search_space.TEMPERATURE,
             "beta": beta,
-            **projector.settings,
+            **projector.search_space,
             **(pinned or {}),
         },
         loss=loss,
@@ -144,4 +148,6 @@ def method(
 
 
 # Hard scores do not depend on beta.
-HARD_SPLIT = Setting((1.0,), "1, as the split is hard", lambda value: value == 1, traced=True)
+HARD_SPLIT = Hyperparameter(
+    (1.0,), "1, as the split is hard", lambda value: value == 1, traced=True
+)

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import features
-from lelp_jax.methods.base import Constants, LossInputs, LossOutput, Method, Numeric
+from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, Method
 
 # Angles are at batch * batch * batch triples; those of so many vertices are in memory at a time.
 _VERTICES = 8
@@ -89,7 +89,7 @@ def angle_loss(student: Geometry, teacher: Geometry) -> jax.Array:
     return jax.lax.map(at, jnp.arange(size), batch_size=min(_VERTICES, size)).mean()
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns distillation and `L_distance + 2 L_angle` of the batch, [batch].
 
     The paper's weights are 25 and 50: a `loss_weight` of 25. The term has no parameters, compares
@@ -101,13 +101,16 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     student = geometry(features.student(inputs))
     teacher = geometry(jax.lax.stop_gradient(inputs.teacher_embedding))
     relation = distance_loss(student, teacher) + 2 * angle_loss(student, teacher)
-    return features.total(inputs, numeric, jnp.broadcast_to(relation, inputs.label.shape))
+    return features.total(inputs, hyperparameters, jnp.broadcast_to(relation, inputs.label.shape))
 
 
 METHOD = Method(
     name="rkd",
     reference="Park et al., Relational Knowledge Distillation, CVPR 2019",
-    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(1.0, 5.0, 25.0)},
+    search_space={
+        **features.SEARCH_SPACE,
+        "loss_weight": search_space.LOSS_WEIGHT.trying(1.0, 5.0, 25.0),
+    },
     loss=loss,
     uses_embedding=True,
 )

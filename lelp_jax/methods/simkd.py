@@ -9,18 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.methods import features
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
     Dims,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Params,
     Seen,
     mix,
@@ -124,16 +124,18 @@ def class_logits(predicted: jax.Array, constants: Constants) -> jax.Array:
     return embedding @ constants["weights"] + constants["bias"]
 
 
-def readout(outputs: Outputs, extra: Params, constants: Constants, numeric: Numeric) -> jax.Array:
+def readout(
+    outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
+) -> jax.Array:
     """Returns the class logits of the projected embedding, [batch, classes].
 
     The student's own output layer is not read.
     """
-    del numeric
+    del hyperparameters
     return class_logits(project(outputs.embedding, extra, constants), constants)
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the squared error per dim of the projected embedding, [batch].
 
     It is mixed with the label's loss, of the class logits that are read out. The student's own
@@ -142,16 +144,16 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     assert inputs.extra is not None
     predicted = project(features.student(inputs), inputs.extra, constants)
     error = jnp.square(predicted - features.standardized(inputs, constants)).mean(axis=-1)
-    return mix(inputs, numeric, error, class_logits(predicted, constants))
+    return mix(inputs, hyperparameters, error, class_logits(predicted, constants))
 
 
 METHOD = Method(
     name="simkd",
     reference="Chen et al., Knowledge Distillation with the Reused Teacher Classifier, CVPR 2022",
     # There is no class target that a label or a temperature could change.
-    settings={
+    search_space={
         **{name: setting for name, setting in COMMON.items() if name != "hard_mixing"},
-        "alpha": settings.ALPHA.trying(0.0, 0.1, 0.5),
+        "alpha": search_space.ALPHA.trying(0.0, 0.1, 0.5),
     },
     loss=loss,
     uses_embedding=True,

@@ -4,7 +4,7 @@ They share loss and readout (`pseudo_subclass`) and differ in the projector that
 pseudo-subclasses, and in what is pinned of its hyperparameters.
 """
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import (
     kmeans,
@@ -19,13 +19,13 @@ from lelp_jax.projection import (
 
 _PAPER = "Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449"
 # A hard assignment, the default of clusterings, does not depend on beta.
-_HARD_BY_DEFAULT = settings.BETA.trying(1.0)
+_HARD_BY_DEFAULT = search_space.BETA.trying(1.0)
 
 LELP = pseudo_subclass.method(
     name="lelp",
     reference=f"{_PAPER}, 2024",
     projector=lelp.PROJECTOR,
-    beta=settings.BETA,
+    beta=search_space.BETA,
 )
 
 # Several rotations of LELP's subspaces at once, each taught to a head of its own.
@@ -33,7 +33,7 @@ LELP_ENSEMBLE = pseudo_subclass.method(
     name="lelp_ensemble",
     reference="this project; one rotation: LELP, section 3",
     projector=lelp_ensemble.PROJECTOR,
-    beta=settings.BETA,
+    beta=search_space.BETA,
 )
 
 # Ablation: the principal components in the null space as they are.
@@ -41,8 +41,8 @@ LELP_UNROTATED = pseudo_subclass.method(
     name="lelp_unrotated",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
-    beta=settings.BETA,
-    pinned={"rotate": settings.fixed(False, "as method 'lelp' is the one that rotates")},
+    beta=search_space.BETA,
+    pinned={"rotate": search_space.fixed(False, "as method 'lelp' is the one that rotates")},
 )
 
 # Ablation: neither null space nor rotation.
@@ -50,10 +50,12 @@ PCA = pseudo_subclass.method(
     name="pca",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
-    beta=settings.BETA,
+    beta=search_space.BETA,
     pinned={
-        "null_space": settings.fixed(False, "as the components are those of the embedding itself"),
-        "rotate": settings.fixed(False, "as the directions are the components themselves"),
+        "null_space": search_space.fixed(
+            False, "as the components are those of the embedding itself"
+        ),
+        "rotate": search_space.fixed(False, "as the directions are the components themselves"),
     },
 )
 
@@ -62,14 +64,14 @@ RANDOM_PROJECTION = pseudo_subclass.method(
     name="random_projection",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=random_projection.PROJECTOR,
-    beta=settings.BETA,
+    beta=search_space.BETA,
 )
 
 SOFT_KMEANS = pseudo_subclass.method(
     name="soft_kmeans",
     reference="this project; hard k-means splits: LELP, section 4",
     projector=soft_kmeans.PROJECTOR,
-    beta=settings.BETA,
+    beta=search_space.BETA,
 )
 
 KMEANS = pseudo_subclass.method(

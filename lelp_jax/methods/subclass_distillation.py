@@ -12,16 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Setting, Value
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Hyperparameter, Value
 from lelp_jax.methods import base
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     OwnTeacher,
     Params,
     Seen,
@@ -31,12 +31,12 @@ from lelp_jax.methods.base import (
 from lelp_jax.models.outputs import Outputs
 
 _EPSILON = 1e-9
-SETTINGS: Mapping[str, Setting] = {
+SEARCH_SPACE: Mapping[str, Hyperparameter] = {
     **COMMON,
-    "temperature": settings.TEMPERATURE,
-    "num_subclasses": settings.NUM_SUBCLASSES,
-    "auxiliary_weight": settings.AUXILIARY_WEIGHT,
-    "auxiliary_temperature": settings.AUXILIARY_TEMPERATURE,
+    "temperature": search_space.TEMPERATURE,
+    "num_subclasses": search_space.NUM_SUBCLASSES,
+    "auxiliary_weight": search_space.AUXILIARY_WEIGHT,
+    "auxiliary_temperature": search_space.AUXILIARY_TEMPERATURE,
 }
 
 
@@ -51,9 +51,11 @@ def class_logits(logits: jax.Array, constants: Constants) -> jax.Array:
     return jax.nn.logsumexp(grouped, axis=-1)
 
 
-def readout(outputs: Outputs, extra: Params, constants: Constants, numeric: Numeric) -> jax.Array:
+def readout(
+    outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
+) -> jax.Array:
     """Returns class logits at temperature 1, of teacher and student alike, [batch, classes]."""
-    del extra, numeric
+    del extra, hyperparameters
     return class_logits(outputs.logits, constants)
 
 
@@ -76,31 +78,33 @@ def spread_loss(logits: jax.Array, temperature: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(alike, axis=-1) - 1 / temperature - jnp.log(float(len(logits)))
 
 
-def teacher_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def teacher_loss(
+    inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
+) -> LossOutput:
     """Returns the label's cross-entropy plus the weighted auxiliary loss, [batch]."""
     hard = label_cross_entropy(
-        class_logits(inputs.logits, constants), inputs.label, numeric["label_smoothing"]
+        class_logits(inputs.logits, constants), inputs.label, hyperparameters["label_smoothing"]
     )
-    apart = spread_loss(inputs.logits, numeric["auxiliary_temperature"])
+    apart = spread_loss(inputs.logits, hyperparameters["auxiliary_temperature"])
     return LossOutput(
-        hard + numeric["auxiliary_weight"] * apart, {"hard": hard, "auxiliary": apart}
+        hard + hyperparameters["auxiliary_weight"] * apart, {"hard": hard, "auxiliary": apart}
     )
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns `T^2 CE(softmax(z_t / T), softmax(z_s / T))` over all subclasses, mixed, [batch]."""
     assert inputs.teacher_logits is not None
-    temperature = numeric["temperature"]
+    temperature = hyperparameters["temperature"]
     shape = (len(inputs.logits), *constants["column_mask"].shape)
     teacher = inputs.teacher_logits.astype(jnp.float32) / temperature
     target = jax.nn.log_softmax(teacher).reshape(shape)
     of_class = jax.nn.logsumexp(target, axis=-1)
     given_class = target - of_class[..., None]
-    target = base.log_targets(of_class, inputs.label, numeric)[..., None] + given_class
+    target = base.log_targets(of_class, inputs.label, hyperparameters)[..., None] + given_class
     soft = temperature**2 * base.cross_entropy(
         jnp.exp(target).reshape(len(inputs.logits), -1), inputs.logits / temperature
     )
-    return mix(inputs, numeric, soft, class_logits(inputs.logits, constants))
+    return mix(inputs, hyperparameters, soft, class_logits(inputs.logits, constants))
 
 
 def teacher_constants(classes: int, static: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
@@ -120,7 +124,7 @@ def own_teacher(*, frozen_trunk: bool) -> OwnTeacher:
         frozen_trunk: Whether it is a new output layer on the experiment's teacher.
     """
     return OwnTeacher(
-        settings=("num_subclasses", "auxiliary_weight", "auxiliary_temperature"),
+        hyperparameters=("num_subclasses", "auxiliary_weight", "auxiliary_temperature"),
         loss=teacher_loss,
         readout=readout,
         num_outputs=lambda classes, static: classes * int(static["num_subclasses"]),
@@ -132,7 +136,7 @@ def own_teacher(*, frozen_trunk: bool) -> OwnTeacher:
 SUBCLASS_DISTILLATION = Method(
     name="subclass_distillation",
     reference="Müller, Kornblith and Hinton, Subclass Distillation, arXiv 2002.03936, 2020",
-    settings=SETTINGS,
+    search_space=SEARCH_SPACE,
     loss=loss,
     prepare=prepare,
     readout=readout,
@@ -144,7 +148,7 @@ SUBCLASS_DISTILLATION = Method(
 SUBCLASS_MATCHED = Method(
     name="subclass_matched",
     reference="Müller, Kornblith and Hinton, arXiv 2002.03936, with the teacher's trunk kept",
-    settings=SETTINGS,
+    search_space=SEARCH_SPACE,
     loss=loss,
     prepare=prepare,
     readout=readout,

@@ -8,21 +8,21 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     cross_entropy,
     log_targets,
     mix,
 )
 
 
-def soft_loss(inputs: LossInputs, numeric: Numeric) -> jax.Array:
+def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
     """Returns `CE(softmax(z / T), softmax(g))`, [batch].
 
     The student is not softened, so there is no factor T^2. The cross-entropy differs from the KL
@@ -30,20 +30,20 @@ def soft_loss(inputs: LossInputs, numeric: Numeric) -> jax.Array:
 
     Args:
         inputs: The batch.
-        numeric: `temperature` and `hard_mixing`.
+        hyperparameters: `temperature` and `hard_mixing`.
     """
     assert inputs.teacher_logits is not None
     teacher = jax.nn.log_softmax(
-        inputs.teacher_logits.astype(jnp.float32) / numeric["temperature"], axis=-1
+        inputs.teacher_logits.astype(jnp.float32) / hyperparameters["temperature"], axis=-1
     )
-    target = jnp.exp(log_targets(teacher, inputs.label, numeric))
+    target = jnp.exp(log_targets(teacher, inputs.label, hyperparameters))
     return cross_entropy(target, inputs.logits)
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the loss of the softened teacher mixed with the label's, [batch]."""
     del constants
-    return mix(inputs, numeric, soft_loss(inputs, numeric), inputs.logits)
+    return mix(inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits)
 
 
 def row_weight(teacher_logits: jax.Array, temperature: jax.Array) -> jax.Array:
@@ -59,7 +59,9 @@ def row_weight(teacher_logits: jax.Array, temperature: jax.Array) -> jax.Array:
     return jnp.exp(jax.nn.logsumexp(log_probability / temperature, axis=-1))
 
 
-def weighted_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def weighted_loss(
+    inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
+) -> LossOutput:
     """Returns the weighted loss of `soft_loss` mixed with the label's, [batch].
 
     The weight is that of the teacher's own probabilities, whatever is mixed into its targets. The
@@ -68,19 +70,19 @@ def weighted_loss(inputs: LossInputs, constants: Constants, numeric: Numeric) ->
     Args:
         inputs: The batch.
         constants: None.
-        numeric: `temperature` and what every loss takes.
+        hyperparameters: `temperature` and what every loss takes.
     """
     del constants
     assert inputs.teacher_logits is not None
-    weight = row_weight(inputs.teacher_logits, numeric["temperature"])
-    return mix(inputs, numeric, weight * soft_loss(inputs, numeric), inputs.logits)
+    weight = row_weight(inputs.teacher_logits, hyperparameters["temperature"])
+    return mix(inputs, hyperparameters, weight * soft_loss(inputs, hyperparameters), inputs.logits)
 
 
 TTM = Method(
     name="ttm",
     reference="Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, "
     "arXiv 2402.11148, 2024",
-    settings={**COMMON, "temperature": settings.TEMPERATURE},
+    search_space={**COMMON, "temperature": search_space.TEMPERATURE},
     loss=loss,
 )
 
@@ -88,6 +90,6 @@ WTTM = Method(
     name="wttm",
     reference="Zheng and Yang, Knowledge Distillation Based on Transformed Teacher Matching, "
     "arXiv 2402.11148, 2024",
-    settings={**COMMON, "temperature": settings.TEMPERATURE},
+    search_space={**COMMON, "temperature": search_space.TEMPERATURE},
     loss=weighted_loss,
 )

@@ -7,15 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.methods import features
 from lelp_jax.methods.base import (
     Constants,
     Dims,
+    Hyperparameters,
     LossInputs,
     LossOutput,
     Method,
-    Numeric,
     Params,
 )
 
@@ -73,7 +73,7 @@ def negative_log_likelihood(
     return 0.5 * (jnp.square(wanted - mean) / variance + jnp.log(variance)).mean(axis=-1)
 
 
-def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutput:
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns distillation and the negative log-likelihood of the embedding, [batch]."""
     assert inputs.extra is not None
     wanted = features.standardized(inputs, constants)
@@ -81,13 +81,16 @@ def loss(inputs: LossInputs, constants: Constants, numeric: Numeric) -> LossOutp
     mean = network.apply({"params": inputs.extra["mean"]}, features.student(inputs))
     assert isinstance(mean, jax.Array)
     likelihood = negative_log_likelihood(wanted, mean, inputs.extra["raw_variance"])
-    return features.total(inputs, numeric, likelihood)
+    return features.total(inputs, hyperparameters, likelihood)
 
 
 METHOD = Method(
     name="vid",
     reference="Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019",
-    settings={**features.SETTINGS, "loss_weight": settings.LOSS_WEIGHT.trying(0.1, 1.0, 10.0)},
+    search_space={
+        **features.SEARCH_SPACE,
+        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+    },
     loss=loss,
     uses_embedding=True,
     prepare=features.prepare,

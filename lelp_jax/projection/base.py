@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax.core.hyperparameters import Setting, Value
+from lelp_jax.core.search_space import Hyperparameter, Value
 from lelp_jax.storage.rows import RowArray
 
 Array = jax.Array | np.ndarray
@@ -77,13 +77,13 @@ class Projection:
 
 @dataclasses.dataclass(frozen=True)
 class Projector:
-    """A way to split classes: pure functions and the settings they take.
+    """A way to split classes: pure functions and the hyperparameters they take.
 
     Attributes:
         name: The name under which fitted projections are stored.
         version: Raised when `fit` changes, so that stored projections are made again.
-        settings: The static settings of `fit`.
-        fit: `(rows, output_weights [dims, classes], settings, seed) -> Projection`.
+        search_space: The static hyperparameters of `fit`.
+        fit: `(rows, output_weights [dims, classes], hyperparameters, seed) -> Projection`.
         apply: `(projection, rows) -> scores [rows, classes, subclasses]`, or [rows, heads, classes,
             subclasses] where the column mask has heads; -inf where a row cannot belong to a
             pseudo-subclass. Every row has a finite score in every class of every head.
@@ -94,7 +94,7 @@ class Projector:
 
     name: str
     version: int
-    settings: Mapping[str, Setting]
+    search_space: Mapping[str, Hyperparameter]
     fit: Callable[[Rows, np.ndarray, Mapping[str, Value], int], Projection]
     apply: Callable[[Projection, Rows], Array]
     needs_fine_labels: bool = False
@@ -108,12 +108,12 @@ class Stored:
     Attributes:
         projection: What was fitted.
         version: The projector's version that fitted it.
-        settings: What it was fitted with.
+        hyperparameters: What it was fitted with.
     """
 
     projection: Projection
     version: int
-    settings: Mapping[str, Value]
+    hyperparameters: Mapping[str, Value]
 
 
 def save(path: Any, stored: Stored) -> None:
@@ -130,7 +130,7 @@ def save(path: Any, stored: Stored) -> None:
                 **projection.arrays,
                 "kind": np.array(projection.kind),
                 "version": np.array(stored.version),
-                "settings": np.array(json.dumps(dict(stored.settings))),
+                "settings": np.array(json.dumps(dict(stored.hyperparameters))),
                 "column_mask": projection.column_mask,
             },
         )
@@ -144,8 +144,8 @@ def load(path: Any) -> Stored:
     """
     with np.load(path, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
-    kind, version, settings, mask = (
+    kind, version, hyperparameters, mask = (
         arrays.pop(key) for key in ("kind", "version", "settings", "column_mask")
     )
     projection = Projection(str(kind), arrays, mask)
-    return Stored(projection, int(version), json.loads(str(settings)))
+    return Stored(projection, int(version), json.loads(str(hyperparameters)))

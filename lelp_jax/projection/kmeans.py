@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projection, Projector, Rows
 from lelp_jax.projection.engine import clusters, moments
@@ -17,14 +17,14 @@ _RESTARTS = 4
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Fits k-means per class on the embedding as it is.
 
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes]; only the number of classes is used.
-        values: `num_subclasses` and `assignment`.
+        hyperparameters: `num_subclasses` and `assignment`.
         seed: Seed of the centres' start.
 
     Returns:
@@ -34,7 +34,7 @@ def fit(
     Raises:
         UserError: `num_subclasses` exceeds the distinct rows of a class.
     """
-    count, num_classes = int(values["num_subclasses"]), output_weights.shape[1]
+    count, num_classes = int(hyperparameters["num_subclasses"]), output_weights.shape[1]
     mean = moments.means(rows, num_classes)
     found = clusters.fit_rows(
         rows,
@@ -53,7 +53,7 @@ def fit(
         mean=mean,
         centers=found.centers,
         spread=clusters.spread(found, rows),
-        soft=values["assignment"] == "soft",
+        soft=hyperparameters["assignment"] == "soft",
     )
 
 
@@ -66,11 +66,11 @@ def _offsets(rows: jax.Array, label: jax.Array, count: jax.Array, mean: jax.Arra
 PROJECTOR = Projector(
     name="kmeans",
     version=1,
-    settings={
-        "num_subclasses": settings.NUM_SUBCLASSES,
-        "assignment": settings.ASSIGNMENT,
-        "membership": settings.MEMBERSHIP,
-        "fit_on": settings.FIT_ON,
+    search_space={
+        "num_subclasses": search_space.NUM_SUBCLASSES,
+        "assignment": search_space.ASSIGNMENT,
+        "membership": search_space.MEMBERSHIP,
+        "fit_on": search_space.FIT_ON,
     },
     fit=fit,
     apply=centers.apply,

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Value
 from lelp_jax.projection.base import Array, Projection, Projector, Rows
 from lelp_jax.projection.engine import pca
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Fits the projection.
 
@@ -27,7 +27,8 @@ def fit(
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes].
-        values: `num_subclasses`, `null_space`, `rotate`, `center`, `standardize` and `solver`.
+        hyperparameters: `num_subclasses`, `null_space`, `rotate`, `center`, `standardize` and
+            `solver`.
         seed: Seed of the rotations.
 
     Returns:
@@ -37,34 +38,38 @@ def fit(
     Raises:
         UserError: `num_subclasses` exceeds the rank of a class's covariance.
     """
-    found = subspaces(rows, output_weights, values)
-    if values["rotate"]:
+    found = subspaces(rows, output_weights, hyperparameters)
+    if hyperparameters["rotate"]:
         basis = np.asarray(rotate(jnp.asarray(found.components), jax.random.key(seed)))
     else:
         basis = found.components * pca.orientation(rows, found.mean, found.components)[:, None]
-    return projection("lelp", basis, found.mean, found.variance, values)
+    return projection("lelp", basis, found.mean, found.variance, hyperparameters)
 
 
-def subspaces(rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value]) -> pca.ClassPCA:
+def subspaces(
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value]
+) -> pca.ClassPCA:
     """Returns the top `num_subclasses` principal components of each class.
 
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes].
-        values: `num_subclasses`, `null_space` and `solver`.
+        hyperparameters: `num_subclasses`, `null_space` and `solver`.
 
     Raises:
         UserError: `num_subclasses` exceeds the rank of a class's covariance.
     """
-    count = int(values["num_subclasses"])
+    count = int(hyperparameters["num_subclasses"])
     found = pca.fit(
         rows,
         output_weights,
-        null_space=bool(values["null_space"]),
+        null_space=bool(hyperparameters["null_space"]),
         count=count,
-        solver=str(values["solver"]),
+        solver=str(hyperparameters["solver"]),
     )
-    pca.check_rank(found, count, "null-space embedding" if values["null_space"] else "embedding")
+    pca.check_rank(
+        found, count, "null-space embedding" if hyperparameters["null_space"] else "embedding"
+    )
     return found._replace(
         components=found.components[:, :, :count], variance=found.variance[:, :count]
     )
@@ -75,7 +80,7 @@ def projection(
     basis: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
-    values: Mapping[str, Value],
+    hyperparameters: Mapping[str, Value],
 ) -> Projection:
     """Returns the projection that scores rows along directions, however these were found.
 
@@ -85,14 +90,17 @@ def projection(
             subclasses] for several splits of the same classes.
         mean: Mean of each class, [classes, dims].
         variance: Variance of each class in its span, direction by direction, [classes, subclasses].
-        values: `center` takes the mean off, `standardize` divides by the root of the mean variance.
+        hyperparameters: `center` takes the mean off, `standardize` divides by the root of the mean
+            variance.
     """
-    scale = np.sqrt(variance.mean(axis=1)) if values["standardize"] else np.ones(len(variance))
+    scale = (
+        np.sqrt(variance.mean(axis=1)) if hyperparameters["standardize"] else np.ones(len(variance))
+    )
     return Projection(
         kind=kind,
         arrays={
             "basis": basis,
-            "mean": mean if values["center"] else np.zeros_like(mean),
+            "mean": mean if hyperparameters["center"] else np.zeros_like(mean),
             "scale": scale.astype(np.float32),
             "explained_variance": variance,
         },
@@ -140,15 +148,15 @@ def _apply(embedding: jax.Array, basis: jax.Array, mean: jax.Array, scale: jax.A
 PROJECTOR = Projector(
     name="lelp",
     version=2,
-    settings={
-        "num_subclasses": settings.NUM_SUBCLASSES,
-        "null_space": settings.NULL_SPACE,
-        "rotate": settings.ROTATE,
-        "center": settings.CENTER,
-        "standardize": settings.STANDARDIZE,
-        "membership": settings.MEMBERSHIP,
-        "fit_on": settings.FIT_ON,
-        "solver": settings.SOLVER,
+    search_space={
+        "num_subclasses": search_space.NUM_SUBCLASSES,
+        "null_space": search_space.NULL_SPACE,
+        "rotate": search_space.ROTATE,
+        "center": search_space.CENTER,
+        "standardize": search_space.STANDARDIZE,
+        "membership": search_space.MEMBERSHIP,
+        "fit_on": search_space.FIT_ON,
+        "solver": search_space.SOLVER,
     },
     fit=fit,
     apply=apply,

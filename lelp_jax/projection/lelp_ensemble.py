@@ -8,15 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core import seeds
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core import search_space, seeds
+from lelp_jax.core.search_space import Value
 from lelp_jax.projection import lelp
 from lelp_jax.projection.base import Projection, Projector, Rows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Fits LELP's subspaces once and rotates them several times.
 
@@ -26,7 +25,8 @@ def fit(
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes].
-        values: `num_rotations`, `num_subclasses`, `null_space`, `center`, `standardize`, `solver`.
+        hyperparameters: `num_rotations`, `num_subclasses`, `null_space`, `center`, `standardize`,
+            `solver`.
         seed: Seed of the rotations. The first head is that of LELP with the same seed, and more
             rotations leave the ones before as they are.
 
@@ -36,20 +36,24 @@ def fit(
     Raises:
         UserError: `num_subclasses` exceeds the rank of a class's covariance.
     """
-    found = lelp.subspaces(rows, output_weights, values)
+    found = lelp.subspaces(rows, output_weights, hyperparameters)
     directions = jnp.asarray(found.components)
-    others = range(1, int(values["num_rotations"]))
+    others = range(1, int(hyperparameters["num_rotations"]))
     of_head = [seed, *(seeds.derive(seed, "rotation", head) for head in others)]
     basis = np.stack([lelp.rotate(directions, jax.random.key(own)) for own in of_head])
-    return lelp.projection("lelp_ensemble", basis, found.mean, found.variance, values)
+    return lelp.projection("lelp_ensemble", basis, found.mean, found.variance, hyperparameters)
 
 
 PROJECTOR = Projector(
     name="lelp_ensemble",
     version=1,
-    settings={
-        "num_rotations": settings.NUM_ROTATIONS,
-        **{name: setting for name, setting in lelp.PROJECTOR.settings.items() if name != "rotate"},
+    search_space={
+        "num_rotations": search_space.NUM_ROTATIONS,
+        **{
+            name: setting
+            for name, setting in lelp.PROJECTOR.search_space.items()
+            if name != "rotate"
+        },
     },
     fit=fit,
     apply=lelp.apply,

@@ -7,20 +7,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.projection.base import Array, Projection, Projector, Rows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Renumbers the fine labels within each class and counts them.
 
     Args:
         rows: Labelled rows with fine labels.
         output_weights: [dims, classes]; only the number of classes is used.
-        values: None are used.
+        hyperparameters: None are used.
         seed: Not used.
 
     Returns:
@@ -73,7 +73,7 @@ def apply(projection: Projection, rows: Rows) -> Array:
 PROJECTOR = Projector(
     name="oracle",
     version=1,
-    settings={},
+    search_space={},
     fit=fit,
     apply=apply,
     needs_fine_labels=True,

@@ -14,23 +14,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.projection import lelp
 from lelp_jax.projection.base import Projection, Projector, Rows
 from lelp_jax.projection.engine import moments, pca, stream
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Draws directions for each class; mean and variance of the scores are those of its rows.
 
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [d, c].
-        values: `num_subclasses`, `null_space`, `center` and `standardize`.
+        hyperparameters: `num_subclasses`, `null_space`, `center` and `standardize`.
         seed: Seed of the directions.
 
     Returns:
@@ -40,7 +40,10 @@ def fit(
         UserError: `num_subclasses` exceeds the dims that directions are drawn in, a class does not
             vary along them, or an embedding is not finite.
     """
-    count, in_null_space = int(values["num_subclasses"]), bool(values["null_space"])
+    count, in_null_space = (
+        int(hyperparameters["num_subclasses"]),
+        bool(hyperparameters["null_space"]),
+    )
     where = "null-space embedding" if in_null_space else "embedding"
     dims, num_classes = output_weights.shape
     removed = pca.range_basis(output_weights)[:, slice(None) if in_null_space else slice(0)]
@@ -56,7 +59,7 @@ def fit(
             f"class {int(np.argmax(still))} does not vary in its {where}; fit on more rows, or "
             "leave the method out"
         )
-    return lelp.projection("random_projection", basis, mean, variance, values)
+    return lelp.projection("random_projection", basis, mean, variance, hyperparameters)
 
 
 def directions(num_classes: int, count: int, removed: np.ndarray, seed: int) -> np.ndarray:
@@ -134,13 +137,13 @@ def _add(
 PROJECTOR = Projector(
     name="random_projection",
     version=1,
-    settings={
-        "num_subclasses": settings.NUM_SUBCLASSES,
-        "null_space": settings.NULL_SPACE,
-        "center": settings.CENTER,
-        "standardize": settings.STANDARDIZE,
-        "membership": settings.MEMBERSHIP,
-        "fit_on": settings.FIT_ON,
+    search_space={
+        "num_subclasses": search_space.NUM_SUBCLASSES,
+        "null_space": search_space.NULL_SPACE,
+        "center": search_space.CENTER,
+        "standardize": search_space.STANDARDIZE,
+        "membership": search_space.MEMBERSHIP,
+        "fit_on": search_space.FIT_ON,
     },
     fit=fit,
     apply=lelp.apply,

@@ -6,28 +6,27 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core import seeds
+from lelp_jax.core import search_space, seeds
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.projection.base import Array, Projection, Projector, Rows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Keeps the seed; there is nothing to fit.
 
     Args:
         rows: Only their number is used.
         output_weights: [dims, classes]; only the number of classes is used.
-        values: `num_subclasses`.
+        hyperparameters: `num_subclasses`.
         seed: Seed of the split.
 
     Raises:
         UserError: There would be more subclasses than rows.
     """
-    shape = (output_weights.shape[1], int(values["num_subclasses"]))
+    shape = (output_weights.shape[1], int(hyperparameters["num_subclasses"]))
     if shape[1] > len(rows.index):
         raise UserError(
             f"num_subclasses {shape[1]} exceeds the {len(rows.index)} training rows; "
@@ -50,7 +49,7 @@ def apply(projection: Projection, rows: Rows) -> Array:
 PROJECTOR = Projector(
     name="random_split",
     version=1,
-    settings={"num_subclasses": settings.NUM_SUBCLASSES.trying(5)},
+    search_space={"num_subclasses": search_space.NUM_SUBCLASSES.trying(5)},
     fit=fit,
     apply=apply,
     uses_embedding=False,

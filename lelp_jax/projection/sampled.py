@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projection, Projector, Rows
 from lelp_jax.projection.engine import moments, sample
 
-SETTINGS = {
-    "num_subclasses": settings.NUM_SUBCLASSES,
-    "assignment": settings.ASSIGNMENT,
-    "sample_size": settings.SAMPLE_SIZE,
-    "membership": settings.MEMBERSHIP,
-    "fit_on": settings.FIT_ON,
+SEARCH_SPACE = {
+    "num_subclasses": search_space.NUM_SUBCLASSES,
+    "assignment": search_space.ASSIGNMENT,
+    "sample_size": search_space.SAMPLE_SIZE,
+    "membership": search_space.MEMBERSHIP,
+    "fit_on": search_space.FIT_ON,
 }
 # Sampled rows of each class per subclass, at least.
 _LEAST = 10
@@ -37,7 +37,7 @@ def fit(
     cluster: Cluster,
     rows: Rows,
     output_weights: np.ndarray,
-    values: Mapping[str, Value],
+    hyperparameters: Mapping[str, Value],
     seed: int,
 ) -> Projection:
     """Clusters a stratified sample of each class; all rows belong to the nearest centre.
@@ -47,7 +47,8 @@ def fit(
         cluster: `(points [rows, dims], clusters, seed) -> cluster of each row [rows]`.
         rows: Rows to draw from; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes]; only the number of classes is used.
-        values: `num_subclasses`, `assignment` and `sample_size`, the rows drawn of all classes.
+        hyperparameters: `num_subclasses`, `assignment` and `sample_size`, the rows drawn of all
+            classes.
         seed: Seed of the draw and of the clustering.
 
     Returns:
@@ -58,7 +59,7 @@ def fit(
         UserError: `num_subclasses` exceeds the distinct rows drawn of a class.
     """
     num_classes = output_weights.shape[1]
-    count, size = int(values["num_subclasses"]), int(values["sample_size"])
+    count, size = int(hyperparameters["num_subclasses"]), int(hyperparameters["sample_size"])
     mean = moments.means(rows, num_classes)
     drawn = sample.stratified(rows, num_classes, size, _LEAST * count, seed)
     points = [
@@ -78,7 +79,7 @@ def fit(
         mean=mean,
         centers=np.stack(middle),
         spread=np.array(spread),
-        soft=values["assignment"] == "soft",
+        soft=hyperparameters["assignment"] == "soft",
     )
 
 
@@ -110,7 +111,7 @@ def _projector(name: str, cluster: Cluster) -> Projector:
     return Projector(
         name=name,
         version=1,
-        settings=SETTINGS,
+        search_space=SEARCH_SPACE,
         fit=functools.partial(fit, name, cluster),
         apply=centers.apply,
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core import search_space
+from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projection, Projector, Rows
 from lelp_jax.projection.engine import clusters, pca
@@ -17,15 +17,15 @@ _RESTARTS = 4
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, values: Mapping[str, Value], seed: int
+    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Fits k-means per class on the first principal coordinates of the embedding.
 
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes].
-        values: `num_subclasses`, `num_components` (coordinates used; a class whose rank is lower
-            uses as many as its rank), `null_space` and `solver`.
+        hyperparameters: `num_subclasses`, `num_components` (coordinates used; a class whose rank is
+            lower uses as many as its rank), `null_space` and `solver`.
         seed: Seed of the centres' start.
 
     Returns:
@@ -36,15 +36,15 @@ def fit(
     Raises:
         UserError: `num_subclasses` exceeds the distinct rows of a class.
     """
-    count, num_classes = int(values["num_subclasses"]), output_weights.shape[1]
+    count, num_classes = int(hyperparameters["num_subclasses"]), output_weights.shape[1]
     components = pca.fit(
         rows,
         output_weights,
-        null_space=bool(values["null_space"]),
-        count=int(values["num_components"]),
-        solver=str(values["solver"]),
+        null_space=bool(hyperparameters["null_space"]),
+        count=int(hyperparameters["num_components"]),
+        solver=str(hyperparameters["solver"]),
     )
-    width = min(int(values["num_components"]), components.variance.shape[1])
+    width = min(int(hyperparameters["num_components"]), components.variance.shape[1])
     used = np.arange(width) < components.rank[:, None]
     basis = components.components[:, :, :width] * used[:, None, :]
     found = clusters.fit_rows(
@@ -80,13 +80,13 @@ def _coordinates(
 PROJECTOR = Projector(
     name="soft_kmeans",
     version=2,
-    settings={
-        "num_subclasses": settings.NUM_SUBCLASSES,
-        "num_components": settings.NUM_COMPONENTS,
-        "null_space": settings.NULL_SPACE,
-        "membership": settings.MEMBERSHIP,
-        "fit_on": settings.FIT_ON,
-        "solver": settings.SOLVER,
+    search_space={
+        "num_subclasses": search_space.NUM_SUBCLASSES,
+        "num_components": search_space.NUM_COMPONENTS,
+        "null_space": search_space.NULL_SPACE,
+        "membership": search_space.MEMBERSHIP,
+        "fit_on": search_space.FIT_ON,
+        "solver": search_space.SOLVER,
     },
     fit=fit,
     apply=centers.apply,

@@ -127,7 +127,7 @@ def _predict(dataset: Dataset, inputs: Inputs, outcomes: Sequence[Outcome]) -> n
         export.save(
             student_folder(outcome.trained),
             method=student.trial.method,
-            numeric=student.trial.numeric,
+            hyperparameters=student.trial.traced,
             model=student.network.settings,
             num_outputs=student.num_outputs,
             inputs=inputs,
@@ -135,22 +135,22 @@ def _predict(dataset: Dataset, inputs: Inputs, outcomes: Sequence[Outcome]) -> n
             constants=student.constants,
             class_names=dataset.class_names,
             facts={
-                "settings": student.trial.settings,
+                "settings": student.trial.hyperparameters,
                 "replicate": student.replicate.number,
                 "validation": outcome.trained.validation,
                 "fingerprint": outcome.trained.fingerprint,
             },
         )
     first = outcomes[0].student
-    numeric = {
-        name: np.array([o.student.trial.numeric[name] for o in outcomes], np.float32)
-        for name in first.trial.numeric
+    hyperparameters = {
+        name: np.array([o.student.trial.traced[name] for o in outcomes], np.float32)
+        for name in first.trial.traced
     }
     constants = {
         name: np.stack([o.student.constants[name] for o in outcomes]) for name in first.constants
     }
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    logits, _ = predict(spec, stacked, numeric, constants, inputs.values[dataset.test])
+    logits, _ = predict(spec, stacked, hyperparameters, constants, inputs.values[dataset.test])
     return logits
 
 
@@ -217,7 +217,7 @@ def _line(
         "selected": outcome.selected,
         "status": "diverged" if trained.diverged else "ok",
         "note": note,
-        "settings": student.trial.settings,
+        "settings": student.trial.hyperparameters,
         "num_outputs": student.num_outputs,
         "parameters": trained.parameters,
         "steps": config.student.train.steps,

@@ -101,7 +101,9 @@ def fit(
     result = {}
     for name in SPLITS:
         projector = PROJECTORS[name]
-        values = {key: setting.default[0] for key, setting in projector.settings.items()} | asked
+        values = {
+            key: setting.default[0] for key, setting in projector.search_space.items()
+        } | asked
         if "num_components" in values:
             # Fewer coordinates than clusters might leave too few distinct rows.
             values["num_components"] = max(int(values["num_components"]), num_subclasses)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lelp_jax.core import files
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import files, search_space
 from lelp_jax.experiment.sweep import Point
 from lelp_jax.report import markdown, table
 from lelp_jax.report.markdown import Picture, Section
@@ -48,7 +47,9 @@ def _draw(path: Path, points: Sequence[Point], comparisons: Sequence[Mapping[str
     # Drawing takes a second to import.
     from lelp_jax.report.figures import sweeps
 
-    values = [value if settings.is_number(value := point.value) else str(value) for point in points]
+    values = [
+        value if search_space.is_number(value := point.value) else str(value) for point in points
+    ]
     sweeps.draw(path, points[0].key, list(zip(values, comparisons, strict=True)))
 
 

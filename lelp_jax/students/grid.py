@@ -34,7 +34,7 @@ class Student:
     """A student that is wanted.
 
     Attributes:
-        trial: Method and settings.
+        trial: Method and hyperparameters.
         replicate: What it shares with the other methods' students.
         projection: Splits the classes, for the methods that do.
         spec: The program that trains it.
@@ -53,7 +53,7 @@ class Student:
 
     @functools.cached_property
     def constants(self) -> Mapping[str, np.ndarray]:
-        """The arrays that loss and readout take besides the settings."""
+        """The arrays that loss and readout take besides the hyperparameters."""
         mask = {} if self.projection is None else {"column_mask": self.projection.column_mask}
         return {**mask, **(self.prepare() if self.prepare else {})}
 
@@ -105,8 +105,8 @@ def wanted(
         dataset: The data.
         inputs: What the students see of them.
         trials: The trials of each method that is trained.
-        replicates_of: The replicates of a method with its static settings, with its own teachers
-            where it has such.
+        replicates_of: The replicates of a method with its static hyperparameters, with its own
+            teachers where it has such.
         session: The run.
 
     Raises:

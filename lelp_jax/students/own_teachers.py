@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lelp_jax.bank import stage as bank
 from lelp_jax.bank.store import Bank
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
@@ -53,7 +53,7 @@ class OwnTeachers:
 
         Args:
             method: The method.
-            static: Its static settings.
+            static: Its static hyperparameters.
 
         Raises:
             UserError: A teacher diverged.
@@ -62,7 +62,7 @@ class OwnTeachers:
         if method.teacher is None:
             return self._replicates
         head = _head(method, static, self._dataset.num_classes)
-        key = repr((head.name, head.settings))
+        key = repr((head.name, head.hyperparameters))
         if key not in self._made:
             self._made[key] = [(each, self._bank(each)) for each in self._train(method, head)]
         made = self._made[key]
@@ -108,7 +108,7 @@ def _head(method: Method, static: Mapping[str, Value], classes: int) -> Head:
     assert own is not None
     return Head(
         name=f"{method.name} teacher",
-        settings={name: static[name] for name in own.settings},
+        hyperparameters={name: static[name] for name in own.hyperparameters},
         outputs=own.num_outputs(classes, static),
         loss=own.loss,
         readout=own.readout,

@@ -11,7 +11,7 @@ import numpy as np
 from lelp_jax.bank.store import Bank
 from lelp_jax.core import artifacts as stages
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.projection import base, scoring
@@ -35,13 +35,13 @@ def ensure(
 ) -> Projection:
     """Returns a fitted projection, fitted now or before.
 
-    Methods that use the same projector with the same settings share it.
+    Methods that use the same projector with the same hyperparameters share it.
 
     Args:
         root: The workdir.
         method: Name of the method that asks, for messages.
         projector: The way to score.
-        static: The method's static settings; only those of the projector count.
+        static: The method's static hyperparameters; only those of the projector count.
         dataset: The data.
         bank: The teacher's outputs.
         transfer: Data-set indices of the rows that the student may see.
@@ -52,7 +52,7 @@ def ensure(
         UserError: Rows lack labels that the projector needs, or a class cannot be split so finely.
     """
     session.interrupts.check()
-    values = {name: static[name] for name in projector.settings}
+    values = {name: static[name] for name in projector.search_space}
     on_transfer = values.get("fit_on") == "transfer"
     inputs = {
         "projector": projector.name,

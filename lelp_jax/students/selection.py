@@ -1,4 +1,4 @@
-"""Chooses each method's settings by its students' validation metric."""
+"""Chooses each method's hyperparameters by its students' validation metric."""
 
 from __future__ import annotations
 

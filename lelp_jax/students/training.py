@@ -53,7 +53,7 @@ def request(config: Config, dataset: Dataset, inputs: Inputs, student: Student) 
             "input_noise": config.student.input_noise,
             "teacher_outputs": config.student.teacher_outputs if method.uses_teacher else None,
             "method": method.name,
-            "settings": student.trial.settings,
+            "settings": student.trial.hyperparameters,
             "projector": [projector.name, projector.version] if projector else None,
             "bank": student.replicate.bank.fingerprint if method.uses_teacher else None,
             "transfer_size": len(student.replicate.transfer),
@@ -170,7 +170,7 @@ def job(
         members=tuple(
             Member(
                 fingerprint=request.fingerprint,
-                numeric=student.trial.numeric,
+                hyperparameters=student.trial.traced,
                 seed=seeds.derive(student.replicate.seed, "network"),
                 order_seed=seeds.derive(student.replicate.seed, "order"),
                 group=groups[student.replicate.number],

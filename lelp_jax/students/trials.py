@@ -1,4 +1,4 @@
-"""Which settings a method tries."""
+"""Which hyperparameters a method tries."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from collections.abc import Mapping
 import numpy as np
 
 from lelp_jax.core import seeds
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.experiment.config import MethodConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One setting of a method.
+    """One combination of a method's hyperparameters.
 
     Attributes:
         method: The method's name.
         number: Its number among the method's trials, from 0.
-        numeric: Traced settings.
-        static: Settings that change shapes or artifacts.
+        traced: Those that compiled programs take as arguments.
+        static: Those that change shapes or artifacts.
     """
 
     method: str
     number: int
-    numeric: Mapping[str, float]
+    traced: Mapping[str, float]
     static: Mapping[str, Value]
 
     @property
-    def settings(self) -> dict[str, Value]:
-        """All settings in one dictionary."""
-        return {**self.static, **self.numeric}
+    def hyperparameters(self) -> dict[str, Value]:
+        """All of them in one dictionary."""
+        return {**self.static, **self.traced}
 
 
 def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     """Returns the trials of a method.
 
-    The space is the product of the values of all settings; points are drawn from it without
-    replacement. Among the first trials, however many, each value of a setting comes about as often
-    as its others: a few draws by chance alone may miss all learning rates but one. More trials
-    only add points.
+    The space is the product of the values of all hyperparameters; points are drawn from it without
+    replacement. Among the first trials, however many, each value of a hyperparameter comes about as
+    often as its others: a few draws by chance alone may miss all learning rates but one. More
+    trials only add points.
 
     Args:
         config: The method with the values to try.
@@ -54,7 +54,7 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     trials = []
     for number, point in enumerate(_spread(drawn, config.trials)):
         chosen = {name: config.values[name][i] for name, i in zip(names, point, strict=True)}
-        traced = {n: v for n, v in chosen.items() if config.method.settings[n].traced}
+        traced = {n: v for n, v in chosen.items() if config.method.search_space[n].traced}
         static = {n: v for n, v in chosen.items() if n not in traced}
         trials.append(Trial(config.method.name, number, traced, static))  # type: ignore[arg-type]
     return tuple(trials)

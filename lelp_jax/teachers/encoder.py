@@ -7,7 +7,7 @@ import functools
 from pathlib import Path
 from typing import Any, cast
 
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
@@ -47,7 +47,7 @@ class Encoders(TrainedTeachers):
                 "checkpoint is empty; name a Hugging Face checkpoint, a folder or a name on the "
                 "hub, with --config.teacher.checkpoint=DIR"
             )
-        if not (settings.is_positive(self.layer_decay) and self.layer_decay <= 1):
+        if not (search_space.is_positive(self.layer_decay) and self.layer_decay <= 1):
             raise UserError(f"layer_decay must be in (0, 1], got {self.layer_decay}")
 
     def check(self, dataset: Dataset) -> None:

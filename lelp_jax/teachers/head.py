@@ -10,8 +10,7 @@ import jax
 import numpy as np
 
 from lelp_jax import models
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core import seeds
+from lelp_jax.core import search_space, seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import Loss, Readout, identity_readout
@@ -31,7 +30,7 @@ class Head:
 
     Attributes:
         name: What such teachers are called in the log and in messages.
-        settings: What the loss depends on besides.
+        hyperparameters: What the loss depends on besides.
         outputs: Width of the output layer.
         loss: Unreduced loss of a batch.
         readout: Turns outputs into class logits.
@@ -39,7 +38,7 @@ class Head:
     """
 
     name: str
-    settings: Mapping[str, Any]
+    hyperparameters: Mapping[str, Any]
     outputs: int
     loss: Loss
     readout: Readout
@@ -90,7 +89,9 @@ def labelled_job(
     """
     index = dataset.labelled_train
     weights = class_weights.by_class(dataset, train.class_weights)
-    numbers = {name: value for name, value in head.settings.items() if settings.is_number(value)}
+    numbers = {
+        name: value for name, value in head.hyperparameters.items() if search_space.is_number(value)
+    }
     return FleetJob(
         stage=STAGE,
         spec=spec,
@@ -98,12 +99,12 @@ def labelled_job(
         members=tuple(
             Member(
                 fingerprint=request.fingerprint,
-                numeric={**numbers, **numeric, "label_smoothing": 0.0},
+                hyperparameters={**numbers, **hyperparameters, "label_smoothing": 0.0},
                 seed=seeds.derive(request.inputs["seed"], "network"),
                 order_seed=seeds.derive(request.inputs["seed"], "order"),
                 group=0,
             )
-            for request, numeric in members
+            for request, hyperparameters in members
         ),
         rows=GroupRows(
             row=np.arange(len(index), dtype=np.int32)[None],

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 
 from lelp_jax import models
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core import seeds
+from lelp_jax.core import search_space, seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
@@ -35,7 +34,7 @@ from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, work_o
 from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Params, StepSpec
 
-_SETTINGS = {"learning_rate": settings.LEARNING_RATE, "weight_decay": settings.WEIGHT_DECAY}
+_SETTINGS = {"learning_rate": search_space.LEARNING_RATE, "weight_decay": search_space.WEIGHT_DECAY}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,13 +163,16 @@ class TrainedTeachers(abc.ABC):
             )
 
         def make_job(members: Sequence[Request]) -> FleetJob:
-            numeric = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
+            hyperparameters = {
+                "learning_rate": self.learning_rate,
+                "weight_decay": self.weight_decay,
+            }
             return labelled_job(
                 dataset,
                 spec,
                 head,
                 self.train,
-                [(request, numeric) for request in members],
+                [(request, hyperparameters) for request in members],
                 values[dataset.labelled_train],
                 values[dataset.validation],
                 trunk.initial() if trunk.initial else None,
@@ -197,7 +199,7 @@ class TrainedTeachers(abc.ABC):
             "weight_decay": self.weight_decay,
             "layer_decay": trunk.layer_decay,
             "train": dataclasses.asdict(self.train),
-            "head": [head.name, dict(head.settings)],
+            "head": [head.name, dict(head.hyperparameters)],
         }
         return Request(
             inputs={

@@ -66,7 +66,7 @@ def with_head(
     source: str,
     head: Head,
     train: TrainConfig,
-    numeric: Mapping[str, float],
+    hyperparameters: Mapping[str, float],
     session: Session,
 ) -> Teacher:
     """Returns a teacher with a new output layer, trained now or before.
@@ -81,7 +81,7 @@ def with_head(
         source: Names that bank.
         head: The output layer and its loss.
         train: How it is trained.
-        numeric: `learning_rate` and `weight_decay`.
+        hyperparameters: `learning_rate` and `weight_decay`.
         session: The run.
 
     Raises:
@@ -93,8 +93,8 @@ def with_head(
             "what": "head",
             "source": source,
             "train": dataclasses.asdict(train),
-            "numeric": dict(numeric),
-            "head": [head.name, dict(head.settings)],
+            "numeric": dict(hyperparameters),
+            "head": [head.name, dict(head.hyperparameters)],
             "seed": seeds.derive(0, source),
         },
         kind=head.name,
@@ -121,7 +121,7 @@ def with_head(
             spec,
             head,
             train,
-            [(member, numeric) for member in members],
+            [(member, hyperparameters) for member in members],
             scaled(dataset.labelled_train),
             scaled(dataset.validation),
         )

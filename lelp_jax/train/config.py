@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from lelp_jax.core import hyperparameters as settings
-from lelp_jax.core import metrics
+from lelp_jax.core import metrics, search_space
 from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.train.optimizer import OptimizerConfig
 
@@ -88,7 +87,7 @@ class TrainConfig:
     epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs and not settings.is_positive(self.epochs):
+        if self.epochs and not search_space.is_positive(self.epochs):
             raise UserError(f"epochs must be a number above 0, or 0, got {self.epochs}")
         if self.epochs and self.steps:
             raise UserError(
@@ -112,7 +111,7 @@ class TrainConfig:
                 f"{self.steps} steps; take fewer"
             )
         if self.class_weights != ("balanced",) and not all(
-            settings.is_positive(weight) for weight in self.class_weights
+            search_space.is_positive(weight) for weight in self.class_weights
         ):
             raise UserError(
                 "class_weights must be empty, 'balanced' or one positive number per class, "

@@ -28,14 +28,14 @@ class Member:
 
     Attributes:
         fingerprint: Names everything it depends on.
-        numeric: Its traced settings.
+        hyperparameters: Its traced ones.
         seed: Seed of initialisation, dropout and noise.
         order_seed: Seed of the order of examples.
         group: Which group of `FleetJob.rows` it learns from.
     """
 
     fingerprint: str
-    numeric: Mapping[str, float]
+    hyperparameters: Mapping[str, float]
     seed: int
     order_seed: int
     group: int

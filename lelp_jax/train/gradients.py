@@ -104,7 +104,7 @@ def of_batch(
     Args:
         spec: The program.
         state: The member's state.
-        member: Its settings, without the member axis.
+        member: Its hyperparameters, without the member axis.
         step: The step's number from 0.
         batch: What it sees.
         constants: The method's other arrays, of its group.
@@ -141,7 +141,7 @@ def of_batch(
                 progress=step / spec.steps,
                 key=key(_LOSS),
             )
-            result = spec.loss(seen, constants, member.numeric)
+            result = spec.loss(seen, constants, member.hyperparameters)
             log = StepLog(jnp.sum(result.per_example * part.weight), jnp.sum(part.weight))
             return log.total / divisor, (log, result.state)
 

@@ -217,7 +217,7 @@ def _validation_logits(runner: Runner, params: Params) -> np.ndarray:
     """Returns class logits, [members, validation rows, classes]."""
     job = runner.job
     constants = {name: np.asarray(a)[runner.group] for name, a in job.rows.constants.items()}
-    return predict(job.spec, params, runner.numeric, constants, job.validation_inputs)[0]
+    return predict(job.spec, params, runner.hyperparameters, constants, job.validation_inputs)[0]
 
 
 def _curve_lines(runner: Runner, name: str, first: int, log: StepLog) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ _ROWS = 4096
 def predict(
     spec: StepSpec,
     params: Any,
-    numeric: Mapping[str, np.ndarray],
+    hyperparameters: Mapping[str, np.ndarray],
     constants: Mapping[str, np.ndarray],
     inputs: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def predict(
     Args:
         spec: The program.
         params: Parameters with a leading member axis.
-        numeric: Traced settings, [members] each.
+        hyperparameters: Traced ones, [members] each.
         constants: The method's arrays, each [members, ...].
         inputs: [rows, features...] or tokens [rows, length].
 
@@ -36,10 +36,12 @@ def predict(
         Logits [members, rows, classes] and embeddings [members, rows, dims], on the host.
     """
     device = jax.devices()[0]
-    params, numeric, constants = jax.device_put((params, numeric, constants), device)
+    params, hyperparameters, constants = jax.device_put(
+        (params, hyperparameters, constants), device
+    )
     results: tuple[np.ndarray, ...] = ()
     for rows, batch in batches(inputs):
-        arguments = (params, numeric, constants, jax.device_put(batch, device))
+        arguments = (params, hyperparameters, constants, jax.device_put(batch, device))
         program, _ = parallel.compiled(predict_fleet, spec, arguments)
         outputs = [np.asarray(output)[:, : len(rows)] for output in program(*arguments)]
         if not results:

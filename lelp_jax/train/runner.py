@@ -47,9 +47,9 @@ class Runner:
         size = parallel.padded_members(len(job.members), self.mesh)
         # Padding repeats the last member; its results are dropped.
         self.padded = [job.members[min(i, len(job.members) - 1)] for i in range(size)]
-        self.numeric = {
-            name: np.array([member.numeric[name] for member in job.members], np.float32)
-            for name in job.members[0].numeric
+        self.hyperparameters = {
+            name: np.array([member.hyperparameters[name] for member in job.members], np.float32)
+            for name in job.members[0].hyperparameters
         }
         self.group = np.array([member.group for member in job.members], np.int32)
         by_member = parallel.sharding(self.mesh, parallel.MEMBER)
@@ -58,9 +58,9 @@ class Runner:
         self.by_position = parallel.sharding(self.mesh, None, parallel.MEMBER, parallel.DATA)
         self.state_sharding = FleetState(everywhere, by_member)  # type: ignore[arg-type]
         members = Members(
-            numeric={
-                name: np.array([member.numeric[name] for member in self.padded], np.float32)
-                for name in self.numeric
+            hyperparameters={
+                name: np.array([member.hyperparameters[name] for member in self.padded], np.float32)
+                for name in self.hyperparameters
             },
             seed=np.array([member.seed for member in self.padded], np.uint32),
             group=np.array([member.group for member in self.padded], np.int32),

@@ -1,7 +1,7 @@
 """What a training step is made of and changes: the program, the members, the rows.
 
 A member is one network in training; the members of a fleet share all shapes and the program, and
-differ in seeds, numeric settings and rows.
+differ in seeds, traced hyperparameters and rows.
 """
 
 from __future__ import annotations
@@ -129,12 +129,12 @@ class Members(NamedTuple):
     """What distinguishes the members, each with a leading member axis.
 
     Attributes:
-        numeric: Traced settings, such as `learning_rate`, [members] float32 each.
+        hyperparameters: Traced ones, such as `learning_rate`, [members] float32 each.
         seed: Seed of initialisation, dropout and noise, [members] uint32.
         group: Which group of rows a member learns from, [members] int32.
     """
 
-    numeric: Mapping[str, Array]
+    hyperparameters: Mapping[str, Array]
     seed: Array
     group: Array
 

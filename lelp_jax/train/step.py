@@ -108,7 +108,7 @@ def train_member(
     Args:
         spec: The program.
         state: Its state.
-        member: Its settings, without the member axis.
+        member: Its hyperparameters, without the member axis.
         step: The step's number from 0.
         rows: All groups of rows.
         inputs: Inputs of the whole data set, [all rows, features...].
@@ -138,7 +138,10 @@ def train_member(
         frozen,
     )
     rule = optimizer.build(
-        spec.optimizer, spec.steps, member.numeric["learning_rate"], member.numeric["weight_decay"]
+        spec.optimizer,
+        spec.steps,
+        member.hyperparameters["learning_rate"],
+        member.hyperparameters["weight_decay"],
     )
     updates, opt_state = rule.update(gradient, state.opt_state, state.params)
     if spec.layer_decay != 1:
@@ -198,7 +201,7 @@ def train_fleet(
 def predict_fleet(
     spec: StepSpec,
     params: Params,
-    numeric: Mapping[str, jax.Array],
+    hyperparameters: Mapping[str, jax.Array],
     constants: Mapping[str, Any],
     inputs: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
@@ -207,18 +210,18 @@ def predict_fleet(
     Args:
         spec: The program.
         params: Parameters with a leading member axis.
-        numeric: Traced settings, [members] each.
+        hyperparameters: Traced ones, [members] each.
         constants: The method's arrays, each [members, ...].
         inputs: [batch, features...].
     """
 
     def one_member(
-        params: Params, numeric: Mapping[str, jax.Array], constants: Mapping[str, Any]
+        params: Params, hyperparameters: Mapping[str, jax.Array], constants: Mapping[str, Any]
     ) -> tuple[jax.Array, jax.Array]:
         outputs = spec.model.apply({"params": params.network}, inputs, train=False)
-        return spec.readout(outputs, params.extra, constants, numeric), outputs.embedding
+        return spec.readout(outputs, params.extra, constants, hyperparameters), outputs.embedding
 
-    return _for_each(one_member, params, numeric, constants)
+    return _for_each(one_member, params, hyperparameters, constants)
 
 
 def _for_each(function: Callable[..., Any], *members: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lelp_jax.core import files, parallel
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Value
+from lelp_jax.core.search_space import Value
 from lelp_jax.deploy.targets.table import Table
 from lelp_jax.projection import PROJECTORS, base
 from lelp_jax.projection.base import Projection, Projector, Stored

@@ -9,28 +9,28 @@ from typing import Any
 from absl import flags
 
 from lelp_jax.cli import command_line
-from lelp_jax.core import hyperparameters as settings
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.hyperparameters import Setting, Value
+from lelp_jax.core.search_space import Hyperparameter, Value
 
 _LARGEST_SEED = 2**31 - 1
 # Settings of the ways to split, by flag; which of them one takes is its own affair.
-_SETTINGS: Mapping[str, tuple[Setting, str]] = {
-    "num_subclasses": (settings.NUM_SUBCLASSES, "Pseudo-subclasses per class."),
-    "num_components": (settings.NUM_COMPONENTS, "Principal coordinates that are clustered."),
-    "num_rotations": (settings.NUM_ROTATIONS, "Splits of every class by lelp_ensemble."),
-    "null_space": (settings.NULL_SPACE, "Leave out what the output layer sees."),
-    "rotate": (settings.ROTATE, "Rotate the directions at random."),
-    "center": (settings.CENTER, "Measure from each class's mean."),
-    "standardize": (settings.STANDARDIZE, "Divide by the deviation along the directions."),
-    "assignment": (settings.ASSIGNMENT, "To the nearest centre alone, or to all by distance."),
-    "sample_size": (settings.SAMPLE_SIZE, "Rows that are clustered."),
+_SETTINGS: Mapping[str, tuple[Hyperparameter, str]] = {
+    "num_subclasses": (search_space.NUM_SUBCLASSES, "Pseudo-subclasses per class."),
+    "num_components": (search_space.NUM_COMPONENTS, "Principal coordinates that are clustered."),
+    "num_rotations": (search_space.NUM_ROTATIONS, "Splits of every class by lelp_ensemble."),
+    "null_space": (search_space.NULL_SPACE, "Leave out what the output layer sees."),
+    "rotate": (search_space.ROTATE, "Rotate the directions at random."),
+    "center": (search_space.CENTER, "Measure from each class's mean."),
+    "standardize": (search_space.STANDARDIZE, "Divide by the deviation along the directions."),
+    "assignment": (search_space.ASSIGNMENT, "To the nearest centre alone, or to all by distance."),
+    "sample_size": (search_space.SAMPLE_SIZE, "Rows that are clustered."),
     "membership": (
-        settings.MEMBERSHIP,
+        search_space.MEMBERSHIP,
         "Class in which a row is fitted: its label, or the teacher's opinion; by default the "
         "label where every row has one.",
     ),
-    "solver": (settings.SOLVER, "How principal components are found."),
+    "solver": (search_space.SOLVER, "How principal components are found."),
 }
 
 
@@ -47,7 +47,7 @@ class Arguments:
         seed: Seed of random choices.
         temperature: Softens the classes.
         beta: Softens the split.
-        settings: Settings of the way to split that were given.
+        hyperparameters: Those of the way to split that were given.
     """
 
     input: str
@@ -58,7 +58,7 @@ class Arguments:
     seed: int | None
     temperature: float | None
     beta: float | None
-    settings: Mapping[str, Value]
+    hyperparameters: Mapping[str, Value]
 
 
 def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
@@ -86,7 +86,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     for name, example in (("input", "teacher.npz"), ("out", "targets.npz")):
         if not given[name]:
             raise UserError(f"--{name} is missing; for example --{name}={example}")
-    for name, setting in (("temperature", settings.TEMPERATURE), ("beta", settings.BETA)):
+    for name, setting in (("temperature", search_space.TEMPERATURE), ("beta", search_space.BETA)):
         _check(name, given[name], setting)
     for name, (setting, _) in _SETTINGS.items():
         _check(name, given[name], setting)
@@ -102,7 +102,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
         seed=given["seed"],
         temperature=given["temperature"],
         beta=given["beta"],
-        settings=chosen,
+        hyperparameters=chosen,
     )
     if arguments.apply is not None:
         fixed = {"method": arguments.method, "seed": arguments.seed, **chosen}
@@ -141,6 +141,6 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
 
 
-def _check(name: str, value: Value | None, setting: Setting) -> None:
+def _check(name: str, value: Value | None, setting: Hyperparameter) -> None:
     if value is not None and not setting.allows(value):
         raise UserError(f"--{name} must be {setting.must}, got {value!r}")

@@ -116,6 +116,6 @@ def _targets(
     """Returns target probabilities, [rows, columns]."""
     # What the label says is the student's affair.
     label = jnp.full(len(logits), UNLABELLED)
-    numeric = {"temperature": temperature, "beta": beta, "hard_mixing": jnp.float32(0)}
-    found = pseudo_subclass.log_targets(logits, scores, label, numeric)
+    hyperparameters = {"temperature": temperature, "beta": beta, "hard_mixing": jnp.float32(0)}
+    found = pseudo_subclass.log_targets(logits, scores, label, hyperparameters)
     return jnp.exp(jnp.moveaxis(found, -1, 0).reshape(len(logits), -1))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.core.hyperparameters import Value
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
+from lelp_jax.core.search_space import Value
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.deploy.targets import fitting, output
 from lelp_jax.deploy.targets import table as tables
@@ -43,7 +43,7 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
         membership = np.full(len(table.rows), UNLABELLED, np.int32)
         _check_softness(arguments, projector.name)
     chosen = {
-        name: stored.settings[name] if value is None else value
+        name: stored.hyperparameters[name] if value is None else value
         for name, value in (("temperature", arguments.temperature), ("beta", arguments.beta))
     }
     with reporter.stage("targets", len(table.rows), "rows"):
@@ -75,7 +75,7 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
 
 def _check_softness(arguments: Arguments, method: str) -> None:
     for name in ("temperature", "beta"):
-        value, setting = getattr(arguments, name), METHODS[method].settings[name]
+        value, setting = getattr(arguments, name), METHODS[method].search_space[name]
         if value is not None and not setting.allows(value):
             raise UserError(f"--{name} must be {setting.must} with {method}, got {value}")
 
@@ -89,25 +89,26 @@ def _fit(
     projector = PROJECTORS[name]
     _check_softness(arguments, name)
     known: dict[str, Value] = {
-        key: setting.default[0] for key, setting in projector.settings.items()
+        key: setting.default[0] for key, setting in projector.search_space.items()
     }
     # All rows of the input are fitted.
     known.pop("fit_on", None)
-    for key in arguments.settings:
+    for key in arguments.hyperparameters:
         if key not in known:
             raise UserError(
-                f"--{key} is no setting of {name}, which takes {', '.join(sorted(known)) or 'none'}"
+                f"--{key} is not a hyperparameter of {name}, which takes "
+                f"{', '.join(sorted(known)) or 'none'}"
             )
     if "membership" in known:
         known["membership"] = "label" if (table.rows.label >= 0).all() else "teacher"
-    values = {**known, **arguments.settings}
+    values = {**known, **arguments.hyperparameters}
     seed = arguments.seed or 0
     with reporter.stage("projection", 1, "projections"):
         projection, membership = fitting.fit(table, projector, values, seed)
         reporter.advance(1)
-    settings = {**values, "seed": seed}
+    chosen = {**values, "seed": seed}
     for key in ("temperature", "beta"):
-        given, tried = getattr(arguments, key), METHODS[name].settings[key].default
+        given, tried = getattr(arguments, key), METHODS[name].search_space[key].default
         # The middle of what a comparison of methods tries.
-        settings[key] = tried[len(tried) // 2] if given is None else given
-    return projector, Stored(projection, projector.version, settings), membership
+        chosen[key] = tried[len(tried) // 2] if given is None else given
+    return projector, Stored(projection, projector.version, chosen), membership

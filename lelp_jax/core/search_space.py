@@ -13,7 +13,7 @@ Value = bool | int | float | str
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class Hyperparameter:
     """One setting of a method.
 
     Attributes:
@@ -29,7 +29,7 @@ class Setting:
     allows: Callable[[Any], bool]
     traced: bool = False
 
-    def trying(self, *values: Value) -> Setting:
+    def trying(self, *values: Value) -> Hyperparameter:
         """Returns the same setting with other defaults."""
         return dataclasses.replace(self, default=values)
 
@@ -52,49 +52,53 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _switch(default: bool) -> Setting:
-    return Setting((default,), "True or False", lambda value: isinstance(value, bool))
+def _switch(default: bool) -> Hyperparameter:
+    return Hyperparameter((default,), "True or False", lambda value: isinstance(value, bool))
 
 
 def _is_weight(value: Any) -> bool:
     return is_number(value) and value >= 0
 
 
-def _share(default: float) -> Setting:
-    return Setting((default,), "in [0, 1)", lambda v: is_number(v) and 0 <= v < 1, traced=True)
+def _share(default: float) -> Hyperparameter:
+    return Hyperparameter(
+        (default,), "in [0, 1)", lambda v: is_number(v) and 0 <= v < 1, traced=True
+    )
 
 
-def fixed(value: Value, why: str) -> Setting:
+def fixed(value: Value, why: str) -> Hyperparameter:
     """Returns a setting that has one value only.
 
     Args:
         value: The value.
         why: The reason, for messages.
     """
-    return Setting(
+    return Hyperparameter(
         (value,), f"{value!r}, {why}", lambda given: type(given) is type(value) and given == value
     )
 
 
-def _choice(*names: str) -> Setting:
-    return Setting(names[:1], " or ".join(map(repr, names)), lambda value: value in names)
+def _choice(*names: str) -> Hyperparameter:
+    return Hyperparameter(names[:1], " or ".join(map(repr, names)), lambda value: value in names)
 
 
-LEARNING_RATE = Setting((1e-3, 3e-3, 1e-2), "a number above 0", is_positive, traced=True)
-WEIGHT_DECAY = Setting((1e-4,), "a number of 0 or more", _is_weight, traced=True)
-TEMPERATURE = Setting((1.0, 2.0, 4.0, 8.0, 16.0), "a number above 0", is_positive, traced=True)
-BETA = Setting((0.25, 0.5, 1.0), "a number above 0", is_positive, traced=True)
-ALPHA = Setting((0.0,), "in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1, traced=True)
+LEARNING_RATE = Hyperparameter((1e-3, 3e-3, 1e-2), "a number above 0", is_positive, traced=True)
+WEIGHT_DECAY = Hyperparameter((1e-4,), "a number of 0 or more", _is_weight, traced=True)
+TEMPERATURE = Hyperparameter(
+    (1.0, 2.0, 4.0, 8.0, 16.0), "a number above 0", is_positive, traced=True
+)
+BETA = Hyperparameter((0.25, 0.5, 1.0), "a number above 0", is_positive, traced=True)
+ALPHA = Hyperparameter((0.0,), "in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1, traced=True)
 LABEL_SMOOTHING = _share(0.0)
 HARD_MIXING = _share(0.0)
 WARMUP = _share(0.0)
 HINT_SHARE = _share(0.0)
-AUXILIARY_WEIGHT = Setting((1.0,), "a number of 0 or more", _is_weight)
-AUXILIARY_TEMPERATURE = Setting((1.0,), "a number above 0", is_positive)
-LOSS_WEIGHT = Setting((1.0,), "a number of 0 or more", _is_weight, traced=True)
-NUM_SUBCLASSES = Setting((10,), "a whole number above 0", _count)
-NUM_COMPONENTS = Setting((20,), "a whole number above 0", _count)
-NUM_ROTATIONS = Setting((4,), "a whole number above 0", _count)
+AUXILIARY_WEIGHT = Hyperparameter((1.0,), "a number of 0 or more", _is_weight)
+AUXILIARY_TEMPERATURE = Hyperparameter((1.0,), "a number above 0", is_positive)
+LOSS_WEIGHT = Hyperparameter((1.0,), "a number of 0 or more", _is_weight, traced=True)
+NUM_SUBCLASSES = Hyperparameter((10,), "a whole number above 0", _count)
+NUM_COMPONENTS = Hyperparameter((20,), "a whole number above 0", _count)
+NUM_ROTATIONS = Hyperparameter((4,), "a whole number above 0", _count)
 NULL_SPACE = _switch(True)
 ROTATE = _switch(True)
 CENTER = _switch(True)
@@ -102,13 +106,13 @@ STANDARDIZE = _switch(True)
 MEMBERSHIP = _choice("label", "teacher")
 FIT_ON = _choice("train", "transfer")
 ASSIGNMENT = _choice("hard", "soft")
-SAMPLE_SIZE = Setting((2000,), "a whole number above 0", _count)
+SAMPLE_SIZE = Hyperparameter((2000,), "a whole number above 0", _count)
 NEGATIVES = _choice("other_class", "any")
 SOLVER = _choice("auto", "covariance", "randomized", "svd")
 
 
 def check(
-    method: str, given: Mapping[str, Any], known: Mapping[str, Setting]
+    method: str, given: Mapping[str, Any], known: Mapping[str, Hyperparameter]
 ) -> dict[str, tuple[Value, ...]]:
     """Returns the values to try for every setting of a method.
 
