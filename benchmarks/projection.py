@@ -72,10 +72,10 @@ def tasks(embedding: Any, label: np.ndarray) -> Mapping[str, Mapping[str, Callab
         embedding: [rows, dims] in memory.
         label: [rows].
     """
-    from lelp_jax.projection.base import Rows
     from lelp_jax.projection.engine import clusters, pca
+    from lelp_jax.projection.engine.rows import EmbeddedRows
 
-    rows = Rows(embedding, np.arange(len(label)), label)
+    rows = EmbeddedRows(embedding, np.arange(len(label)), label)
     dims = embedding.shape[1]
     none = np.zeros((dims, CLASSES), np.float32)
 
@@ -191,7 +191,7 @@ def grow(rows: int, folder: str) -> dict[str, Any]:
     """Fits projections from a bank on disk; returns seconds and peak memory in MiB."""
     from lelp_jax.bank import store
     from lelp_jax.projection import PROJECTORS
-    from lelp_jax.projection.base import Rows
+    from lelp_jax.projection.engine.rows import EmbeddedRows
 
     label = labels(rows)
     weights = np.eye(DIMS, CLASSES, dtype=np.float32)
@@ -217,7 +217,7 @@ def grow(rows: int, folder: str) -> dict[str, Any]:
         projector = PROJECTORS[name]
         settings = {key: setting.default[0] for key, setting in projector.search_space.items()}
         bank = store.read(folder, "benchmark", of, np.arange(rows))
-        table = Rows(bank.embeddings, np.arange(rows), label)
+        table = EmbeddedRows(bank.embeddings, np.arange(rows), label)
         start = time.perf_counter()
         projector.fit(table, weights, settings, 0)
         result[name] = {"seconds": time.perf_counter() - start, "mib": peak()}

@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
     from lelp_jax import pipeline
     from lelp_jax.core import parallel
-    from lelp_jax.report import table
+    from lelp_jax.report.results import table
 
     parallel.set_up()
     finished = pipeline.run(

@@ -128,7 +128,7 @@ DATA = (
         ("train.csv line 2", "'label' holds 90 different texts in 90 rows", "such as 'row 0'"),
         {"train.csv": "x,label\n" + "".join(f"1,row {i}\n" for i in range(90))},
     ),
-    table("text_feature", "x,label\na,0\nb,1\n" * 9, "no hyperparameters feature column"),
+    table("text_feature", "x,label\na,0\nb,1\n" * 9, "no numeric feature column"),
     Case(
         "constant",
         (TABLE, "--config.data.train=train.csv"),

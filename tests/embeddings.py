@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from lelp_jax.projection import lelp
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import pca
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 LELP = {
     "num_subclasses": 3,
@@ -22,7 +22,7 @@ CLASSES, DIMS, COUNT = 2, 10, 240
 SEEDS = st.integers(0, 2**31 - 1)
 
 
-def example(seed: int = 0, mean: float = 1.0) -> tuple[Rows, np.ndarray]:
+def example(seed: int = 0, mean: float = 1.0) -> tuple[EmbeddedRows, np.ndarray]:
     """Returns rows with a clear gap in the spectrum of each class, and output weights."""
     random = np.random.default_rng(seed)
     deviation = np.array([5.0, 4.0, 3.2, 0.6, 0.5, 0.4, 0.3, 0.3, 0.2, 0.2])
@@ -34,7 +34,7 @@ def example(seed: int = 0, mean: float = 1.0) -> tuple[Rows, np.ndarray]:
         noise = random.exponential(size=((label == index).sum(), DIMS)) - 1
         embedding[label == index] = noise * deviation @ turn.T + mean * random.normal(size=DIMS)
     weights = random.normal(size=(DIMS, CLASSES)).astype(np.float32)
-    return Rows(embedding.astype(np.float32), np.arange(COUNT), label), weights
+    return EmbeddedRows(embedding.astype(np.float32), np.arange(COUNT), label), weights
 
 
 def complement(weights: np.ndarray) -> np.ndarray:
@@ -43,22 +43,22 @@ def complement(weights: np.ndarray) -> np.ndarray:
     return np.eye(len(wide)) - wide @ np.linalg.pinv(wide)
 
 
-def principal(rows: Rows, weights: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+def principal(rows: EmbeddedRows, weights: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns eigenvalues and eigenvectors of a class, largest first, in float64."""
     residual = rows.embedding.astype(np.float64) @ complement(weights)
     values, vectors = np.linalg.eigh(np.cov(residual[rows.label == index].T))
     return values[::-1], vectors[:, ::-1]
 
 
-def scores_of(rows: Rows, weights: np.ndarray, settings: dict, seed: int = 0) -> np.ndarray:
+def scores_of(rows: EmbeddedRows, weights: np.ndarray, settings: dict, seed: int = 0) -> np.ndarray:
     return np.asarray(lelp.apply(lelp.fit(rows, weights, settings, seed), rows))
 
 
-def with_embedding(rows: Rows, embedding: np.ndarray) -> Rows:
+def with_embedding(rows: EmbeddedRows, embedding: np.ndarray) -> EmbeddedRows:
     return dataclasses.replace(rows, embedding=embedding.astype(np.float32))
 
 
-def ranks(rows: Rows, weights: np.ndarray) -> list[int]:
+def ranks(rows: EmbeddedRows, weights: np.ndarray) -> list[int]:
     """Returns the rank of each class outside the range of the weights."""
     return pca.fit(rows, weights, null_space=True, count=1, solver="covariance").rank.tolist()
 

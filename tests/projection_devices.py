@@ -13,8 +13,8 @@ parallel.join_processes()
 import jax  # noqa: E402
 
 from lelp_jax.projection import PROJECTORS, scoring  # noqa: E402
-from lelp_jax.projection.base import Rows  # noqa: E402
 from lelp_jax.projection.engine import stream  # noqa: E402
+from lelp_jax.projection.engine.rows import EmbeddedRows  # noqa: E402# noqa: E402
 
 # Several batches for every device and process.
 stream._MOST_ROWS = 64
@@ -25,7 +25,7 @@ label = random.integers(-1, CLASSES, ROWS).astype(np.int32)
 deviation = np.array([5, 4, 3, 1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
 turn = np.linalg.qr(random.normal(size=(CLASSES + 1, DIMS, DIMS)))[0]
 embedding = np.einsum("nd,nde->ne", random.exponential(size=(ROWS, DIMS)) * deviation, turn[label])
-rows = Rows((embedding + 30).astype(np.float32), np.arange(ROWS), label)
+rows = EmbeddedRows((embedding + 30).astype(np.float32), np.arange(ROWS), label)
 weights = random.normal(size=(DIMS, CLASSES)).astype(np.float32)
 
 settings = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.report.comparison import compare
+from lelp_jax.report.results.comparison import compare
 
 # Test accuracy of each teacher.
 TEACHERS = (0.9, 0.95, 0.92, 0.94)

@@ -8,8 +8,9 @@ import ml_dtypes
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.storage.bundle import Bundle, open_bundle
-from lelp_jax.storage.writer import Spec, open_writer
+from lelp_jax.storage.bundle import Bundle
+from lelp_jax.storage.open import open_bundle, open_writer
+from lelp_jax.storage.writer import Spec
 
 ENDINGS = [".npz", "", ".zarr", ".parquet"]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.projection import PROJECTORS, centers, scoring
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import sample
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.embeddings import CLASSES, COUNT, DIMS, SEEDS, example, with_embedding
 
 KINDS = ("kmeans", "agglomerative", "tsne_kmeans")
@@ -18,7 +18,7 @@ SEARCH_SPACE = {"num_subclasses": 3, "assignment": "hard", "sample_size": COUNT}
 NO_WEIGHTS = np.zeros((DIMS, CLASSES), np.float32)
 
 
-def planted(mean: float = 0.0) -> tuple[Rows, np.ndarray]:
+def planted(mean: float = 0.0) -> tuple[EmbeddedRows, np.ndarray]:
     """Returns rows in three tight clusters per class, and which cluster each is in."""
     random = np.random.default_rng(0)
     rows, _ = example()
@@ -28,7 +28,7 @@ def planted(mean: float = 0.0) -> tuple[Rows, np.ndarray]:
     return with_embedding(rows, embedding + mean), cluster
 
 
-def scores_of(kind: str, rows: Rows, seed: int = 0, **changed: object) -> np.ndarray:
+def scores_of(kind: str, rows: EmbeddedRows, seed: int = 0, **changed: object) -> np.ndarray:
     projector = PROJECTORS[kind]
     fitted = projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE | changed, seed)
     return scoring.collect(projector, fitted, rows)
@@ -109,7 +109,7 @@ def test_fits_are_repeatable_and_ignore_rows_of_no_class(kind):
     first = scores_of(kind, rows, 7, assignment="soft")
     np.testing.assert_array_equal(scores_of(kind, rows, 7, assignment="soft"), first)
     random = np.random.default_rng(1)
-    more = Rows(
+    more = EmbeddedRows(
         np.concatenate([rows.embedding, random.normal(size=(30, DIMS)).astype(np.float32) * 50]),
         np.arange(COUNT + 30),
         np.concatenate([rows.label, np.full(30, -1, np.int32)]),
@@ -135,7 +135,7 @@ def test_more_clusters_than_distinct_rows_are_refused(kind):
 def test_samples_are_in_proportion_and_follow_the_rows(seed, size, least):
     random = np.random.default_rng(seed)
     label = random.integers(-1, 3, 250).astype(np.int32)
-    rows = Rows(np.zeros((250, 1), np.float32), random.permutation(1000)[:250], label)
+    rows = EmbeddedRows(np.zeros((250, 1), np.float32), random.permutation(1000)[:250], label)
     drawn = sample.stratified(rows, 3, size, least, seed)
     total = (label >= 0).sum()
     for index, own in enumerate(drawn):

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import clusters, lloyd, per_class, refine, seeding, stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests import tiny
 from tests.embeddings import SEEDS
 
@@ -190,7 +190,7 @@ def test_few_distinct_rows_and_none_stay_finite():
         assert np.isfinite(field).all()
     np.testing.assert_array_equal(found.distinct, [2, 1, 2, 0])
     np.testing.assert_allclose(found.inertia, 0, atol=1e-9)
-    rows = Rows(np.zeros((7, 1)), np.arange(7), np.array([0, 0, 1, 1, 2, 2, -1]))
+    rows = EmbeddedRows(np.zeros((7, 1)), np.arange(7), np.array([0, 0, 1, 1, 2, 2, -1]))
     assert (clusters.spread(found, rows) > 0).all()
 
 
@@ -310,19 +310,21 @@ def offsets(rows: jax.Array, label: jax.Array, count: jax.Array, mean: jax.Array
     return rows - mean[label]
 
 
-def far_rows(size: int, far: float) -> tuple[Rows, np.ndarray, np.ndarray]:
+def far_rows(size: int, far: float) -> tuple[EmbeddedRows, np.ndarray, np.ndarray]:
     """Returns rows of two classes around 8 places each, their means, and the rows in float64."""
     random = np.random.default_rng(0)
     label = random.choice([-1, 0, 1], size, p=[0.1, 0.7, 0.2]).astype(np.int32)
     places = random.normal(size=(3, 8, DIMS)) + far
     embedding = places[label, random.integers(0, 8, size)] + random.normal(size=(size, DIMS))
-    rows = Rows(embedding.astype(np.float32), 7 * np.arange(size), label)
+    rows = EmbeddedRows(embedding.astype(np.float32), 7 * np.arange(size), label)
     wide = rows.embedding.astype(np.float64)
     mean = np.stack([wide[label == kind].mean(axis=0) for kind in range(2)])
     return rows, mean.astype(np.float32), wide
 
 
-def fit_rows(rows: Rows, mean: np.ndarray, memory: int, **changes: object) -> clusters.Clusters:
+def fit_rows(
+    rows: EmbeddedRows, mean: np.ndarray, memory: int, **changes: object
+) -> clusters.Clusters:
     settings = {"count": 5, "seed": 1, "restarts": 2, "passes": 300, "project": offsets}
     return clusters.fit_rows(rows, 2, constants=(mean,), memory=memory, **{**settings, **changes})
 

@@ -8,8 +8,8 @@ import pytest
 import scipy.stats
 
 from lelp_jax.core import files
-from lelp_jax.report.comparison import compare
-from lelp_jax.report.statistics import holm
+from lelp_jax.report.results.comparison import compare
+from lelp_jax.report.results.statistics import holm
 from tests.result_lines import copies, line, refused
 
 KD = (0.5, 0.7, 0.6, 0.8)

@@ -7,14 +7,14 @@ import pytest
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.projection import PROJECTORS, oracle, random_split
-from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
-def fine_rows() -> tuple[Rows, np.ndarray]:
+def fine_rows() -> tuple[EmbeddedRows, np.ndarray]:
     # Class 0 has the fine labels 4 and 9, class 1 has 0, 5 and 7; 5 is in both.
     label = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 0, 0], np.int32)
     fine = np.array([4, 9, 4, 4, 7, 0, 5, 7, 7, 5, -1], np.int32)
-    return Rows(np.zeros((11, 4), np.float32), np.arange(11), label, fine), np.zeros((4, 2))
+    return EmbeddedRows(np.zeros((11, 4), np.float32), np.arange(11), label, fine), np.zeros((4, 2))
 
 
 def test_oracle_scores():
@@ -38,7 +38,7 @@ def test_oracle_scores():
     np.testing.assert_allclose(scores[10], prior, rtol=1e-6)
     unknown = oracle.apply(
         projection,
-        Rows(rows.embedding[:3], np.arange(3), np.array([-1, 1, 0]), np.array([4, 40, 9])),
+        EmbeddedRows(rows.embedding[:3], np.arange(3), np.array([-1, 1, 0]), np.array([4, 40, 9])),
     )
     np.testing.assert_allclose(unknown[:2], [prior, prior], rtol=1e-6)
     assert np.isfinite(scores.max(axis=2)).all()
@@ -64,7 +64,9 @@ def test_oracle_refuses_a_class_without_fine_labels():
 
 
 def split(index: np.ndarray, seed: int, classes: int = 3, count: int = 4) -> np.ndarray:
-    rows = Rows(np.zeros((len(index), 1), np.float32), index, np.zeros(len(index), np.int32))
+    rows = EmbeddedRows(
+        np.zeros((len(index), 1), np.float32), index, np.zeros(len(index), np.int32)
+    )
     projection = random_split.fit(rows, np.zeros((1, classes)), {"num_subclasses": count}, seed)
     return np.asarray(random_split.apply(projection, rows))
 

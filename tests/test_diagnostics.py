@@ -10,9 +10,9 @@ import pytest
 
 from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.projection.base import Rows
-from lelp_jax.report import sample, survey
-from lelp_jax.report.diagnostics import probe, verdict
+from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.report import survey
+from lelp_jax.report.diagnostics import probe, sample, verdict
 from lelp_jax.report.diagnostics import signs as diagnostics
 from lelp_jax.report.diagnostics.spectrum import spectra
 from lelp_jax.report.explorer import page as explorer
@@ -29,9 +29,9 @@ def of_split(clusters: bool, name: str, key: str) -> list[float]:
     return [entry["splits"][name][key] for entry in facts(clusters)["classes"]]
 
 
-def rows_of(embedding: np.ndarray) -> Rows:
+def rows_of(embedding: np.ndarray) -> EmbeddedRows:
     count = len(embedding)
-    return Rows(embedding.astype(np.float32), np.arange(count), np.zeros(count, np.int32))
+    return EmbeddedRows(embedding.astype(np.float32), np.arange(count), np.zeros(count, np.int32))
 
 
 def test_equal_variance_in_k_directions_is_an_effective_rank_of_k():

@@ -15,7 +15,7 @@ from lelp_jax import data, methods, models, projection
 from lelp_jax.deploy import export
 from lelp_jax.main import main
 from lelp_jax.methods.base import LossInputs
-from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests import tiny
 
 CONFIG = """
@@ -60,7 +60,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, types.ModuleType]:
         (methods.METHODS, "logit_mse", modules["methods/logit_mse.py"].METHOD),
         (methods.METHODS, "shells", modules["methods/shells.py"].METHOD),
         (projection.PROJECTORS, "shells", modules["projection/shells.py"].PROJECTOR),
-        (data.SOURCES, "rings", modules["data/rings.py"].Rings),
+        (data.SOURCES, "rings", modules["data/sources/rings.py"].Rings),
         (models.MODELS, "residual", modules["models/residual.py"].Residual),
     ):
         assert name not in registry
@@ -104,7 +104,7 @@ def test_shells_hold_equally_many_rows_from_the_inside_out(installed) -> None:
     random = np.random.default_rng(0)
     label = np.repeat([0, 1], 60)
     embedding = random.standard_normal((120, 4)) + 5 * label[:, None]
-    rows = Rows(embedding, np.arange(120), label)
+    rows = EmbeddedRows(embedding, np.arange(120), label)
     fitted = projector.fit(rows, np.zeros((4, 2)), {"num_subclasses": 3}, seed=0)
     scores = projector.apply(fitted, rows)
     assert scores.shape == (120, 2, 3)

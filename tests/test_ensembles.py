@@ -12,7 +12,8 @@ from lelp_jax.methods import METHODS, pseudo_subclass
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection import base, lelp, lelp_ensemble, scoring
-from lelp_jax.projection.base import Projection, Rows
+from lelp_jax.projection.base import Projection
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.embeddings import CLASSES, LELP, distance, example, with_embedding
 
 HEADS, COUNT, BATCH = 3, 4, 24
@@ -108,7 +109,7 @@ def test_stored_ensembles_come_back_and_can_be_applied_in_a_program(tmp_path):
     @jax.jit
     def apply(arrays: dict, embedding: jax.Array) -> jax.Array:
         unknown = jnp.full(len(embedding), -1)
-        part = Rows(embedding, unknown, unknown)
+        part = EmbeddedRows(embedding, unknown, unknown)
         return lelp_ensemble.PROJECTOR.apply(Projection("", arrays, again.column_mask), part)
 
     np.testing.assert_allclose(

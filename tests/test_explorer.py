@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lelp_jax.data.preprocessing import Preprocessing
-from lelp_jax.report import markup
 from lelp_jax.report.explorer import examples
 from lelp_jax.report.explorer import page as explorer
-from lelp_jax.report.markdown import Picture, Section
+from lelp_jax.report.results import markup
+from lelp_jax.report.results.markdown import Picture, Section
 from tests import planted
 from tests.embeddings import complement
 

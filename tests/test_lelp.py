@@ -10,8 +10,8 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
 from lelp_jax.methods import METHODS
 from lelp_jax.projection import base, lelp
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import pca
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.embeddings import (
     CLASSES,
     COUNT,
@@ -43,7 +43,7 @@ def test_directions_of_small_variance_are_orthogonal_to_the_weights_too():
     random = np.random.default_rng(0)
     embedding = random.normal(size=(2000, 12)) * np.geomspace(1, 5e-3, 12)
     weights = random.normal(size=(12, 2)).astype(np.float32)
-    rows = Rows(embedding.astype(np.float32), np.arange(2000), np.arange(2000) % 2)
+    rows = EmbeddedRows(embedding.astype(np.float32), np.arange(2000), np.arange(2000) % 2)
     basis = lelp.fit(rows, weights, LELP | {"num_subclasses": 9}, 0).arrays["basis"]
     np.testing.assert_allclose(np.einsum("dk,cds->cks", weights, basis), 0, atol=1e-5)
     for index in range(CLASSES):
@@ -179,7 +179,7 @@ def test_literal_scores_are_inner_products():
 def test_order_of_rows_does_not_matter(seed):
     rows, weights = example()
     order = np.random.default_rng(seed).permutation(COUNT)
-    shuffled = Rows(rows.embedding[order], rows.index[order], rows.label[order])
+    shuffled = EmbeddedRows(rows.embedding[order], rows.index[order], rows.label[order])
     np.testing.assert_allclose(
         scores_of(shuffled, weights, LELP), scores_of(rows, weights, LELP)[order], atol=1e-3
     )
@@ -235,7 +235,7 @@ def test_more_subclasses_than_the_rank_are_refused_with_class_and_rank():
 
 def test_few_rows_limit_the_rank():
     rows, weights = example()
-    few = Rows(rows.embedding[:9], rows.index[:9], rows.label[:9])
+    few = EmbeddedRows(rows.embedding[:9], rows.index[:9], rows.label[:9])
     assert ranks(few, weights) == [4, 3]
 
 
@@ -244,13 +244,13 @@ def test_rank_does_not_fall_with_the_number_of_rows():
     deviation = np.geomspace(1, 1e-2, 8)
     embedding = (random.normal(size=(200_000, 8)) * deviation).astype(np.float32)
     label = np.zeros(len(embedding), np.int32)
-    rows = Rows(embedding, np.arange(len(embedding)), label)
+    rows = EmbeddedRows(embedding, np.arange(len(embedding)), label)
     assert ranks(rows, np.zeros((8, 1), np.float32)) == [8]
 
 
 @pytest.mark.parametrize("count", [3, 7, 100])
 def test_equal_rows_have_rank_zero(count):
-    rows = Rows(
+    rows = EmbeddedRows(
         np.tile(np.float32([0.1, 123.4, -0.007]), (count, 1)),
         np.arange(count),
         np.zeros(count, np.int32),
@@ -263,7 +263,7 @@ def test_rank_of_exactly_dependent_dimensions(dims):
     random = np.random.default_rng(dims)
     for wanted in (1, dims // 2, dims):
         embedding = random.normal(size=(500, wanted)) @ random.normal(size=(wanted, dims))
-        rows = Rows(embedding.astype(np.float32), np.arange(500), np.zeros(500, np.int32))
+        rows = EmbeddedRows(embedding.astype(np.float32), np.arange(500), np.zeros(500, np.int32))
         assert ranks(rows, np.zeros((dims, 1), np.float32)) == [wanted]
 
 

@@ -12,7 +12,7 @@ from lelp_jax import models
 from lelp_jax.methods import METHODS, kd, labels, pseudo_subclass
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.models.outputs import Outputs
-from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import GroupRows, Members, StepSpec
 from lelp_jax.train.step import init_fleet, train_fleet
@@ -65,7 +65,7 @@ def problem(name: str, classes: int) -> Problem:
     teacher_logits = (inputs @ weights).astype(np.float32)
     scores, constants, outputs = None, {}, classes
     if projector is not None:
-        rows = Rows(inputs, np.arange(count), label, fine)
+        rows = EmbeddedRows(inputs, np.arange(count), label, fine)
         projection = projector.fit(rows, weights, SEARCH_SPACE, 5)
         scores = np.asarray(projector.apply(projection, rows))[:ROWS]
         constants = {"column_mask": projection.column_mask}

@@ -15,7 +15,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.core.progress import set_up_logging
 from lelp_jax.main import main
 from lelp_jax.storage import content, zarr
-from lelp_jax.storage.bundle import open_bundle
+from lelp_jax.storage.open import open_bundle
 from lelp_jax.teachers import imported
 from lelp_jax.teachers.arrays import Arrays, _check_agreement
 from tests import tiny

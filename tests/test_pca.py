@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import pca, stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.embeddings import (
     CLASSES,
     COUNT,
@@ -27,7 +27,7 @@ SOLVERS = (*EXACT, "randomized")
 TOP = 3
 
 
-def fit(rows: Rows, weights: np.ndarray, solver: str, count: int = TOP) -> pca.ClassPCA:
+def fit(rows: EmbeddedRows, weights: np.ndarray, solver: str, count: int = TOP) -> pca.ClassPCA:
     return pca.fit(rows, weights, null_space=True, count=count, solver=solver)
 
 
@@ -37,7 +37,9 @@ def angle(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(first - second @ (second.T @ first), 2))
 
 
-def decaying(seed: int, count: int, dims: int, gap: float = 0.02) -> tuple[Rows, np.ndarray]:
+def decaying(
+    seed: int, count: int, dims: int, gap: float = 0.02
+) -> tuple[EmbeddedRows, np.ndarray]:
     """Returns rows of which eigenvalues TOP and TOP + 1 differ by `gap` of the largest."""
     random = np.random.default_rng(seed)
     variance = np.concatenate([[1, 0.6, 0.4], (0.4 - gap) * np.geomspace(1, 0.05, dims - 3)])
@@ -50,7 +52,7 @@ def decaying(seed: int, count: int, dims: int, gap: float = 0.02) -> tuple[Rows,
         noise = np.linalg.qr(noise - noise.mean(axis=0))[0][:, :dims]
         turn = np.linalg.qr(random.normal(size=(dims, dims)))[0]
         embedding[own] = noise * np.sqrt(variance * own.sum()) @ turn.T
-    rows = Rows(embedding.astype(np.float32), np.arange(count), label)
+    rows = EmbeddedRows(embedding.astype(np.float32), np.arange(count), label)
     return rows, np.zeros((dims, CLASSES), np.float32)
 
 
@@ -83,7 +85,7 @@ def test_constant_dimensions_and_duplicate_rows_change_nothing(solver):
     wide = np.concatenate([rows.embedding, constant], axis=1)
     wide = np.concatenate([wide, wide, wide])
     wide_weights = np.concatenate([weights, np.zeros((3, CLASSES), np.float32)])
-    tripled = Rows(wide.astype(np.float32), np.arange(3 * COUNT), np.tile(rows.label, 3))
+    tripled = EmbeddedRows(wide.astype(np.float32), np.arange(3 * COUNT), np.tile(rows.label, 3))
     found = fit(tripled, wide_weights, solver)
     assert found.rank.tolist() == [8, 8]
     for index in range(CLASSES):
@@ -95,7 +97,7 @@ def test_constant_dimensions_and_duplicate_rows_change_nothing(solver):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_hardly_more_rows_than_directions(solver):
     rows, weights = example()
-    few = Rows(rows.embedding[:8], rows.index[:8], rows.label[:8])
+    few = EmbeddedRows(rows.embedding[:8], rows.index[:8], rows.label[:8])
     found = fit(few, weights, solver)
     # Four rows of each class span three directions around their mean.
     assert found.rank.tolist() == [3, 3]
@@ -135,7 +137,7 @@ def test_order_and_rows_of_no_class_do_not_matter(solver, seed, others):
     embedding = np.concatenate([rows.embedding, 1e3 * random.normal(size=(40, DIMS))])
     label = np.concatenate([rows.label, np.full(40, -1, np.int32)])
     order = random.permutation(np.concatenate([np.arange(COUNT), COUNT + np.arange(others)]))
-    mixed = Rows(embedding.astype(np.float32)[order], order, label[order])
+    mixed = EmbeddedRows(embedding.astype(np.float32)[order], order, label[order])
     before, after = (fit(part, weights, solver) for part in (rows, mixed))
     for index in range(CLASSES):
         first, second = before.components[index][:, :TOP], after.components[index][:, :TOP]
@@ -239,7 +241,7 @@ def test_rows_are_read_a_few_at_a_time(solver):
 def test_every_row_of_a_class_comes_once(sizes, batch, seed):
     label = np.concatenate([np.full(n, i - 1, np.int32) for i, n in enumerate(sizes)])
     order = np.random.default_rng(seed).permutation(len(label))
-    rows = Rows(order[:, None].astype(np.float32), order, label[order])
+    rows = EmbeddedRows(order[:, None].astype(np.float32), order, label[order])
     before, stream._MOST_ROWS = stream._MOST_ROWS, batch
     try:
         seen = []

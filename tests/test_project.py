@@ -12,7 +12,7 @@ from lelp_jax.deploy.targets import fitting
 from lelp_jax.project import main
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.storage import zarr
-from lelp_jax.storage.bundle import open_bundle
+from lelp_jax.storage.open import open_bundle
 from tests import tiny
 from tests.test_projection_devices import finish_all, launch_pair
 

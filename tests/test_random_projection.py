@@ -7,8 +7,8 @@ import pytest
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.projection import lelp, random_projection
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.embeddings import CLASSES, COUNT, DIMS, complement, example, with_embedding
 
 SEARCH_SPACE = {"num_subclasses": 3, "null_space": True, "center": True, "standardize": True}
@@ -16,7 +16,7 @@ SEARCH_SPACE = {"num_subclasses": 3, "null_space": True, "center": True, "standa
 ROOM = DIMS - CLASSES
 
 
-def fit(rows: Rows, weights: np.ndarray, seed: int = 0, **changed: object):
+def fit(rows: EmbeddedRows, weights: np.ndarray, seed: int = 0, **changed: object):
     return random_projection.fit(rows, weights, SEARCH_SPACE | changed, seed)
 
 
@@ -103,7 +103,7 @@ def test_rows_are_read_by_parts_and_those_of_no_class_left_out(monkeypatch):
     more = random.normal(size=(50, DIMS)).astype(np.float32) * 90
     guarded = Guarded(np.concatenate([rows.embedding, more]))
     label = np.concatenate([rows.label, np.full(50, -1, np.int32)])
-    parts = fit(Rows(guarded, np.arange(COUNT + 50), label), weights)
+    parts = fit(EmbeddedRows(guarded, np.arange(COUNT + 50), label), weights)
     assert guarded.largest <= 64
     for name, values in whole.arrays.items():
         np.testing.assert_allclose(parts.arrays[name], values, rtol=1e-5, atol=1e-5)

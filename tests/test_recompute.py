@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lelp_jax.core import files
-from lelp_jax.report.comparison import compare
+from lelp_jax.report.results.comparison import compare
 from tests import recompute
 from tests.result_lines import GAINS, compared, copies, drawn, line, refused
 

@@ -11,7 +11,7 @@ import pytest
 from lelp_jax.core import files
 from lelp_jax.inputs import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
-from lelp_jax.report import markdown, markup, table
+from lelp_jax.report.results import markdown, markup, table
 from tests import planted
 from tests.result_lines import GAINS, REASON, compared, drawn, everything, line, refused
 

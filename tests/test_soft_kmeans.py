@@ -5,7 +5,7 @@ import pytest
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.projection import base, centers, soft_kmeans
-from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.embeddings import (
     CLASSES,
     COUNT,
@@ -19,7 +19,9 @@ from tests.embeddings import (
 )
 
 
-def coordinates(rows: Rows, weights: np.ndarray, projection: base.Projection) -> list[np.ndarray]:
+def coordinates(
+    rows: EmbeddedRows, weights: np.ndarray, projection: base.Projection
+) -> list[np.ndarray]:
     """Returns the coordinates of all rows for each class, in float64."""
     arrays = {key: value.astype(np.float64) for key, value in projection.arrays.items()}
     residual = rows.embedding.astype(np.float64) @ complement(weights)
@@ -73,7 +75,7 @@ def test_soft_kmeans_is_repeatable_and_finds_planted_clusters():
 
 def test_soft_kmeans_with_a_row_per_centre_stays_finite():
     random = np.random.default_rng(0)
-    rows = Rows(
+    rows = EmbeddedRows(
         random.normal(size=(7, DIMS)).astype(np.float32),
         np.arange(7),
         np.array([0, 0, 0, 1, 1, 1, 1], np.int32),
@@ -91,7 +93,7 @@ def test_soft_kmeans_refuses_more_subclasses_than_distinct_rows():
     weights = random.normal(size=(37, 2)).astype(np.float32)
     distinct = random.normal(size=(3, 37)).astype(np.float32) + 10
     embedding = np.concatenate([random.normal(size=(20, 37)), np.repeat(distinct, [5, 9, 20], 0)])
-    rows = Rows(
+    rows = EmbeddedRows(
         embedding.astype(np.float32), np.arange(54), np.repeat([0, 1], [20, 34]).astype(np.int32)
     )
     projection = soft_kmeans.fit(rows, weights, KMEANS, 0)
@@ -108,7 +110,7 @@ def test_soft_kmeans_counts_rows_that_differ_by_rounding_once(distinct):
     # Rows of one kind differ along the weights alone, which the coordinates leave out.
     along = random.normal(size=(61, 1)) @ weights.T
     embedding = (different[np.arange(61) % distinct] + along).astype(np.float32)
-    rows = Rows(embedding, np.arange(61), np.zeros(61, np.int32))
+    rows = EmbeddedRows(embedding, np.arange(61), np.zeros(61, np.int32))
     settings = KMEANS | {"num_subclasses": distinct}
     scores = centers.apply(soft_kmeans.fit(rows, weights, settings, 0), rows)
     assert len(np.unique(np.argmax(scores, axis=2))) == distinct

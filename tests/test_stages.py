@@ -16,7 +16,7 @@ def test_a_second_process_is_refused_with_the_pid_of_the_first(tmp_path: Path) -
     with stages.lock(tmp_path):
         script = (
             "import sys, pathlib\n"
-            "from lelp_jax import stages, errors\n"
+            "from lelp_jax.core import artifacts as stages, errors\n"
             "try:\n"
             "    with stages.lock(pathlib.Path(sys.argv[1])): sys.exit(0)\n"
             "except errors.UserError as error:\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from lelp_jax.report.statistics import holm, interval, p_value
+from lelp_jax.report.results.statistics import holm, interval, p_value
 
 
 def test_mean_and_standard_deviation():

@@ -27,8 +27,9 @@ import sys
 import numpy as np
 import lelp_jax.storage.parquet, lelp_jax.storage.zarr, lelp_jax.storage.npz, pyarrow.parquet
 import tensorstore, ml_dtypes
-from lelp_jax.storage.bundle import open_bundle
-from lelp_jax.storage.writer import Spec, open_writer
+from lelp_jax.storage.open import open_bundle
+from lelp_jax.storage.open import open_writer
+from lelp_jax.storage.writer import Spec
 
 task, location, rows, width = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 step = 1024

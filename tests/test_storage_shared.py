@@ -8,7 +8,8 @@ import pytest
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects, zarr
-from lelp_jax.storage.writer import Spec, open_writer
+from lelp_jax.storage.open import open_writer
+from lelp_jax.storage.writer import Spec
 from tests import stored
 
 OLD = {"x": np.arange(12.0).reshape(6, 2), "y": np.arange(6)}

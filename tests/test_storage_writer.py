@@ -14,7 +14,8 @@ import pytest
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.storage import npz_writer
-from lelp_jax.storage.writer import Spec, open_writer
+from lelp_jax.storage.open import open_writer
+from lelp_jax.storage.writer import Spec
 from tests import stored
 
 OLD = {"x": np.arange(12.0).reshape(6, 2), "y": np.arange(6)}
@@ -64,7 +65,8 @@ KILLED = """
 import os
 import sys
 import numpy as np
-from lelp_jax.storage.writer import Spec, open_writer
+from lelp_jax.storage.open import open_writer
+from lelp_jax.storage.writer import Spec
 specs = {"x": Spec((9, 2), float), "y": Spec((9,), int)}
 with open_writer(sys.argv[1], specs, chunk_rows=2) as writer:
     writer.write(0, {"x": np.ones((5, 2)), "y": np.ones(5, int)})

@@ -13,49 +13,11 @@ import jax
 import numpy as np
 
 from lelp_jax.core.search_space import Hyperparameter, Value
-from lelp_jax.storage.rows import RowArray
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 Array = jax.Array | np.ndarray
 # What reading a file that is no .npz raises, besides ValueError and OSError.
 BROKEN = (zipfile.BadZipFile, zlib.error)
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Examples as a projection sees them.
-
-    Attributes:
-        embedding: Teacher embedding, [rows, dims]; it need not fit into memory.
-        index: Position of each row in the data set, [rows].
-        label: Class of each row, [rows] int32; when fitting, the class it is fitted in, or -1 for
-            rows that are not fitted.
-        fine_label: Finer class, [rows] int32 with -1 for none, or None.
-        name: Names all of this, so that what was computed of it can be found again; "" where
-            nothing shall be kept.
-    """
-
-    embedding: RowArray
-    index: np.ndarray
-    label: np.ndarray
-    fine_label: np.ndarray | None = None
-    name: str = ""
-
-    def __len__(self) -> int:
-        """Returns the number of rows."""
-        return len(self.index)
-
-    def part(self, rows: Any) -> Rows:
-        """Returns some rows, with their embedding in memory as float32.
-
-        Args:
-            rows: A slice without a step, or positions, [n] integers.
-        """
-        return Rows(
-            np.asarray(self.embedding[rows], np.float32),
-            self.index[rows],
-            self.label[rows],
-            None if self.fine_label is None else self.fine_label[rows],
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +57,8 @@ class Projector:
     name: str
     version: int
     search_space: Mapping[str, Hyperparameter]
-    fit: Callable[[Rows, np.ndarray, Mapping[str, Value], int], Projection]
-    apply: Callable[[Projection, Rows], Array]
+    fit: Callable[[EmbeddedRows, np.ndarray, Mapping[str, Value], int], Projection]
+    apply: Callable[[Projection, EmbeddedRows], Array]
     needs_fine_labels: bool = False
     uses_embedding: bool = True
 

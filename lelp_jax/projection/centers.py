@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection.base import Array, Projection, Rows
+from lelp_jax.projection.base import Array, Projection
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def projection(
@@ -46,7 +47,7 @@ def projection(
     return Projection(kind, arrays, np.ones(centers.shape[:2], bool))
 
 
-def apply(fitted: Projection, rows: Rows) -> Array:
+def apply(fitted: Projection, rows: EmbeddedRows) -> Array:
     """Returns scores, [n, c, s].
 
     Soft: `-distance^2 / (2 spread)`. Hard: 0 for the nearest centre of each class, -inf for the

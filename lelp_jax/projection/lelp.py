@@ -10,12 +10,13 @@ import numpy as np
 
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Value
-from lelp_jax.projection.base import Array, Projection, Projector, Rows
+from lelp_jax.projection.base import Array, Projection, Projector
 from lelp_jax.projection.engine import pca
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
+    rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Fits the projection.
 
@@ -47,7 +48,7 @@ def fit(
 
 
 def subspaces(
-    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value]
+    rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value]
 ) -> pca.ClassPCA:
     """Returns the top `num_subclasses` principal components of each class.
 
@@ -122,7 +123,7 @@ def rotate(directions: jax.Array, key: jax.Array) -> jax.Array:
         return directions @ (left @ right)
 
 
-def apply(fitted: Projection, rows: Rows) -> Array:
+def apply(fitted: Projection, rows: EmbeddedRows) -> Array:
     """Returns scores `u' (h - mean) / scale`, [rows, classes, subclasses] (design of eq. 5).
 
     With several heads they are [rows, heads, classes, subclasses]. The basis is orthogonal to the

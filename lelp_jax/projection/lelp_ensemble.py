@@ -11,11 +11,12 @@ import numpy as np
 from lelp_jax.core import search_space, seeds
 from lelp_jax.core.search_space import Value
 from lelp_jax.projection import lelp
-from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
+    rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Fits LELP's subspaces once and rotates them several times.
 

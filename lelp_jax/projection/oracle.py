@@ -9,11 +9,12 @@ import numpy as np
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.projection.base import Array, Projection, Projector, Rows
+from lelp_jax.projection.base import Array, Projection, Projector
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
+    rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Renumbers the fine labels within each class and counts them.
 
@@ -52,7 +53,7 @@ def fit(
     )
 
 
-def apply(projection: Projection, rows: Rows) -> Array:
+def apply(projection: Projection, rows: EmbeddedRows) -> Array:
     """Returns scores, [rows, classes, subclasses].
 
     In a row's own class the score is 0 for its fine label and -inf for the others; in the other

@@ -18,12 +18,13 @@ from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
 from lelp_jax.projection import lelp
-from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.projection.engine import moments, pca, stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
+    rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Draws directions for each class; mean and variance of the scores are those of its rows.
 
@@ -94,7 +95,7 @@ class _Sums(NamedTuple):
     squares: jax.Array
 
 
-def _moments(rows: Rows, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moments(rows: EmbeddedRows, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the mean [c, d], the variance along directions [c, s] and its rounding error [c]."""
     num_classes, dims, count = basis.shape
     origin = stream.origin(rows, num_classes)

@@ -9,11 +9,12 @@ import numpy as np
 from lelp_jax.core import search_space, seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
-from lelp_jax.projection.base import Array, Projection, Projector, Rows
+from lelp_jax.projection.base import Array, Projection, Projector
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
+    rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Keeps the seed; there is nothing to fit.
 
@@ -35,7 +36,7 @@ def fit(
     return Projection("random_split", {"seed": np.array(seed)}, np.ones(shape, bool))
 
 
-def apply(projection: Projection, rows: Rows) -> Array:
+def apply(projection: Projection, rows: EmbeddedRows) -> Array:
     """Returns 0 for subclass `hash(seed, class, row index) mod S`, -inf for the others."""
     num_classes, count = projection.column_mask.shape
     counter = np.asarray(rows.index)[:, None] * num_classes + np.arange(num_classes)

@@ -13,8 +13,9 @@ import numpy as np
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
-from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.projection.engine import moments, sample
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 SEARCH_SPACE = {
     "num_subclasses": search_space.NUM_SUBCLASSES,
@@ -35,7 +36,7 @@ Cluster = Callable[[np.ndarray, int, int], np.ndarray]
 def fit(
     kind: str,
     cluster: Cluster,
-    rows: Rows,
+    rows: EmbeddedRows,
     output_weights: np.ndarray,
     hyperparameters: Mapping[str, Value],
     seed: int,

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 _BATCH_BYTES = 32 << 20
 _MOST_ROWS = 8192
 
 
 def batches(
-    projector: Projector, projection: Projection, rows: Rows, within: slice | None = None
+    projector: Projector, projection: Projection, rows: EmbeddedRows, within: slice | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields stretches of rows and their scores, [rows, ..., classes, subclasses] float32.
 
@@ -41,7 +42,7 @@ def batches(
 
 
 def _scores(
-    projector: Projector, projection: Projection, rows: Rows, stretch: slice, size: int
+    projector: Projector, projection: Projection, rows: EmbeddedRows, stretch: slice, size: int
 ) -> np.ndarray:
     count = stretch.stop - stretch.start
     # The last stretch takes rows before it along, so that it needs no program of its own.
@@ -58,7 +59,7 @@ def _scores(
     return result
 
 
-def collect(projector: Projector, projection: Projection, rows: Rows) -> np.ndarray:
+def collect(projector: Projector, projection: Projection, rows: EmbeddedRows) -> np.ndarray:
     """Returns the scores of all rows, [rows, ..., classes, subclasses] float32."""
     result = np.empty((len(rows), *projection.column_mask.shape), np.float32)
     for stretch, values in batches(projector, projection, rows):

@@ -10,14 +10,15 @@ import numpy as np
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
-from lelp_jax.projection.base import Projection, Projector, Rows
+from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.projection.engine import clusters, pca
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 _RESTARTS = 4
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
+    rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
 ) -> Projection:
     """Fits k-means per class on the first principal coordinates of the embedding.
 

@@ -17,10 +17,11 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Verdict
-from lelp_jax.report import evaluation, markdown, survey, table
-from lelp_jax.report.comparison import compare
-from lelp_jax.report.evaluation import Outcome
-from lelp_jax.report.markdown import Picture, Section
+from lelp_jax.report import survey
+from lelp_jax.report.results import evaluation, markdown, table
+from lelp_jax.report.results.comparison import compare
+from lelp_jax.report.results.evaluation import Outcome
+from lelp_jax.report.results.markdown import Picture, Section
 from lelp_jax.students.grid import Student
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.scheduler import Trained

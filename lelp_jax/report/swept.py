@@ -8,8 +8,8 @@ from typing import Any
 
 from lelp_jax.core import files, search_space
 from lelp_jax.experiment.sweep import Point
-from lelp_jax.report import markdown, table
-from lelp_jax.report.markdown import Picture, Section
+from lelp_jax.report.results import markdown, table
+from lelp_jax.report.results.markdown import Picture, Section
 from lelp_jax.report.stage import RESULTS, Finished
 
 _PICTURE = "sweep.png"

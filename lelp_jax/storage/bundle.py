@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TypeAlias
 
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.storage import objects
 from lelp_jax.storage.rows import RowArray
 
 # What opens each array; it is told how messages call the array.
 Openers: TypeAlias = Mapping[str, Callable[[str], RowArray]]
-
-_KNOWN = (
-    "an .npz file, a .parquet file, a folder of .npy files, or a zarr folder or address (gs://...)"
-)
 
 
 class Bundle:
@@ -60,45 +53,3 @@ class Bundle:
 
     def _where(self, name: str) -> str:
         return f"{self.location}, array {name!r}"
-
-
-def open_bundle(location: str | os.PathLike[str], place: str) -> Bundle:
-    """Opens named arrays of rows; what they are stored as is found by looking.
-
-    Args:
-        location: An .npz or .parquet file, a folder of .npy files or of zarr arrays, or an address
-            of zarr arrays such as gs://bucket/folder; ~ is the home folder.
-        place: Where the user gave it ("config.embeddings"), for messages.
-
-    Raises:
-        UserError: There is nothing of this kind, or it is damaged.
-    """
-    from lelp_jax.storage import folder, npz, parquet
-
-    if objects.is_url(location):
-        name = os.fspath(location)
-        openers = folder.openers_at_address(name, place)
-    else:
-        path = objects.local_path(location)
-        name = str(path)
-        if path.is_dir():
-            openers = folder.openers(path, place)
-        else:
-            _check_file(path, place)
-            openers = npz.openers(path) if path.suffix.lower() == ".npz" else parquet.openers(path)
-    if not openers:
-        raise UserError(f"{name} holds no arrays; give {_KNOWN} in {place}")
-    return Bundle(name, openers)
-
-
-def _check_file(path: Path, place: str) -> None:
-    """Raises the error for a file that cannot hold named arrays."""
-    if path.suffix.lower() == ".npy":
-        raise UserError(
-            f"{path}: an .npy file holds one array; give the folder that holds embeddings.npy, "
-            f"logits.npy, ... in {place}"
-        )
-    if not path.exists():
-        raise UserError(f"{path}: no such file or folder; check {place}")
-    if path.suffix.lower() not in (".npz", ".parquet", ".pq"):
-        raise UserError(f"{path}: unknown ending {path.suffix!r}; give {_KNOWN} in {place}")

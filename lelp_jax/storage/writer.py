@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,11 +11,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from lelp_jax.storage import destinations, dtypes, objects
+from lelp_jax.storage import dtypes
 
 # What is read or written at once of the widest array.
-_CHUNK_BYTES = 1 << 22
-_MAX_CHUNK_ROWS = 1 << 16
 
 Rows = Mapping[str, np.ndarray]
 
@@ -147,81 +143,9 @@ class Writer(abc.ABC):
         """Removes what was written."""
 
 
-def open_writer(
-    location: str | os.PathLike[str],
-    arrays: Mapping[str, Spec],
-    place: str = "the path",
-    main: bool = True,
-    chunk_rows: int | None = None,
-) -> Writer:
-    """Returns a writer of named arrays; the format follows from the location's ending.
-
-    Several processes may write one zarr folder or address: all make the writer alike, but only one
-    with `main`. The others write after that one has entered the with statement, and it leaves the
-    statement after the others have. At an address what was there before is deleted at the start.
-
-    Args:
-        location: An .npz, .parquet or .zarr path, a folder (no ending) for .npy files, or an
-            address such as gs://bucket/folder for zarr.
-        arrays: What to write; all arrays have the same number of rows.
-        place: Where the user gave the location ("config.export.to"), for messages.
-        main: Whether this process makes the folder and completes it.
-        chunk_rows: Rows that are written at once; about 4 MB when not given.
-
-    Raises:
-        UserError: The location's ending is not known, its folder is missing, something else is
-            there, or an array does not fit the format.
-        ValueError: The arrays have no rows, or not equally many.
-    """
-    from lelp_jax.storage import npy_writer, npz_writer, parquet_writer, zarr_writer
-
-    _check(arrays)
-    if chunk_rows is None:
-        chunk_rows = _default_chunk_rows(arrays)
-    if objects.is_url(location):
-        name = os.fspath(location)
-        zarr_writer.check(name, arrays)
-        if main:
-            destinations.check_address(name, place)
-        return zarr_writer.ZarrWriter(name, arrays, chunk_rows, main)
-    path = objects.local_path(location)
-    suffix = path.suffix.lower()
-    if main:
-        destinations.check_path(path, place, is_folder=suffix in ("", ".zarr"))
-    if suffix == ".zarr":
-        zarr_writer.check(str(path), arrays)
-        return zarr_writer.ZarrWriter(str(path), arrays, chunk_rows, main)
-    if suffix == ".parquet":
-        parquet_writer.check(path, arrays)
-        return parquet_writer.ParquetWriter(path, arrays, chunk_rows)
-    if suffix == ".npz":
-        return npz_writer.NpzWriter(path, arrays, chunk_rows)
-    return npy_writer.NpyWriter(path, arrays, chunk_rows)
-
-
 def temporary(path: Path) -> Path:
     """Returns the neighbour under which something is written before it gets its name."""
     return path.with_name(f".{path.name}.tmp")
-
-
-def _check(arrays: Mapping[str, Spec]) -> None:
-    """Raises the error for arrays that are no rows, or not the same rows."""
-    counts = {spec.shape[0] if spec.shape else 0 for spec in arrays.values()}
-    if len(counts) != 1 or 0 in counts:
-        raise ValueError(f"arrays of {sorted(counts)} rows; all need as many, and one at least")
-    for name, spec in arrays.items():
-        if not name or "/" in name or name.startswith("."):
-            raise ValueError(f"the name {name!r} cannot be that of a file")
-        if spec.dtype.kind not in "biufU" and not dtypes.is_bfloat16(spec.dtype):
-            raise ValueError(f"array {name} of type {spec.dtype}")
-        if spec.dtype.kind == "U" and (len(spec.shape) > 1 or not spec.dtype.itemsize):
-            raise ValueError(f"array {name}: texts have one axis and a fixed width")
-
-
-def _default_chunk_rows(arrays: Mapping[str, Spec]) -> int:
-    """Returns a power of two."""
-    widest = max(spec.dtype.itemsize * math.prod(spec.shape[1:]) for spec in arrays.values())
-    return 1 << (min(_MAX_CHUNK_ROWS, max(1, _CHUNK_BYTES // max(1, widest))).bit_length() - 1)
 
 
 def _fitting(name: str, values: np.ndarray, spec: Spec) -> np.ndarray:

@@ -15,7 +15,8 @@ from lelp_jax.core.search_space import Value
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.projection import base, scoring
-from lelp_jax.projection.base import Projection, Projector, Rows, Stored
+from lelp_jax.projection.base import Projection, Projector, Stored
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.rows import Selection
 
@@ -90,7 +91,7 @@ def _fit_rows(
     dataset: Dataset,
     bank: Bank,
     index: np.ndarray,
-) -> Rows:
+) -> EmbeddedRows:
     if projector.needs_fine_labels:
         index = index[dataset.labels[index] != UNLABELLED]
     place = bank.position(index)
@@ -113,7 +114,7 @@ def _fit_rows(
             )
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     name = stages.fingerprint([bank.fingerprint, checksum(place), checksum(label)])
-    return Rows(Selection(bank.embeddings, place), index, label, fine, name)
+    return EmbeddedRows(Selection(bank.embeddings, place), index, label, fine, name)
 
 
 def scores(
@@ -126,5 +127,5 @@ def scores(
     """Returns the scores of rows of the data set, [rows, ..., classes, subclasses] float32."""
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     embedding = Selection(bank.embeddings, bank.position(index))
-    rows = Rows(embedding, index, dataset.labels[index], fine)
+    rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)
     return scoring.collect(projector, projection, rows)

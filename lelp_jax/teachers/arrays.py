@@ -17,9 +17,10 @@ from lelp_jax.core.session import Session
 from lelp_jax.data import identity
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.storage import objects
-from lelp_jax.storage.bundle import Bundle, open_bundle
+from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.content import digest
+from lelp_jax.storage.open import open_bundle
 from lelp_jax.storage.rows import Selection
 from lelp_jax.teachers import imported, weights
 from lelp_jax.teachers.base import Teacher

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import moments, stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.rows import RowArray
 
 _LOG = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def estimate(
     Returns:
         Weights [dims, classes] float32 and R^2 in [0, 1].
     """
-    rows = Rows(
+    rows = EmbeddedRows(
         _Beside(embeddings, logits, centre),
         np.arange(len(embeddings)),
         np.zeros(len(embeddings), np.int32),

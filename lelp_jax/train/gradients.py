@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax.methods.base import LossInputs
-from lelp_jax.projection.base import Projection, Rows
+from lelp_jax.projection.base import Projection
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.state import (
     Array,
     Frozen,
@@ -76,7 +77,7 @@ def answers(
     assert frozen.projection is not None
     mask = constants["column_mask"]
     # A noisy input is no row of the data set.
-    rows = Rows(embedding, jnp.full(len(batch), -1), label)  # type: ignore[arg-type]
+    rows = EmbeddedRows(embedding, jnp.full(len(batch), -1), label)  # type: ignore[arg-type]
     projection = Projection("", frozen.projection, mask)  # type: ignore[arg-type]
     scores = jnp.asarray(spec.score(projection, rows), jnp.float32)
     # Far out, squared distances overflow: where the scores of a class say nothing, its

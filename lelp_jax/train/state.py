@@ -15,7 +15,8 @@ import numpy as np
 
 from lelp_jax.methods.base import Dims, Loss, Readout
 from lelp_jax.models.outputs import Model
-from lelp_jax.projection.base import Projection, Rows
+from lelp_jax.projection.base import Projection
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.optimizer import OptimizerConfig
 
 Array = jax.Array | np.ndarray
@@ -53,7 +54,7 @@ class StepSpec:
     steps: int
     input_noise: float = 0.0
     teacher: Model | None = None
-    score: Callable[[Projection, Rows], Array] | None = None
+    score: Callable[[Projection, EmbeddedRows], Array] | None = None
     dims: Dims | None = None
     init: Callable[[jax.Array, Dims], Any] | None = None
     init_state: Callable[[jax.Array, Dims], Any] | None = None

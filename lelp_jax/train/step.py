@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import optax
 
 from lelp_jax.train import gradients, optimizer
-from lelp_jax.train import initial as given
 from lelp_jax.train.gradients import Batch
 from lelp_jax.train.gradients import answers as answers
 from lelp_jax.train.state import (
@@ -53,11 +52,53 @@ def init_member(
     )
     network = spec.model.init(key, example)["params"]
     if initial is not None:
-        network = given.replace(network, initial)
+        network = replace_parameters(network, initial)
     params = Params(network, extra)
     # The numbers given here do not enter the state, only the structure of the rule does.
     opt_state = optimizer.build(spec.optimizer, spec.steps, 0.0, 0.0).init(params)
     return MemberState(params, opt_state, method, jnp.zeros((), bool))
+
+
+def replace_parameters(fresh: Mapping[str, Any], initial: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns fresh parameters with those at the paths of `initial` replaced.
+
+    Args:
+        fresh: Nested dict of arrays.
+        initial: A part of such a dict, with arrays of the same shapes; they take the type of those
+            they replace.
+
+    Raises:
+        ValueError: A path is not one of a fresh parameter, or shapes differ.
+    """
+    return _replace_at(fresh, initial, ())
+
+
+def _replace_at(fresh: Any, initial: Any, path: tuple[str, ...]) -> Any:
+    place = "/".join(path)
+    if isinstance(fresh, Mapping) != isinstance(initial, Mapping):
+        kinds = [
+            "a group" if isinstance(tree, Mapping) else "an array" for tree in (fresh, initial)
+        ]
+        raise ValueError(
+            f"parameter {place!r} is {kinds[0]} of the network, but given as {kinds[1]}"
+        )
+    if isinstance(fresh, Mapping):
+        unknown = sorted(set(initial) - set(fresh))
+        if unknown:
+            raise ValueError(
+                f"no parameter {'/'.join((*path, unknown[0]))!r} in the network; "
+                f"known there: {', '.join(sorted(fresh))}"
+            )
+        return {
+            key: _replace_at(value, initial[key], (*path, key)) if key in initial else value
+            for key, value in fresh.items()
+        }
+    if fresh.shape != initial.shape:
+        raise ValueError(
+            f"parameter {place!r} has shape {fresh.shape} in the network, but {initial.shape} is "
+            "given"
+        )
+    return jnp.asarray(initial, fresh.dtype)
 
 
 def init_fleet(

@@ -16,7 +16,8 @@ from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import scoring
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.storage import destinations, objects
-from lelp_jax.storage.writer import Spec, open_writer
+from lelp_jax.storage.open import open_writer
+from lelp_jax.storage.writer import Spec
 
 
 def check(location: str, source: str) -> None:

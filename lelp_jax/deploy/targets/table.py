@@ -9,8 +9,9 @@ import numpy as np
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.projection.base import Rows
-from lelp_jax.storage.bundle import Bundle, open_bundle
+from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.storage.bundle import Bundle
+from lelp_jax.storage.open import open_bundle
 from lelp_jax.teachers import imported
 from lelp_jax.teachers.imported import Imported
 
@@ -27,7 +28,7 @@ class Table:
     """
 
     teacher: Imported
-    rows: Rows
+    rows: EmbeddedRows
     ids: np.ndarray
     labelled: bool
 
@@ -58,7 +59,7 @@ def read(location: str) -> Table:
     else:
         ids = np.arange(count)
     label = np.full(count, UNLABELLED, np.int32) if labels is None else labels
-    rows = Rows(teacher.embeddings, np.arange(count), label, fine)
+    rows = EmbeddedRows(teacher.embeddings, np.arange(count), label, fine)
     return Table(teacher, rows, ids, labels is not None)
 
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core import parallel, seeds
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import gather, lloyd, per_class, refine, seeding
 from lelp_jax.projection.engine.gather import Project
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.projection.engine.seeding import Part
 from lelp_jax.storage.rows import Selection
 
@@ -95,7 +95,7 @@ def fit(
 
 
 def fit_rows(
-    rows: Rows,
+    rows: EmbeddedRows,
     num_classes: int,
     *,
     count: int,
@@ -164,7 +164,7 @@ def fit_rows(
     )
 
 
-def spread(found: Clusters, rows: Rows) -> np.ndarray:
+def spread(found: Clusters, rows: EmbeddedRows) -> np.ndarray:
     """Returns the mean squared distance of a class's rows to their nearest centre, [c] float32.
 
     It is above zero, at least the rounding of squared distances.
@@ -180,7 +180,7 @@ def spread(found: Clusters, rows: Rows) -> np.ndarray:
     return np.maximum(mean, floor).astype(np.float32)
 
 
-def _some_of_each_class(rows: Rows, num_classes: int, most: int, seed: int) -> Rows:
+def _some_of_each_class(rows: EmbeddedRows, num_classes: int, most: int, seed: int) -> EmbeddedRows:
     """Returns at most so many rows of each class, those whose index has the smallest hash."""
     words = seeds.hash_words(seeds.derive(seed, "rows"), rows.index)
     drawn = []
@@ -189,7 +189,7 @@ def _some_of_each_class(rows: Rows, num_classes: int, most: int, seed: int) -> R
         drawn.append(own[np.argsort(words[own], kind="stable")[:most]])
     positions = np.sort(np.concatenate(drawn))
     some = Selection(rows.embedding, positions)
-    return Rows(some, rows.index[positions], rows.label[positions])
+    return EmbeddedRows(some, rows.index[positions], rows.label[positions])
 
 
 def _words(index: np.ndarray, seed: int) -> np.ndarray:

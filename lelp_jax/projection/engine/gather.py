@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core import parallel
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.projection.engine.stream import ClassBatch
 
 # `(rows [b, d], label [], count [], *constants) -> points [b, m]` of rows of one class; pure and
@@ -38,7 +38,7 @@ class Points(NamedTuple):
     largest: np.ndarray
 
 
-def most_rows(rows: Rows, num_classes: int) -> int:
+def most_rows(rows: EmbeddedRows, num_classes: int) -> int:
     """Returns how many rows of a class a process reads at most, the same in every process."""
     return max(
         int(np.bincount(own[own >= 0], minlength=num_classes).max())
@@ -46,7 +46,7 @@ def most_rows(rows: Rows, num_classes: int) -> int:
     )
 
 
-def point_dims(rows: Rows, project: Project, constants: tuple[Any, ...]) -> int:
+def point_dims(rows: EmbeddedRows, project: Project, constants: tuple[Any, ...]) -> int:
     """Returns how many dims a point has."""
     row = jax.ShapeDtypeStruct((1, rows.embedding.shape[1]), jnp.float32)
     number = jax.ShapeDtypeStruct((), jnp.int32)
@@ -54,7 +54,7 @@ def point_dims(rows: Rows, project: Project, constants: tuple[Any, ...]) -> int:
 
 
 def by_class(
-    rows: Rows, num_classes: int, room: int, *, project: Project, constants: tuple[Any, ...]
+    rows: EmbeddedRows, num_classes: int, room: int, *, project: Project, constants: tuple[Any, ...]
 ) -> Points:
     """Returns the points of this process's share of the rows.
 

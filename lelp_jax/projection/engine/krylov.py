@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import moments, stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 _MORE = 10
 _BLOCKS = 5
@@ -45,7 +45,7 @@ class _Sums(NamedTuple):
     product: jax.Array
 
 
-def solve(rows: Rows, origin: np.ndarray, removed: np.ndarray, count: int) -> Spectrum:
+def solve(rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: int) -> Spectrum:
     """Returns the leading eigenvectors of the covariances.
 
     Args:
@@ -81,7 +81,7 @@ def _orthonormal(columns: jax.Array, removed: jax.Array) -> jax.Array:
 
 
 def _times_covariance(
-    rows: Rows, origin: np.ndarray, removed: np.ndarray, vectors: jax.Array
+    rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, vectors: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the means and each class's covariance times its vectors, [c, d, k]."""
     like = _Sums(jnp.zeros(len(origin)), jnp.zeros(origin.shape), jnp.zeros(vectors.shape))

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 class Moments(NamedTuple):
@@ -33,7 +33,9 @@ class Moments(NamedTuple):
     scatter: jax.Array
 
 
-def collect(rows: Rows, num_classes: int, origin: np.ndarray, removed: np.ndarray) -> Moments:
+def collect(
+    rows: EmbeddedRows, num_classes: int, origin: np.ndarray, removed: np.ndarray
+) -> Moments:
     """Returns the moments of every class.
 
     Args:
@@ -110,7 +112,7 @@ def _merge(state: Moments, axis: str) -> Moments:
     return Moments(count, mean, jax.lax.psum(state.scatter + between, axis))
 
 
-def means(rows: Rows, num_classes: int) -> np.ndarray:
+def means(rows: EmbeddedRows, num_classes: int) -> np.ndarray:
     """Returns the mean of every class, [c, d] float32.
 
     Args:

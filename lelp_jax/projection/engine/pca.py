@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import krylov, moments, stream
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 # Replicates and methods ask for the components of the same rows: more are kept than one asks for.
 _LEAST_COMPONENTS = 64
@@ -57,7 +57,12 @@ def range_basis(output_weights: np.ndarray) -> np.ndarray:
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, *, null_space: bool, count: int, solver: str = "auto"
+    rows: EmbeddedRows,
+    output_weights: np.ndarray,
+    *,
+    null_space: bool,
+    count: int,
+    solver: str = "auto",
 ) -> ClassPCA:
     """Returns the leading principal components of every class.
 
@@ -97,7 +102,7 @@ def fit(
 
 
 def _ranked(
-    rows: Rows, origin: np.ndarray, removed: np.ndarray, found: krylov.Spectrum, count: int
+    rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, found: krylov.Spectrum, count: int
 ) -> ClassPCA:
     """Returns the components with their mean in the rows' own place, and the rank."""
     wide, values = removed.astype(np.float64), np.asarray(found.values)
@@ -124,7 +129,7 @@ def _ranked(
 
 
 def _by_covariance(
-    rows: Rows, origin: np.ndarray, removed: np.ndarray, count: int
+    rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: int
 ) -> krylov.Spectrum:
     collected = moments.collect(rows, len(origin), origin, removed)
     return _decompose(collected, jnp.asarray(removed), count)
@@ -149,7 +154,9 @@ def _leading(vectors: jax.Array, removed: jax.Array, count: int) -> jax.Array:
     return moments.outside(vectors[:, :count].T, removed).T
 
 
-def _by_svd(rows: Rows, origin: np.ndarray, removed: np.ndarray, count: int) -> krylov.Spectrum:
+def _by_svd(
+    rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: int
+) -> krylov.Spectrum:
     members = [np.flatnonzero(rows.label == label) for label in range(len(origin))]
     most = max(map(len, members))
     size = 4 * origin.size * most
@@ -186,7 +193,7 @@ def _decompose_rows(
 _SOLVERS = {"covariance": _by_covariance, "randomized": krylov.solve, "svd": _by_svd}
 
 
-def orientation(rows: Rows, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def orientation(rows: EmbeddedRows, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:
     """Returns the sign of the third moment along each direction, [c, k]; 1 where it is 0.
 
     Args:

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import lloyd, stream
 from lelp_jax.projection.engine.gather import Project
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 _LEAST_GAIN = 1e-4
 
@@ -42,7 +42,7 @@ class _Sums(NamedTuple):
 
 
 def refine(
-    rows: Rows,
+    rows: EmbeddedRows,
     num_classes: int,
     centers: np.ndarray,
     passes: int,

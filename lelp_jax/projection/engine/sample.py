@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from lelp_jax.core import seeds
-from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
-def stratified(rows: Rows, num_classes: int, size: int, least: int, seed: int) -> list[np.ndarray]:
+def stratified(
+    rows: EmbeddedRows, num_classes: int, size: int, least: int, seed: int
+) -> list[np.ndarray]:
     """Returns positions of sampled rows of each class, sorted.
 
     Which rows are drawn depends on the seed and on their own index alone, not on the order of rows.

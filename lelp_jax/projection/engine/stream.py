@@ -20,7 +20,7 @@ import numpy as np
 
 from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection.base import Rows
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 _BATCH_BYTES = 24 << 20
 # All classes' unfinished batches together.
@@ -69,7 +69,7 @@ def batch_rows(dims: int, num_classes: int, most: int) -> int:
     return math.ceil(size / step) * step
 
 
-def class_batches(rows: Rows, num_classes: int) -> Iterator[ClassBatch]:
+def class_batches(rows: EmbeddedRows, num_classes: int) -> Iterator[ClassBatch]:
     """Yields this process's share of the rows that have a class.
 
     Args:
@@ -143,7 +143,7 @@ def reduce(
     step: Step,
     merge: Callable[[State, str], State],
     like: State,
-    rows: Rows,
+    rows: EmbeddedRows,
     num_classes: int,
     constants: tuple[Any, ...],
 ) -> State:
@@ -204,7 +204,7 @@ def add_up(state: Any, axis: str) -> Any:
     return jax.lax.psum(state, axis)
 
 
-def origin(rows: Rows, num_classes: int) -> np.ndarray:
+def origin(rows: EmbeddedRows, num_classes: int) -> np.ndarray:
     """Returns a point among the rows of each class, [c, d] float32.
 
     Sums of offsets from it stay accurate when the mean is large beside the deviation. It is the
@@ -219,7 +219,7 @@ def origin(rows: Rows, num_classes: int) -> np.ndarray:
     return result
 
 
-def refuse_bad_rows(rows: Rows) -> None:
+def refuse_bad_rows(rows: EmbeddedRows) -> None:
     """Raises the error that names the first row which is not finite, if there is one."""
     size = batch_rows(rows.embedding.shape[1], 1, len(rows))
     for start in range(0, len(rows), size):

@@ -11,10 +11,11 @@ from threadpoolctl import threadpool_limits
 from lelp_jax.bank.store import Bank
 from lelp_jax.core import metrics, seeds
 from lelp_jax.data.dataset import UNLABELLED, Dataset
-from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.report import sample, table
-from lelp_jax.report.diagnostics import probe, verdict, word_counts
+from lelp_jax.projection.base import Projection
+from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.report.diagnostics import probe, sample, verdict, word_counts
 from lelp_jax.report.diagnostics.spectrum import spectra
+from lelp_jax.report.results import table
 
 # The probe takes at most as many, of a class and of all, and as many features.
 _PROBE_ROWS = 1000
@@ -101,11 +102,13 @@ def diagnose(
     }
 
 
-def _rows_of(rows: Rows, label: int) -> Rows:
+def _rows_of(rows: EmbeddedRows, label: int) -> EmbeddedRows:
     return rows.part(np.flatnonzero(rows.label == label))
 
 
-def _of_class(dataset: Dataset, bank: Bank, rows: Rows) -> list[dict[str, float | int | None]]:
+def _of_class(
+    dataset: Dataset, bank: Bank, rows: EmbeddedRows
+) -> list[dict[str, float | int | None]]:
     log_probability = metrics.log_softmax(bank.logits[bank.position(rows.index)])
     entropy = -(np.exp(log_probability) * log_probability).sum(axis=1) / np.log(2)
     correct = log_probability.argmax(axis=1) == rows.label
@@ -126,7 +129,12 @@ def _of_class(dataset: Dataset, bank: Bank, rows: Rows) -> list[dict[str, float 
 
 
 def _separability(
-    dataset: Dataset, fit: Rows, held_out: Rows, splits: list[Splits], label: int, rank: int
+    dataset: Dataset,
+    fit: EmbeddedRows,
+    held_out: EmbeddedRows,
+    splits: list[Splits],
+    label: int,
+    rank: int,
 ) -> dict[str, dict[str, float | None]]:
     if not splits or len(held_out) < sample.LEAST_ROWS * splits[0]["lelp"].column_mask.shape[1]:
         return {}
@@ -173,7 +181,7 @@ def _inputs(
     return features[seen], features[unseen]
 
 
-def _fine_agreement(rows: Rows, found: np.ndarray) -> float | None:
+def _fine_agreement(rows: EmbeddedRows, found: np.ndarray) -> float | None:
     from sklearn.metrics import adjusted_mutual_info_score
 
     if rows.fine_label is None:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lelp_jax.projection.base import Rows
 from lelp_jax.projection.engine import pca
+from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 class Spectrum(NamedTuple):
@@ -26,7 +26,7 @@ class Spectrum(NamedTuple):
     rank: int
 
 
-def spectra(rows: Rows, output_weights: np.ndarray) -> list[Spectrum]:
+def spectra(rows: EmbeddedRows, output_weights: np.ndarray) -> list[Spectrum]:
     """Returns the spectrum of every class.
 
     Args:

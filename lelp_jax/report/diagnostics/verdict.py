@@ -9,7 +9,7 @@ import numpy as np
 
 from lelp_jax.core import metrics
 from lelp_jax.methods import METHODS
-from lelp_jax.report.table import scale
+from lelp_jax.report.results.table import scale
 
 Facts = Mapping[str, Any]
 FOR, AGAINST, OPEN = "for", "against", "open"

@@ -21,11 +21,13 @@ from lelp_jax.bank.store import Bank
 from lelp_jax.core import files, metrics, seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS, scoring
-from lelp_jax.projection.base import Projection, Rows
-from lelp_jax.report import markup, sample
+from lelp_jax.projection.base import Projection
+from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.report.diagnostics import sample
 from lelp_jax.report.explorer import examples
 from lelp_jax.report.explorer.examples import rounded
-from lelp_jax.report.markdown import Picture, Section
+from lelp_jax.report.results import markup
+from lelp_jax.report.results.markdown import Picture, Section
 
 _MOST_POINTS = 3000
 _MOST_AXES = 10
@@ -93,7 +95,7 @@ def views(
 
 
 def _of_class(
-    splits: Mapping[str, Projection], rows: Rows, label: int, name: str
+    splits: Mapping[str, Projection], rows: EmbeddedRows, label: int, name: str
 ) -> list[dict[str, Any]]:
     own = np.flatnonzero(rows.label == label)
     if not splits or not len(own):
@@ -113,7 +115,7 @@ def _of_class(
     return found
 
 
-def _of_all(fit: Rows, rows: Rows) -> dict[str, Any]:
+def _of_all(fit: EmbeddedRows, rows: EmbeddedRows) -> dict[str, Any]:
     """Returns the principal components of the whole embedding, the logits' directions included."""
     from sklearn.decomposition import PCA
 

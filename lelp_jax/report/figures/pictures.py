@@ -13,9 +13,9 @@ from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.projection import PROJECTORS
-from lelp_jax.report.evaluation import Outcome
 from lelp_jax.report.figures import plots, sensitivity
-from lelp_jax.report.markdown import Picture
+from lelp_jax.report.results.evaluation import Outcome
+from lelp_jax.report.results.markdown import Picture
 from lelp_jax.students import projections as projections
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.scheduler import Trained

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.report.table import known, scale
+from lelp_jax.report.results.table import known, scale
 
 # Okabe and Ito's colours, distinguishable with impaired colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -13,8 +13,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from lelp_jax.report.comparison import EQUALS
-from lelp_jax.report.table import scale
+from lelp_jax.report.results.comparison import EQUALS
+from lelp_jax.report.results.table import scale
 
 # The pairs of most interest come first, the others in the order of the settings.
 _FIRST = (("num_subclasses", "beta"), ("beta", "temperature"))

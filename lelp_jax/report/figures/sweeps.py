@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from lelp_jax.report.figures.plots import BASELINE, COLOURS, limits
-from lelp_jax.report.table import known, scale
+from lelp_jax.report.results.table import known, scale
 
 Point = tuple[float | str, Mapping[str, Any]]
 

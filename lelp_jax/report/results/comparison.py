@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.core import files, metrics
-from lelp_jax.report.statistics import holm, interval, p_value
+from lelp_jax.report.results.statistics import holm, interval, p_value
 
 Line = Mapping[str, Any]
 EQUALS = "equals:"

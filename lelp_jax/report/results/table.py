@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lelp_jax.report.comparison import EQUALS
+from lelp_jax.report.results.comparison import EQUALS
 
 # Shares are printed in percent; other metrics as they are.
 _PERCENT = frozenset({"accuracy", "roc_auc", "pr_auc", "matthews"})

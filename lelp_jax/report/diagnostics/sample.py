@@ -12,7 +12,8 @@ from lelp_jax.core import artifacts as stages
 from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS, scoring
-from lelp_jax.projection.base import Projection, Rows
+from lelp_jax.projection.base import Projection
+from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report.diagnostics.spectrum import spectra
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.rows import Selection
@@ -27,7 +28,7 @@ LEAST_ROWS = 5
 _MOST_COVARIANCE_DIMS = 1024
 
 
-def draw(dataset: Dataset, bank: Bank, index: np.ndarray, seed: int) -> Rows:
+def draw(dataset: Dataset, bank: Bank, index: np.ndarray, seed: int) -> EmbeddedRows:
     """Returns at most 2,000 rows of every class and about 8,000 in all, with their embedding.
 
     Which ones are drawn depends on the seed and on their own index alone.
@@ -45,17 +46,17 @@ def draw(dataset: Dataset, bank: Bank, index: np.ndarray, seed: int) -> Rows:
     return read(dataset, bank, index[np.sort(np.concatenate(drawn))])
 
 
-def read(dataset: Dataset, bank: Bank, index: np.ndarray) -> Rows:
+def read(dataset: Dataset, bank: Bank, index: np.ndarray) -> EmbeddedRows:
     """Returns rows given by their data-set index, [n], with their embedding in memory."""
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     place = bank.position(index)
-    rows = Rows(Selection(bank.embeddings, place), index, dataset.labels[index], fine)
+    rows = EmbeddedRows(Selection(bank.embeddings, place), index, dataset.labels[index], fine)
     # With a name principal components are computed once for all that asks for them.
     name = stages.fingerprint([bank.fingerprint, checksum(place)])
     return dataclasses.replace(rows.part(slice(None)), name=name)
 
 
-def halves(rows: Rows, seed: int) -> tuple[Rows, Rows]:
+def halves(rows: EmbeddedRows, seed: int) -> tuple[EmbeddedRows, EmbeddedRows]:
     """Returns two random halves of the rows of every class."""
     words = seeds.hash_words(seed, rows.index)
     first = np.zeros(len(rows), bool)
@@ -69,7 +70,7 @@ def halves(rows: Rows, seed: int) -> tuple[Rows, Rows]:
     return one, other
 
 
-def most_subclasses(rows: Rows, output_weights: np.ndarray, wanted: int) -> int:
+def most_subclasses(rows: EmbeddedRows, output_weights: np.ndarray, wanted: int) -> int:
     """Returns how many pseudo-subclasses every class can be split into, at most those wanted.
 
     Args:
@@ -83,7 +84,7 @@ def most_subclasses(rows: Rows, output_weights: np.ndarray, wanted: int) -> int:
 
 
 def fit(
-    rows: Rows, output_weights: np.ndarray, num_subclasses: int, seed: int
+    rows: EmbeddedRows, output_weights: np.ndarray, num_subclasses: int, seed: int
 ) -> Mapping[str, Projection]:
     """Returns the projection of each of `SPLITS`, with its settings' defaults.
 
@@ -111,7 +112,7 @@ def fit(
     return result
 
 
-def subclass(projection: Projection, rows: Rows) -> np.ndarray:
+def subclass(projection: Projection, rows: EmbeddedRows) -> np.ndarray:
     """Returns the pseudo-subclass in which each row's own class scores it highest, [rows]."""
     scores = scoring.collect(PROJECTORS[projection.kind], projection, rows)
     return scores[np.arange(len(rows)), rows.label].argmax(axis=1)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
-from lelp_jax.report import table
-from lelp_jax.report.statistics import LEAST_TEACHERS
+from lelp_jax.report.results import table
+from lelp_jax.report.results.statistics import LEAST_TEACHERS
 
 
 class Section(NamedTuple):

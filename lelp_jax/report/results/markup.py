@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Sequence
 
-from lelp_jax.report.markdown import Section
+from lelp_jax.report.results.markdown import Section
 
 
 def section(shown: Section) -> str:
