@@ -79,7 +79,7 @@ def _run(experiment: Experiment, root: Path, session: Session) -> Finished:
     trials = {
         name: enumerate_trials(entry, config.seed)
         for name, entry in config.methods.items()
-        if name not in verdicts or verdicts[name].status == "ok"
+        if name not in verdicts or verdicts[name].kind == "ok"
     }
     reporter.log(
         f"{experiment.name}: {len(dataset.train)} training, {len(dataset.validation)} validation, "

@@ -102,7 +102,9 @@ def ensure(
             [s.trial.method, s.trial.number, s.replicate.number, t.fingerprint]
             for s, t in zip(students, trained, strict=True)
         ],
-        "verdicts": {method: list(verdict) for method, verdict in verdicts.items()},
+        "verdicts": {
+            method: [verdict.status, verdict.note] for method, verdict in verdicts.items()
+        },
         "report": [
             config.report.baseline,
             config.report.selection_metric,

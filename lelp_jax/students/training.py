@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lelp_jax import models
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
@@ -26,14 +27,14 @@ from lelp_jax.train import scheduler as training
 from lelp_jax.train.fleet import (
     FleetJob,
     Member,
-    abstract_parameters,
     count_frozen,
     count_trained,
-    work_of_step,
+    estimate_work,
+    trace_network,
 )
+from lelp_jax.train.gradients import ask_teacher
 from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Frozen, GroupRows
-from lelp_jax.train.step import answers
 
 STAGE = "students"
 
@@ -47,7 +48,7 @@ def request(config: Config, dataset: Dataset, inputs: Inputs, student: Student) 
             "what": "student",
             "data": dataset.digest,
             "inputs": inputs.fingerprint,
-            "model": student.network.settings,
+            "model": models.identify(student.network.settings),
             "origin": student.network.origin,
             "train": dataclasses.asdict(config.student.train),
             "input_noise": config.student.input_noise,
@@ -69,6 +70,7 @@ def request(config: Config, dataset: Dataset, inputs: Inputs, student: Student) 
         trial=student.trial.number,
         replicate=student.replicate.number,
         name=method.name,
+        steps=student.spec.steps,
     )
 
 
@@ -103,7 +105,7 @@ def ensure(
         parameters = count_trained(student.spec, inputs.values)
         frozen = count_frozen(student.spec, student.applied, inputs.values)
         batch_size = config.student.train.batch_size
-        work = work_of_step(student.spec, inputs.values, batch_size, frozen)
+        work = estimate_work(student.spec, inputs.values, batch_size, frozen)
         return plan.members_per_program(
             parameters,
             work,
@@ -115,22 +117,20 @@ def ensure(
     def make_job(members: Sequence[Request]) -> FleetJob:
         return job(config, dataset, inputs, [by_name[m.fingerprint] for m in members], members)
 
-    return training.ensure(
-        root, STAGE, requests, capacity, make_job, config.student.train.steps, session
-    )
+    return training.ensure(root, STAGE, requests, capacity, make_job, session)
 
 
 def _check_applicable(config: Config, inputs: Inputs, student: Student) -> None:
     """Refuses a projector that is written for values at hand, not for traced ones."""
     if student.spec.teacher is None or student.spec.score is None:
         return
-    frozen = Frozen(abstract_parameters(student.spec.teacher, inputs.values), student.applied)
+    frozen = Frozen(trace_network(student.spec.teacher, inputs.values), student.applied)
     rows = config.student.train.batch_size
     batch = jax.ShapeDtypeStruct((rows, *inputs.values.shape[1:]), inputs.values.dtype)
     label = jax.ShapeDtypeStruct((rows,), np.int32)
     try:
         jax.eval_shape(
-            functools.partial(answers, student.spec), frozen, student.constants, batch, label
+            functools.partial(ask_teacher, student.spec), frozen, student.constants, batch, label
         )
     except jax.errors.JAXTypeError as error:
         name = student.trial.method
@@ -152,7 +152,7 @@ def job(
     method = config.methods[students[0].trial.method].method
     first = {student.replicate.number: student for student in reversed(students)}
     groups = {number: place for place, number in enumerate(sorted(first))}
-    weights = class_weights.by_class(dataset, config.student.train.class_weights)
+    weights = class_weights.weigh_classes(dataset, config.student.train.class_weights)
     parts = [_group(dataset, method, first[number], weights) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
     spec = students[0].spec
@@ -178,14 +178,14 @@ def job(
             for student, request in zip(students, requests, strict=True)
         ),
         rows=_stack(parts, int(sizes.max())),
-        buckets=buckets.of_fleet(
+        buckets=buckets.make_buckets(
             table,
             [np.asarray(part.row) for part in parts],
-            buckets.of_rows(
+            buckets.choose_ends(
                 table,
                 batch_size,
                 len(students[0].replicate.transfer),
-                spec.steps * work_of_step(spec, table, batch_size),
+                spec.steps * estimate_work(spec, table, batch_size),
             ),
             seeds.derive(0, dataset.digest),
         ),
@@ -221,7 +221,7 @@ def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarr
     return GroupRows(
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],
-        weight=class_weights.by_row(weights, dataset.labels[index]),
+        weight=class_weights.weigh_rows(weights, dataset.labels[index]),
         teacher_logits=bank.logits[bank.position(index)] if from_bank else None,
         teacher_embedding=(
             teacher_embedding(student.replicate, index)

@@ -101,6 +101,7 @@ def with_head(
         trial=0,
         replicate=0,
         name=head.name,
+        steps=train.steps,
     )
     spec = spec_of(_layer(head.outputs), head, train)
 
@@ -126,7 +127,7 @@ def with_head(
             scaled(dataset.validation),
         )
 
-    [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, train.steps, session)
+    [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, session)
     if trained.diverged:
         raise UserError(
             f"{head.name} diverged: its loss became non-finite; check the teacher's embedding for "
