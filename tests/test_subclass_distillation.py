@@ -170,7 +170,7 @@ def test_extreme_and_narrow_logits_give_finite_losses() -> None:
 def test_both_methods_share_all_but_the_teacher() -> None:
     again, matched = METHODS["subclass_distillation"], METHODS["subclass_matched"]
     assert again.loss is matched.loss
-    assert again.settings == matched.settings
+    assert again.search_space == matched.search_space
     assert again.teacher is not None
     assert matched.teacher is not None
     assert (again.teacher.frozen_trunk, matched.teacher.frozen_trunk) == (False, True)

@@ -28,7 +28,7 @@ MODELS: Mapping[str, Any] = {
 
 
 def takes_tokens(family: Any) -> bool:
-    """Returns whether a family takes tokens, which its class says by `of_tokens`, not numbers."""
+    """Checks whether a family takes tokens, not numbers; its class says so by `of_tokens`."""
     return bool(getattr(family, "of_tokens", False))
 
 
@@ -51,7 +51,7 @@ def build(
     num_tokens: int = 0,
     others: Collection[str] = (),
 ) -> Model:
-    """Returns a model.
+    """Builds a model.
 
     Args:
         settings: The family under "name", and the family's own settings.

@@ -37,7 +37,7 @@ class BagOfEmbeddings(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and what the output layer sees.
+        """Computes logits [batch, num_outputs] and what the output layer sees.
 
         That is the last hidden layer, [batch, hidden[-1]], or the mean, [batch, dims], where there
         is none.
@@ -58,7 +58,7 @@ class BagOfEmbeddings(nn.Module):
 
     @staticmethod
     def check(dims: int = 64, hidden: tuple[int, ...] = (64,), dropout: float = 0.5) -> str | None:
-        """Returns what is wrong with the settings, or None."""
+        """Checks the settings; the result says what is wrong, or is None."""
         if dims < 1:
             return f"dims must be 1 or more, got {dims}"
         return mlp.MLP.check(hidden, dropout)

@@ -23,7 +23,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and the last hidden layer [batch, hidden[-1]]."""
+        """Computes logits [batch, num_outputs] and the last hidden layer [batch, hidden[-1]]."""
         x = inputs.reshape(len(inputs), -1)
         for width in self.hidden:
             x = nn.relu(nn.Dense(width)(x))
@@ -33,7 +33,7 @@ class MLP(nn.Module):
 
     @staticmethod
     def check(hidden: tuple[int, ...], dropout: float = 0.0) -> str | None:
-        """Returns what is wrong with the settings, or None."""
+        """Checks the settings; the result says what is wrong, or is None."""
         if any(not isinstance(width, int) or width < 1 for width in hidden):
             return f"hidden must be positive whole numbers, got {hidden}"
         if not 0 <= dropout < 1:

@@ -40,7 +40,7 @@ class TextCNN(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and answers [batch, len(widths) * filters].
+        """Computes logits [batch, num_outputs] and answers [batch, len(widths) * filters].
 
         Args:
             inputs: Tokens, [batch, length] int32, `PAD` after the end.
@@ -71,7 +71,7 @@ class TextCNN(nn.Module):
         filters: int = 32,
         dropout: float = 0.5,
     ) -> str | None:
-        """Returns what is wrong with the settings, or None."""
+        """Checks the settings; the result says what is wrong, or is None."""
         for name, value in (("dims", dims), ("filters", filters)):
             if value < 1:
                 return f"{name} must be 1 or more, got {value}"

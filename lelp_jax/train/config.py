@@ -46,7 +46,7 @@ class EarlyStopping:
             raise unknown_name("metric", self.metric, metrics.METRICS)
 
     def spacing(self, steps: int) -> int:
-        """Returns the steps between evaluations; 0 without any.
+        """Computes the steps between evaluations; 0 without any.
 
         It depends on the length of training alone, not on how a fleet is dispatched: a member is
         evaluated at the same steps whatever its company. From 16 steps on it is rounded up to a
@@ -119,7 +119,7 @@ class TrainConfig:
             )
 
     def resolve_steps(self, rows: int) -> TrainConfig:
-        """Returns the same in steps, for the number of rows that a network sees.
+        """Turns epochs into steps, for the number of rows that a network sees.
 
         Args:
             rows: How many rows it sees.

@@ -70,7 +70,7 @@ class Trained:
     train_seconds: float
 
     def load(self, spec: StepSpec, example: Any) -> Any:
-        """Returns its parameters, on the host.
+        """Loads its parameters to the host.
 
         Args:
             spec: The program it was trained by.
@@ -83,7 +83,7 @@ class Trained:
 
 @functools.lru_cache(maxsize=2)
 def _load_fleet(folder: Path, spec: StepSpec, shape: tuple[int, ...], kind: np.dtype) -> Any:
-    """Returns the parameters of a whole fleet; its members are usually asked for in a row."""
+    """Loads the parameters of a whole fleet, whose members are usually read one after another."""
     from lelp_jax.core.checkpoint import load_tree
 
     facts = stages.read_facts(folder)
@@ -95,7 +95,7 @@ def _load_fleet(folder: Path, spec: StepSpec, shape: tuple[int, ...], kind: np.d
 
 
 def find(root: Path, stage: str) -> dict[str, Trained]:
-    """Returns all trained networks of a stage, by fingerprint."""
+    """Finds all trained networks of a stage, by fingerprint."""
     found = {}
     for folder, facts in stages.finished(root, stage):
         for position, member in enumerate(facts["members"]):
@@ -122,7 +122,7 @@ def ensure(
     make_job: Callable[[Sequence[Request]], FleetJob],
     session: Session,
 ) -> list[Trained]:
-    """Returns every network wanted; trains those that are not there.
+    """Trains the networks that are missing, and finds the others.
 
     Args:
         root: The workdir.

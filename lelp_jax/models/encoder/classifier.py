@@ -43,7 +43,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and embedding [batch, dims], float32.
+        """Computes logits [batch, num_outputs] and embedding [batch, dims], float32.
 
         Args:
             tokens: [batch, length] int32, `PAD` after the end.
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
         return Outputs(nn.Dense(self.num_outputs, kernel_init=initializer, name=HEAD)(x), x)
 
     def depth_from_top(self, path: tuple[str, ...]) -> int:
-        """Returns how far below the output a parameter stands, as `Architecture` counts."""
+        """Counts how far below the output a parameter stands, as `Architecture` counts."""
         return self.architecture.depth_from_top(path)
 
     @staticmethod
@@ -69,6 +69,6 @@ class Encoder(nn.Module):
         checkpointing: bool = False,
         compute_dtype: str = "float32",
     ) -> str | None:
-        """Returns what is wrong with the settings, or None."""
+        """Checks the settings; the result says what is wrong, or is None."""
         del checkpointing
         return trunk.check(architecture, pooling, dropout, compute_dtype)
