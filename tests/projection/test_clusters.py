@@ -397,7 +397,7 @@ from lelp_jax.core import parallel
 parallel.set_up()
 parallel.join_processes()
 import jax
-from lelp_jax.projection import stream
+from lelp_jax.projection.engine import stream
 from tests.projection import test_clusters as tests
 stream._MOST_ROWS = 64
 rows, mean, _ = tests.far_rows(1000, 1)
