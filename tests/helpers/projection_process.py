@@ -1,4 +1,4 @@
-"""Fits projections in a process of its own and prints them: run by test_projection_devices.py."""
+"""Fits projections in a process of its own and prints them: run by tests/projection/test_devices.py."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ import jax  # noqa: E402
 
 from lelp_jax.projection import PROJECTORS, scoring  # noqa: E402
 from lelp_jax.projection.engine import stream  # noqa: E402
-from lelp_jax.projection.engine.rows import EmbeddedRows  # noqa: E402# noqa: E402
+from lelp_jax.projection.engine.rows import EmbeddedRows  # noqa: E402
 
 # Several batches for every device and process.
 stream._MOST_ROWS = 64

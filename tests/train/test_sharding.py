@@ -50,7 +50,6 @@ members = tuple(
     )
     for i in range(int(sys.argv[2]))
 )
-from tests.helpers.paths import ROOT
 leaves = []
 for model, inputs, accumulate in (
     (models.build({"name": "mlp", "hidden": (16,)}, 6), numbers, 1),
