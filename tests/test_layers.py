@@ -5,7 +5,9 @@ import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "lelp_jax"
+from tests.helpers.paths import ROOT
+
+PACKAGE = ROOT / "lelp_jax"
 
 # From the bottom to the top. A room is a folder; the `__init__` of one that lists what is in it by
 # name, its registry, comes after the rooms below it. Every room may import `core` and itself.
