@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +46,7 @@ from tests.helpers.online_teachers import (
     select,
     spec_of,
 )
+from tests.helpers.processes import run_script
 
 
 def fleet_job(method: str = "lelp", steps: int = 20, size: int = 5) -> FleetJob:
@@ -133,15 +131,7 @@ print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}
 
 
 def train_on(devices: int, mesh: list[int]) -> dict:
-    environment = {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(tiny.ROOT)}
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(mesh)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return run_script(SCRIPT, json.dumps(mesh), devices=devices)
 
 
 @pytest.mark.slow
