@@ -14,8 +14,8 @@ import numpy as np
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.core import artifacts as stages
-from lelp_jax.core.errors import UserError
+from lelp_jax.core import artifacts
+from lelp_jax.core.errors import Damaged, UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.storage import objects
@@ -88,9 +88,15 @@ def ensure(
         if config.root and not store.exists(location(folder)):
             # Deleted there, or kept elsewhere so far: the marker in the workdir does not know.
             build(folder)
-        return store.read(location(folder), folder.name, of, index)
+        try:
+            return store.read(location(folder), folder.name, of, index)
+        except Damaged as damage:
+            objects.delete_tree(damage.location)
+            raise
 
-    return stages.run(root, STAGE, {"version": _VERSION, **of, "dtype": config.dtype}, build, load)
+    key = {"version": _VERSION, **of, "dtype": config.dtype}
+    # The chunks are checked while they are read: they need not fit into memory.
+    return artifacts.run(root, STAGE, key, build, load, unlisted=store.ARRAYS)
 
 
 def _finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

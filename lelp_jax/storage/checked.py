@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import Damaged, Unavailable, UserError
 from lelp_jax.storage import indexing, objects
 from lelp_jax.storage.zarr import ZarrArray
 
@@ -30,15 +30,16 @@ class CheckedArray:
         dtype: Type of what is read.
     """
 
-    def __init__(self, array: ZarrArray, checksums: Sequence[int], mend: str):
+    def __init__(self, array: ZarrArray, checksums: Sequence[int], owner: str):
         """Takes an array that is open.
 
         Args:
             array: The array.
             checksums: Of each chunk, as it is read.
-            mend: What to do about a chunk that is refused.
+            owner: Folder or address of what the array is a part of, which is built again when a
+                chunk is refused.
         """
-        self._array, self._checksums, self._mend = array, checksums, mend
+        self._array, self._checksums, self._owner = array, checksums, owner
         self.shape, self.dtype = array.shape, array.dtype
         # Readers go through the rows in order, in steps that need not be chunks.
         self._last: tuple[int, np.ndarray] | None = None
@@ -54,7 +55,8 @@ class CheckedArray:
             rows: A slice without a step, or positions, [n] integers.
 
         Raises:
-            UserError: A chunk is damaged, lost, or another one.
+            Damaged: A chunk is damaged, lost, or another one.
+            Unavailable: The address cannot be reached.
         """
         rows = indexing.normalised(rows, len(self))
         if isinstance(rows, slice):
@@ -85,13 +87,14 @@ class CheckedArray:
         place = f"{self._array.location}: chunk {number} (rows {start} to {stop - 1})"
         try:
             values = self._array[start:stop]
+        except Unavailable:
+            raise
         except UserError as error:
-            # The cause names the file; what the error says of mending it is not for these arrays.
+            # The cause names the file; what the error says of fixing it is not for these arrays.
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            raise UserError(
-                f"{place} cannot be read: {objects.reason(cause)}; {self._mend}"
-            ) from error
+            problem = f"{place} cannot be read: {objects.reason(cause)}"
+            raise Damaged(problem, self._owner) from error
         if checksum(values) != self._checksums[number]:
-            raise UserError(f"{place} is not the one that was written there; {self._mend}")
+            raise Damaged(f"{place} is not the one that was written there", self._owner)
         self._last = (number, values)
         return values

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lelp_jax.core import artifacts as stages
+from lelp_jax.core import artifacts
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data import identity
@@ -105,7 +105,7 @@ class Arrays:
         _check_test_rows(found, where, dataset)
         given = found.output_weights
         content = digest(found.bundle, found.names, root / "digests.json")
-        fingerprint = stages.fingerprint(
+        fingerprint = artifacts.fingerprint(
             {
                 "what": "arrays",
                 "version": _VERSION,
