@@ -15,6 +15,7 @@ from lelp_jax.storage import zarr
 from lelp_jax.storage.open import open_bundle
 from tests.helpers import tiny
 from tests.helpers.processes import finish_all, launch_pair
+from tests.helpers.softmax import softmax
 
 ROWS, DIMS, CLASSES = 600, 12, 2
 KINDS = ("teacher.npz", "teacher.parquet", "teacher.zarr", "teacher")
@@ -70,11 +71,6 @@ def project(*arguments: str) -> int:
 def outcome(path: str) -> dict[str, np.ndarray]:
     bundle = open_bundle(path, "the test")
     return {name: np.asarray(bundle.array(name)[:]) for name in bundle.names()}
-
-
-def softmax(values: np.ndarray) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def test_targets_are_those_of_the_formula() -> None:
