@@ -209,7 +209,7 @@ def test_a_manifest_that_is_not_the_one_wanted_is_refused(name: str) -> None:
     act()
     with pytest.raises(UserError) as error:
         read("bank")
-    one_line(error, "the bank bank is", words, "delete bank to compute it again")
+    one_line(error, "the bank bank is", words, "delete bank to build it again")
 
 
 def test_rows_in_another_order_are_refused() -> None:
@@ -251,7 +251,7 @@ def test_a_damaged_chunk_is_refused_by_name(name: str, damage: str, dtype: str) 
     DAMAGES[damage](Path("bank", FIRST[name]))
     with pytest.raises(UserError) as error:
         use(read("bank"), name)
-    one_line(error, f"bank/{name}: chunk ", f"bank/{FIRST[name]}", "delete bank to compute")
+    one_line(error, f"bank/{name}: chunk ", f"bank/{FIRST[name]}", "delete bank to build")
 
 
 def test_sound_rows_of_a_damaged_bank_are_told_from_others() -> None:
@@ -326,7 +326,7 @@ turned = banks.INDEX[::-1]
 wanted = banks.EMBEDDINGS[turned]
 np.testing.assert_allclose(bank.embeddings[bank.position(turned)], wanted, rtol=0.01)
 objects.write_bytes(address, "embeddings/c/2/0", b"damaged")
-with pytest.raises(UserError, match="some/bank/embeddings: chunk 2 .*or delete gs://bucket"):
+with pytest.raises(UserError, match="some/bank/embeddings: chunk 2 .*delete gs://bucket"):
     _ = banks.read(address).embeddings[20:21]
 """
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lelp_jax.core.checkpoint import Checkpoints, load_tree, save_tree
+from tests.helpers import stored
 
 
 def state(step: int) -> dict:
@@ -44,7 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_latest_state_comes_back_bit_by_bit_and_two_are_kept(folder: Path) -> None:
-    assert sorted(path.name for path in folder.iterdir()) == ["20", "30"]
+    assert sorted(path.name for path in folder.iterdir()) == ["20", "20.json", "30", "30.json"]
     step, restored, facts = Checkpoints(folder).restore(abstract())
     assert (step, facts) == (30, {"seconds": 30.0})
     assert same(restored, state(30))
@@ -68,7 +69,22 @@ def drop_state(step: Path) -> None:
     shutil.rmtree(step / "state")
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, drop_state])
+def flip(step: Path) -> None:
+    """Flips a bit that Orbax reads without a word."""
+    largest = max((p for p in step.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    stored.flip(largest, largest.stat().st_size // 2)
+
+
+def flip_checksums(step: Path) -> None:
+    stored.flip(step.with_name(f"{step.name}.json"), 20)
+
+
+def swap(step: Path) -> None:
+    shutil.rmtree(step)
+    shutil.copytree(step.with_name("20"), step)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, drop_state, flip, flip_checksums, swap])
 def test_a_damaged_latest_state_is_passed_over_with_a_warning(
     folder: Path, damage, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -78,8 +94,13 @@ def test_a_damaged_latest_state_is_passed_over_with_a_warning(
         step, restored, _ = Checkpoints(folder).restore(abstract())
     assert step == 20
     assert same(restored, state(20))
-    assert "the one before it is used" in caplog.text
+    assert "resuming from the one before it" in caplog.text
     assert str(folder / "30") in caplog.text
+
+
+def test_a_state_without_checksums_is_taken_as_it_is(folder: Path) -> None:
+    (folder / "30.json").unlink()
+    assert Checkpoints(folder).restore(abstract())[0] == 30
 
 
 def test_a_deleted_latest_state_leaves_the_one_before(folder: Path) -> None:

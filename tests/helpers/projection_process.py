@@ -1,4 +1,4 @@
-"""Fits projections in a process of its own and prints them: run by projection/test_devices.py."""
+"""Fits projections in a process of its own and prints them; run by projection/test_devices.py."""
 
 import json
 import sys

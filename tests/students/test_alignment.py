@@ -12,11 +12,10 @@ from lelp_jax.bank.store import Bank
 from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError
 from lelp_jax.experiment import config
+from lelp_jax.experiment.run import Run
 from lelp_jax.inputs.features import Features
 from lelp_jax.projection.base import Projection, Projector
-from lelp_jax.students import grid as students
-from lelp_jax.students import replicates
-from lelp_jax.students import training as student_fleets
+from lelp_jax.students import grid, replicates, training
 from lelp_jax.students.trials import enumerate_trials
 from lelp_jax.teachers.base import Teacher
 from tests.helpers import tiny
@@ -69,6 +68,11 @@ def replicates_of(frozen, dataset, banks) -> list[replicates.Replicate]:
     return replicates.draw(frozen, dataset, teachers, banks)
 
 
+def run_of(frozen: config.Config, dataset: data.Dataset, root: Path) -> Run:
+    seen = Features().ensure(root, dataset, None)
+    return Run("digits", root, root, frozen, dataset, seen, session=None)
+
+
 def echo(projection: Projection, rows) -> np.ndarray:
     """Scores that tell the embedding, which tells the row."""
     scores = np.zeros((len(rows.index), 2, 2), np.float32)
@@ -85,18 +89,17 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(
     method = dataclasses.replace(entry.method, projector=projector)
     methods = {**frozen.methods, "random_split": dataclasses.replace(entry, method=method)}
     frozen = dataclasses.replace(frozen, methods=methods)
-    seen = Features().ensure(tmp_path, dataset, None)
+    run = run_of(frozen, dataset, tmp_path)
     drawn = replicates_of(frozen, dataset, banks)
     assert [replicate.teacher_number for replicate in drawn] == [0, 1, 2, 0, 1]
     trial = enumerate_trials(entry, 0)[0]
     projection = Projection("echo", {}, np.ones((2, 2), bool))
     # In an order in which replicates are not sorted: groups must still be their own.
     wanted = [
-        students._student(frozen, dataset, seen, method, trial, drawn[number], projection)
-        for number in (3, 0, 4, 1)
+        grid._make_student(run, method, trial, drawn[number], projection) for number in (3, 0, 4, 1)
     ]
-    requests = [student_fleets.request(frozen, dataset, seen, student) for student in wanted]
-    job = student_fleets.job(frozen, dataset, seen, wanted, requests)
+    requests = [training.make_request(run, student) for student in wanted]
+    job = training.make_job(run, wanted, requests)
     for student, member in zip(wanted, job.members, strict=True):
         group, expected = member.group, student.replicate.transfer
         np.testing.assert_array_equal(dataset.train[job.rows.row[group]], expected)
@@ -140,17 +143,17 @@ def test_labels_alone_draw_from_labelled_rows_only(experiment, banks, tmp_path) 
     labels = dataset.labels.copy()
     labels[dataset.train[::2]] = -1
     dataset = dataclasses.replace(dataset, labels=labels)
-    seen = Features().ensure(tmp_path, dataset, None)
+    run = run_of(frozen, dataset, tmp_path)
     method, trial = (
         frozen.methods["labels"].method,
         enumerate_trials(frozen.methods["labels"], 0)[0],
     )
     wanted = [
-        students._student(frozen, dataset, seen, method, trial, replicate, None)
+        grid._make_student(run, method, trial, replicate, None)
         for replicate in replicates_of(frozen, dataset, banks)[:2]
     ]
-    requests = [student_fleets.request(frozen, dataset, seen, student) for student in wanted]
-    job = student_fleets.job(frozen, dataset, seen, wanted, requests)
+    requests = [training.make_request(run, student) for student in wanted]
+    job = training.make_job(run, wanted, requests)
     for group, order in enumerate(job.buckets.orders):
         size = len(order)
         assert 0 < size < 70

@@ -15,9 +15,11 @@ from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import Preprocessing
+from lelp_jax.experiment.run import Run
 from lelp_jax.methods import METHODS
 from lelp_jax.projection.base import Projection, load
 from lelp_jax.students import projections as stage
+from lelp_jax.students.replicates import Replicate
 from tests.helpers.embeddings import CLASSES, COUNT, example
 
 ROWS, WEIGHTS = example()
@@ -51,9 +53,9 @@ def ensure(name: str, logits: np.ndarray = LOGITS, **changed: Any) -> Projection
     static = {key: s.default[0] for key, s in method.search_space.items() if not s.traced}
     static |= {"num_subclasses": 3} | changed
     session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
-    return stage.ensure(
-        Path("work"), name, method.projector, static, dataset, bank, index[: COUNT // 2], 5, session
-    )
+    run = Run("x", Path("work"), Path("work"), None, dataset, None, session)  # type: ignore[arg-type]
+    replicate = Replicate(0, 0, None, bank, index[: COUNT // 2], 5)  # type: ignore[arg-type]
+    return stage.ensure(run, method, static, replicate)
 
 
 def stored() -> list[Path]:
@@ -71,7 +73,7 @@ def test_methods_with_the_same_projector_and_settings_share_what_was_fitted():
     np.testing.assert_array_equal(again.arrays["basis"], unrotated.arrays["basis"])
     inputs = json.loads((path.parent / "stage.json").read_text())["inputs"]
     assert set(inputs["settings"]) == set(METHODS["lelp"].projector.search_space)
-    assert set(load(path).settings) == set(METHODS["lelp"].projector.search_space)
+    assert set(load(path).hyperparameters) == set(METHODS["lelp"].projector.search_space)
     ensure("pca")
     assert len(stored()) == 2
     ensure("lelp", rotate=False, null_space=False)

@@ -96,7 +96,7 @@ def test_traced_and_static_settings_are_told_apart():
 
 
 def trained(value: float, nll: float = 1.0, diverged: bool = False, name: str = "accuracy"):
-    return Trained("f", Path("."), 0, diverged, {name: value} | {"nll": nll}, 1, 0.0)
+    return Trained("f", Path("."), 0, 1, diverged, {name: value} | {"nll": nll}, 1, 0.0)
 
 
 def test_the_mean_over_replicates_decides():

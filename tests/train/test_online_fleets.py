@@ -18,12 +18,12 @@ from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
 from lelp_jax.experiment import config
+from lelp_jax.experiment.run import Run
 from lelp_jax.inputs.features import Features
 from lelp_jax.methods import METHODS
 from lelp_jax.projection.base import Projection, Projector
-from lelp_jax.students import grid as students
-from lelp_jax.students import replicates
-from lelp_jax.students import training as student_fleets
+from lelp_jax.students import grid, replicates, training
+from lelp_jax.students.grid import Student
 from lelp_jax.students.trials import enumerate_trials
 from lelp_jax.teachers.base import Network
 from lelp_jax.train import buckets, plan
@@ -175,7 +175,7 @@ def network(num_classes: int) -> Network:
 
 def student_of(
     name: str, projector: Projector | None, projection: Projection | None, **section: Any
-) -> tuple[Any, Any, Any, Any]:
+) -> tuple[Run, Student]:
     raw = load_config(tiny.ROOT / "configs" / "digits.py", ["quick"]).to_dict()
     raw["student"].update(section)
     frozen = config.from_config_dict(raw)
@@ -191,11 +191,11 @@ def student_of(
     nothing: Any = None
     seen = Features().ensure(nothing, dataset, nothing)
     teacher.network = dataclasses.replace(teacher.network, inputs=seen.fingerprint)
-    student = students._student(frozen, dataset, seen, method, trial, replicate, projection)
-    return frozen, dataset, seen, student
+    run = Run("digits", Path("run"), Path("run"), frozen, dataset, seen, nothing)
+    return run, grid._make_student(run, method, trial, replicate, projection)
 
 
-def test_a_projector_that_wants_values_at_hand_is_refused_with_a_mend(tmp_path: Path) -> None:
+def test_a_projector_that_wants_values_at_hand_is_refused_with_a_hint() -> None:
     def apply(projection: Projection, rows: Any) -> np.ndarray:
         return np.asarray(rows.embedding)[:, :4].reshape(-1, 2, 2)
 
@@ -205,13 +205,12 @@ def test_a_projector_that_wants_values_at_hand_is_refused_with_a_mend(tmp_path: 
         )
         fitted = Projection("own", {}, np.ones((2, 2), bool))
         case = student_of("random_split", projector, fitted, teacher_outputs="online")
-        whole, dataset, seen, student = case
+        run, student = case
         if uses_embedding:
-            session: Any = None
             with pytest.raises(UserError, match=r"methods.random_split: .*jax\.numpy.*take 'bank'"):
-                student_fleets.ensure(tmp_path, whole, dataset, seen, [student], session)
+                training.ensure(run, [student])
         else:
-            student_fleets._check_applicable(whole, seen, student)
+            training._check_applicable(run, student)
             assert student.spec.teacher is not None
             assert student.applied is None
 
@@ -221,7 +220,7 @@ def test_a_fingerprint_covers_noise_and_where_answers_come_from() -> None:
         fitted = Projection("lelp", {}, WHOLE) if name == "lelp" else None
         sections = ({}, {"input_noise": 0.1}, {"teacher_outputs": "online"})
         return [
-            student_fleets.request(
+            training.make_request(
                 *student_of(name, METHODS[name].projector, fitted, **s)
             ).fingerprint
             for s in sections
@@ -244,7 +243,7 @@ def test_projections_of_other_shapes_train_in_other_fleets() -> None:
             Projection("lelp", arrays, np.ones((2, 3), bool)),
             teacher_outputs="online",
         )
-        kinds.add(student_fleets.request(*case).kind)
+        kinds.add(training.make_request(*case).kind)
     assert len(kinds) == 2
 
 
