@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lelp_jax.bank import stage, store
+from lelp_jax.bank import stage
 from lelp_jax.bank.stage import BankConfig
 from lelp_jax.bank.store import Bank
 from lelp_jax.core.curves import CurveLog
@@ -24,7 +24,6 @@ from lelp_jax.storage import objects
 from lelp_jax.teachers.base import Teacher
 from tests.helpers import stored
 from tests.helpers.banks import (
-    CHUNK,
     CLASSES,
     DIMS,
     EMBEDDINGS,
@@ -35,11 +34,6 @@ from tests.helpers.banks import (
     holds_everything,
     one_line,
 )
-
-
-@pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_MOST_CHUNK_ROWS", CHUNK)
 
 
 def dataset(rows: int = 80) -> Dataset:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,15 +29,10 @@ from tests.helpers.banks import (
     read,
     write,
 )
-from tests.projection.test_devices import finish_all, launch, launch_pair
-from tests.storage.test_addresses import Bucket, serving
+from tests.helpers.bucket import run_in_bucket
+from tests.helpers.processes import finish_all, launch, launch_pair
 
 random = np.random.default_rng(0)
-
-
-@pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "_MOST_CHUNK_ROWS", CHUNK)
 
 
 def test_what_is_written_is_read() -> None:
@@ -338,18 +332,9 @@ with pytest.raises(UserError, match="some/bank/embeddings: chunk 2 .*delete gs:/
 
 
 @pytest.mark.slow
-def test_a_bank_in_a_bucket_is_that_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    content: dict[str, bytes] = {}
-    handler = type("Handler", (Bucket,), {"content": content})
+def test_a_bank_in_a_bucket_is_that_on_disk() -> None:
     write("bank", dtype="bfloat16")
-    with serving(handler) as host:
-        monkeypatch.setenv("TENSORSTORE_GCS_HTTP_URL", host)
-        monkeypatch.setenv("GOOGLE_AUTH_TOKEN_FOR_TESTING", "token")
-        monkeypatch.setenv("PYTHONPATH", str(tiny.ROOT))
-        run = subprocess.run(
-            [sys.executable, "-c", IN_A_BUCKET], capture_output=True, text=True, timeout=240
-        )
-    assert run.returncode == 0, run.stderr
+    content = run_in_bucket(IN_A_BUCKET)
     there = {name.removeprefix("some/bank/"): value for name, value in content.items()}
     assert there.pop("embeddings/c/2/0") == b"damaged"
     local = tiny.snapshot(Path("bank"))

@@ -14,7 +14,8 @@ from lelp_jax.projection import PROJECTORS
 from lelp_jax.storage import zarr
 from lelp_jax.storage.open import open_bundle
 from tests.helpers import tiny
-from tests.projection.test_devices import finish_all, launch_pair
+from tests.helpers.processes import finish_all, launch_pair
+from tests.helpers.softmax import softmax
 
 ROWS, DIMS, CLASSES = 600, 12, 2
 KINDS = ("teacher.npz", "teacher.parquet", "teacher.zarr", "teacher")
@@ -70,11 +71,6 @@ def project(*arguments: str) -> int:
 def outcome(path: str) -> dict[str, np.ndarray]:
     bundle = open_bundle(path, "the test")
     return {name: np.asarray(bundle.array(name)[:]) for name in bundle.names()}
-
-
-def softmax(values: np.ndarray) -> np.ndarray:
-    powers = np.exp(values - values.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def test_targets_are_those_of_the_formula() -> None:
@@ -284,7 +280,11 @@ BAD = {
     "rank": (changed(), ["--num_subclasses=11"], ["num_subclasses 11 exceeds the rank 10"]),
     "oracle": (changed(fine_labels=None), ["--method=oracle"], ["fine_labels"]),
     "method": (changed(), ["--method=lepl"], ["'lepl'", "did you mean 'lelp'"]),
-    "setting": (changed(), ["--num_components=5"], ["--num_components is no setting of lelp"]),
+    "setting": (
+        changed(),
+        ["--num_components=5"],
+        ["is not a hyperparameter of lelp"],
+    ),
     "beta": (changed(), ["--beta=0"], ["--beta must be a number above 0, got 0.0"]),
     "beta text": (changed(), ["--beta=soft"], ["beta=soft"]),
     "temperature": (changed(), ["--temperature=nan"], ["--temperature must be a number above 0"]),

@@ -23,6 +23,7 @@ from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import StepSpec
 from lelp_jax.train.step import init_member
 from tests.helpers import checkpoints
+from tests.helpers.trees import assert_equal
 
 LAYERS = 4
 TOKENS = np.array([[2, 5, 6, 3, -1], [2, 7, 3, -1, -1]], np.int32)
@@ -76,7 +77,7 @@ def test_a_student_starts_from_every_second_layer_of_its_teacher(
     whole = found.trunk("mean")
     assert sorted(params["trunk"]) == ["embeddings", "layer_0", "layer_1"]
     for new, old in (("embeddings", "embeddings"), ("layer_0", "layer_1"), ("layer_1", "layer_3")):
-        jax.tree.map(np.testing.assert_array_equal, params["trunk"][new], whole[old])
+        assert_equal(params["trunk"][new], whole[old])
     assert params[HEAD]["kernel"].shape == (32, 6)
     # What a student's folder keeps makes the same network.
     assert models.build(made.settings, 6, 20) == made.model
@@ -89,7 +90,7 @@ def test_a_student_starts_from_a_checkpoint(
     made = student_model.build(settings, 2, SEEN, teacher)
     assert made.origin == found.fingerprint
     trunk = started(made)["trunk"]
-    jax.tree.map(np.testing.assert_array_equal, trunk, found.trunk("cls"))
+    assert_equal(trunk, found.trunk("cls"))
     assert models.build(made.settings, 2, 20) == made.model
 
 

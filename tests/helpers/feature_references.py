@@ -9,6 +9,7 @@ import numpy as np
 
 from lelp_jax.methods import METHODS, crd
 from lelp_jax.methods.base import Dims, LossInputs, Seen
+from tests.helpers.softmax import log_softmax
 
 NAMES = ("embedding_mse", "embedding_cosine", "fitnet", "vid", "rkd", "crd", "cka", "simkd")
 ROWS, CAPACITY, BATCH, STUDENT, TEACHER = 40, 44, 12, 5, 7
@@ -92,11 +93,6 @@ def run(name: str, classes: int = 2, values: Any = None, **changes: Any) -> Any:
 
 def feature(name: str, **changes: Any) -> np.ndarray:
     return np.asarray(run(name, **changes)[0].terms["feature"])
-
-
-def log_softmax(values: np.ndarray) -> np.ndarray:
-    values = values - values.max(axis=-1, keepdims=True)
-    return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
 
 
 def hard_loss(logits: np.ndarray, label: np.ndarray) -> np.ndarray:

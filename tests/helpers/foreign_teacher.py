@@ -117,8 +117,3 @@ FORMATS: dict[str, Callable[[str, Mapping[str, np.ndarray]], list[str]]] = {
     "zarr": save_zarr,
     "parquet": save_parquet,
 }
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    power = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return power / power.sum(axis=1, keepdims=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import LossInputs
+from tests.helpers.softmax import softmax
 
 ROWS, SUBCLASSES = 8, 3
 CLASSES = (2, 3, 10)
@@ -75,11 +76,6 @@ def evaluate(
 ) -> tuple[np.ndarray, dict[str, np.ndarray], np.ndarray]:
     answer = _loss_and_gradient(name, case, hyperparameters(name, **values), jnp.float32(progress))
     return jax.tree.map(np.asarray, answer)
-
-
-def softmax(values: np.ndarray) -> np.ndarray:
-    raised = np.exp(values - values.max(axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
 
 
 def divergence(first: np.ndarray, second: np.ndarray) -> np.ndarray:

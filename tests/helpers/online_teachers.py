@@ -1,6 +1,5 @@
 """Frozen teachers in the step, and what students must learn from them, computed apart."""
 
-import functools
 from typing import Any
 
 import jax
@@ -9,11 +8,12 @@ import numpy as np
 from lelp_jax import models
 from lelp_jax.methods import METHODS
 from lelp_jax.train.optimizer import OptimizerConfig
-from lelp_jax.train.state import Frozen, GroupRows, Members, StepSpec
-from lelp_jax.train.step import init_fleet, train_fleet
+from lelp_jax.train.state import Frozen, GroupRows, StepSpec
+from tests.helpers.fleets import BATCH, GROUPS, INPUTS, ROWS
+from tests.helpers.softmax import log_softmax
+from tests.helpers.trees import select
 
-GROUPS, ROWS, BATCH, CLASSES, SUBCLASSES, DIMS = 2, 12, 8, 2, 3, 7
-INPUTS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+CLASSES, SUBCLASSES, DIMS = 2, 3, 7
 STUDENT: dict[str, Any] = {"name": "mlp", "hidden": (5,)}
 TEACHER = models.build({"name": "mlp", "hidden": (DIMS,), "dropout": 0.5}, CLASSES)
 WHOLE = np.ones((CLASSES, SUBCLASSES), bool)
@@ -45,10 +45,6 @@ PROJECTIONS = {
         "soft": np.ones(GROUPS, bool),
     },
 }
-
-
-def select(tree: Any, index: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
 
 
 def forward(params: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,52 +119,9 @@ def rows_of(method: str, *, online: bool) -> GroupRows:
     )
 
 
-def members_of(count: int = 4, **hyperparameters: Any) -> Members:
-    values = {
-        "learning_rate": np.geomspace(1e-3, 3e-2, count),
-        "weight_decay": np.linspace(0, 0.5, count),
-        "temperature": np.linspace(1, 4, count),
-        "beta": np.linspace(0.3, 1, count),
-        "alpha": np.linspace(0, 0.8, count),
-        "label_smoothing": 0.0,
-        "hard_mixing": 0.0,
-        "warmup": 0.0,
-    } | hyperparameters
-    return Members(
-        {name: np.broadcast_to(v, count).astype(np.float32) for name, v in values.items()},
-        np.arange(10, 10 + count, dtype=np.uint32),
-        (np.arange(count) % GROUPS).astype(np.int32),
-    )
-
-
-def order_of(steps: int = 30, count: int = 4) -> np.ndarray:
-    return np.random.default_rng(2).integers(0, ROWS, (steps, count, BATCH)).astype(np.int32)
-
-
-@functools.cache
-def compiled(spec: StepSpec) -> Any:
-    return jax.jit(functools.partial(train_fleet, spec))
-
-
-@functools.cache
-def compiled_init(spec: StepSpec) -> Any:
-    return jax.jit(functools.partial(init_fleet, spec))
-
-
-def run(spec: StepSpec, members: Members, rows: GroupRows, order: np.ndarray) -> Any:
-    start = compiled_init(spec)(INPUTS[:1], members.seed)
-    end, log = compiled(spec)(start, members, rows, INPUTS, order)
-    return start, end, log
-
-
 def noise_of(seed: int, step: int, deviation: float) -> np.ndarray:
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(np.uint32(seed)), 2), step)
     return deviation * np.float64(jax.random.normal(key, (BATCH, *INPUTS.shape[1:])))
-
-
-def log_softmax(values: np.ndarray) -> np.ndarray:
-    above = values - values.max(axis=1, keepdims=True)
-    return above - np.log(np.exp(above).sum(axis=1, keepdims=True))
 
 
 def loss_of(

@@ -27,6 +27,7 @@ from tests.helpers.feature_references import (
     reference,
     run,
 )
+from tests.helpers.trees import assert_equal
 
 METHODS_AND_CLASSES = [(name, classes) for name in NAMES for classes in (2, 3)]
 
@@ -165,7 +166,7 @@ def test_only_the_cosine_is_blind_to_the_teachers_scale():
 @pytest.mark.parametrize("progress", [0.0, 0.2, 0.9])
 def test_one_stage_of_hints_is_regression(progress):
     hints, regression = (run(name, progress=progress) for name in ("fitnet", "embedding_mse"))
-    jax.tree.map(np.testing.assert_array_equal, hints, regression)
+    assert_equal(hints, regression)
 
 
 def test_two_stages_learn_the_hint_and_then_the_answer():

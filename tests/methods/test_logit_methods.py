@@ -22,8 +22,8 @@ from tests.helpers.logit_references import (
     hyperparameters,
     loss_reference,
     problem,
-    softmax,
 )
+from tests.helpers.softmax import softmax
 
 
 @pytest.mark.parametrize("classes", CLASSES)

@@ -16,6 +16,7 @@ from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import GroupRows, Members, StepSpec
 from lelp_jax.train.step import init_fleet, train_fleet
+from tests.helpers.softmax import log_softmax, softmax
 
 ROWS, DIMS = 48, 14
 CLASSES = (2, 3, 10)
@@ -126,16 +127,6 @@ def targets(teacher_logits, scores, temperature, beta):
     label = jnp.full(len(teacher_logits), -1)
     [single] = pseudo_subclass.log_targets(teacher_logits, scores, label, values)
     return jnp.exp(single)
-
-
-def log_softmax(values: np.ndarray) -> np.ndarray:
-    values = values - values.max(axis=-1, keepdims=True)
-    with np.errstate(divide="ignore"):
-        return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
-
-
-def softmax(values: np.ndarray) -> np.ndarray:
-    return np.exp(log_softmax(values))
 
 
 def reference(name: str, case: Problem, values: dict[str, Any], logits: np.ndarray) -> np.ndarray:

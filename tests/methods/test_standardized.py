@@ -21,9 +21,9 @@ from tests.helpers.logit_references import (
     evaluate,
     hyperparameters,
     problem,
-    softmax,
     standard,
 )
+from tests.helpers.softmax import softmax
 
 
 def test_dist_ignores_positive_affine_maps_of_rows_and_of_columns():

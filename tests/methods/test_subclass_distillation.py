@@ -11,6 +11,7 @@ import pytest
 from lelp_jax.methods import METHODS, kd, subclass_distillation
 from lelp_jax.methods.base import LossInputs, Seen
 from lelp_jax.models.outputs import Outputs
+from tests.helpers.softmax import log_softmax
 
 ROWS, SUBCLASSES = 12, 4
 VALUES = {
@@ -39,11 +40,6 @@ def problem(classes: int, subclasses: int = SUBCLASSES) -> tuple[np.ndarray, ...
     label = (np.arange(ROWS) % classes).astype(np.int32)
     label[3] = -1
     return student, teacher, label
-
-
-def log_softmax(values: np.ndarray) -> np.ndarray:
-    values = values - values.max(axis=-1, keepdims=True)
-    return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
 
 
 def hard_reference(logits: np.ndarray, label: np.ndarray, classes: int, share: float) -> np.ndarray:
@@ -170,7 +166,7 @@ def test_extreme_and_narrow_logits_give_finite_losses() -> None:
 def test_both_methods_share_all_but_the_teacher() -> None:
     again, matched = METHODS["subclass_distillation"], METHODS["subclass_matched"]
     assert again.loss is matched.loss
-    assert again.settings == matched.settings
+    assert again.search_space == matched.search_space
     assert again.teacher is not None
     assert matched.teacher is not None
     assert (again.teacher.frozen_trunk, matched.teacher.frozen_trunk) == (False, True)

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 from lelp_jax.core.errors import Unavailable, UserError
 from lelp_jax.models import pretrained
 from tests.helpers import checkpoints
+from tests.helpers.trees import assert_equal
 
 PLACE = "config.teacher.checkpoint"
 
@@ -41,10 +42,6 @@ def reconfigure(folder: Path, **entries) -> None:
     path = folder / "config.json"
     values = {**json.loads(path.read_text()), **entries}
     path.write_text(json.dumps({k: v for k, v in values.items() if v is not None}))
-
-
-def same(first, second) -> None:
-    jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 def test_what_is_loaded(folder):
@@ -91,7 +88,7 @@ def test_prefixes_and_heads_of_other_tasks(family, tmp_path):
         for name in ("cls.predictions.bias", "classifier.weight", "lm_head.bias", "vocab_norm.bias")
     }
     rewrite(folder, lambda tensors: {**tensors, **heads})
-    same(load(folder).parameters, plain.parameters)
+    assert_equal(load(folder).parameters, plain.parameters)
 
 
 @pytest.mark.parametrize("model_type", ["xlm-roberta", "camembert"])
@@ -112,7 +109,7 @@ def test_old_names_of_normalisations(folder):
 
     rewrite(folder, older)
     assert "embeddings.LayerNorm.gamma" in load_file(folder / "model.safetensors")
-    same(load(folder).parameters, new)
+    assert_equal(load(folder).parameters, new)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16, np.float64])
@@ -120,7 +117,7 @@ def test_other_types_become_float32(folder, dtype):
     exact = load(folder).parameters
     rewrite(folder, lambda tensors: {name: a.astype(dtype) for name, a in tensors.items()})
     rounded = jax.tree.map(lambda leaf: leaf.astype(dtype).astype(np.float32), exact)
-    same(load(folder).parameters, rounded)
+    assert_equal(load(folder).parameters, rounded)
 
 
 def shard(folder: Path) -> dict[str, str]:
@@ -142,7 +139,7 @@ def test_weights_in_several_files(folder):
     whole = load(folder)
     file_of = shard(folder)
     assert load(folder).fingerprint == whole.fingerprint
-    same(load(folder).parameters, whole.parameters)
+    assert_equal(load(folder).parameters, whole.parameters)
     (folder / next(iter(file_of.values()))).unlink()
     with pytest.raises(UserError, match=r"of-00002\.safetensors cannot be read"):
         load(folder)
@@ -320,9 +317,9 @@ def test_cut_keeps_evenly_spaced_layers(layers, kept, tmp_path):
     params = pretrained.cut_parameters(whole.architecture, whole.parameters, layers)
     assert architecture == dataclasses.replace(whole.architecture, layers=layers)
     for new, old in enumerate(kept):
-        same(params[f"layer_{new}"], whole.parameters[f"layer_{old}"])
+        assert_equal(params[f"layer_{new}"], whole.parameters[f"layer_{old}"])
     assert len(params) == layers + 2
-    same(params["embeddings"], whole.parameters["embeddings"])
+    assert_equal(params["embeddings"], whole.parameters["embeddings"])
 
 
 def test_cut_runs_shared_layers_fewer_times(tmp_path):
@@ -332,7 +329,7 @@ def test_cut_runs_shared_layers_fewer_times(tmp_path):
     architecture = pretrained.cut_architecture(whole.architecture, 3)
     params = pretrained.cut_parameters(whole.architecture, whole.parameters, 3)
     assert architecture.sequence == (0, 0, 1)
-    same(params, whole.parameters)
+    assert_equal(params, whole.parameters)
     for layers, message in ((0, r"1\.\.4, got 0"), (5, r"1\.\.4, got 5"), (1, r"at least groups")):
         with pytest.raises(UserError, match=message):
             pretrained.cut_architecture(whole.architecture, layers)

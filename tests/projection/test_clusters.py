@@ -1,9 +1,5 @@
 """k-means of every class at once: against scikit-learn, float64, and itself on other devices."""
 
-import json
-import os
-import socket
-import subprocess
 import sys
 
 import hypothesis
@@ -15,8 +11,8 @@ from hypothesis import strategies as st
 
 from lelp_jax.projection.engine import clusters, lloyd, per_class, refine, seeding, stream
 from lelp_jax.projection.engine.rows import EmbeddedRows
-from tests.helpers import tiny
 from tests.helpers.embeddings import SEEDS
+from tests.helpers.processes import finish_all, launch_pair, run_script
 
 # Shared by most tests, so that these share programs.
 ROOM, DIMS, COUNT = 64, 4, 3
@@ -407,31 +403,13 @@ result = {"devices": len(jax.devices()), "processes": jax.process_count()}
 for name, memory in (("memory", 1 << 30), ("stream", 300 * 2 * 4 * tests.DIMS)):
     found = tests.fit_rows(rows, mean, memory)
     result[name] = [field.tolist() for field in (found.centers, found.inertia / 1000)]
-few = tests.Rows(rows.embedding[:40] // 2, rows.index[:40], rows.label[:40] * 0)
+few = tests.EmbeddedRows(rows.embedding[:40] // 2, rows.index[:40], rows.label[:40] * 0)
 found = tests.fit_rows(few, mean, 1 << 30, count=30)
 result["few"] = [found.distinct.tolist(), found.inertia.tolist()]
 if parallel.is_first_process():
     print(json.dumps(result))
 parallel.wait_for_processes("end")
 """
-
-
-def launch(devices: int, **environment: str) -> subprocess.Popen:
-    paths = {"PYTHONPATH": str(tiny.ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
-        env={**os.environ, **paths, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process: subprocess.Popen) -> dict:
-    out, err = process.communicate(timeout=240)
-    assert process.returncode == 0, err
-    # The library of the processes' connections prints lines of its own.
-    return json.loads([line for line in out.splitlines() if line.startswith("{")][-1])
 
 
 def agree(first: dict, second: dict) -> None:
@@ -442,27 +420,21 @@ def agree(first: dict, second: dict) -> None:
 
 @pytest.fixture(scope="module")
 def single() -> dict:
-    return finish(launch(1))
+    return run_script(SCRIPT)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("devices", [2, 8])
 def test_several_devices_find_what_one_does(single, devices):
-    several = finish(launch(devices))
+    several = run_script(SCRIPT, devices=devices)
     assert (single["devices"], several["devices"]) == (1, devices)
     agree(single, several)
 
 
 @pytest.mark.slow
 def test_two_processes_find_what_one_does(single):
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{found.getsockname()[1]}"
-    common = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
-    processes = [launch(2, **common, JAX_PROCESS_ID=str(number)) for number in range(2)]
-    first, second = processes
-    result = finish(first)
-    assert second.wait(timeout=60) == 0
-    second.communicate()
+    result, other = finish_all(launch_pair([sys.executable, "-c", SCRIPT]))
+    assert other is None
+    assert result is not None
     assert (result["devices"], result["processes"]) == (4, 2)
     agree(single, result)

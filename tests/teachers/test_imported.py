@@ -37,9 +37,9 @@ from tests.helpers.foreign_teacher import (
     rows_of,
     run,
     save_npz,
-    softmax,
     write_data,
 )
+from tests.helpers.softmax import softmax
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 

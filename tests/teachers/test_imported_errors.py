@@ -24,9 +24,9 @@ from tests.helpers.foreign_teacher import (
     rows_of,
     run,
     save_npz,
-    softmax,
     write_data,
 )
+from tests.helpers.softmax import softmax
 from tests.pipeline.test_bad_input import error_line
 
 

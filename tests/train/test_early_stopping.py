@@ -32,6 +32,7 @@ from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import FleetState, GroupRows, MemberState, Params, StepSpec
+from tests.helpers.trees import assert_equal
 
 FEATURES, SEEN, UNSEEN, STEPS = 12, 16, 200, 48
 NEVER = 2.0
@@ -220,7 +221,7 @@ def test_a_stopped_run_resumes_bit_by_bit(
     resumed = train(fleet_job(KINDS), tmp_path / "fleet")
     assert firsts == list(range(0, STEPS, 3))
     assert json.dumps(resumed.facts["members"]) == json.dumps(whole.facts["members"])
-    jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
+    assert_equal(resumed.params, whole.params)
     key = functools.partial(json.dumps, sort_keys=True)
     assert sorted(map(key, resumed.lines)) == sorted(map(key, whole.lines))
 
@@ -246,7 +247,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(
         with pytest.raises(KeyboardInterrupt):
             train(fleet_job(KINDS), tmp_path / "fleet", seconds=0)
     resumed = train(fleet_job(KINDS), tmp_path / "fleet")
-    jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
+    assert_equal(resumed.params, whole.params)
     assert [line["step"] for line in resumed.lines] == [line["step"] for line in whole.lines]
 
 

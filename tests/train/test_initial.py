@@ -14,6 +14,7 @@ from lelp_jax.methods.base import identity_readout
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import StepSpec
 from lelp_jax.train.step import init_fleet, init_member
+from tests.helpers.trees import assert_equal
 
 SPEC = StepSpec(
     model=models.build({"name": "mlp", "hidden": (3,)}, 2),
@@ -40,7 +41,7 @@ def test_members_take_the_parameters_of_their_group_and_keep_the_others() -> Non
     for layer, kind in (("Dense_0", "bias"), ("head", "kernel"), ("head", "bias")):
         np.testing.assert_array_equal(network[layer][kind], fresh.params.network[layer][kind])
     assert len(np.unique(network["head"]["kernel"][:, 0, 0])) == 3
-    jax.tree.map(np.testing.assert_array_equal, made.opt_state, fresh.opt_state)
+    assert_equal(made.opt_state, fresh.opt_state)
 
 
 @pytest.mark.parametrize(

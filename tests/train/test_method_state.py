@@ -3,10 +3,6 @@
 CRD has both: two linear maps, and a memory of every row.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +20,7 @@ from lelp_jax.train.fleet import FleetJob, Member, count_served, count_trained
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import GroupRows, StepSpec
-from tests.helpers import tiny
+from tests.helpers.processes import run_script
 
 ROWS, FEATURES, HIDDEN, TEACHER, GROUPS = 24, 4, 5, 6, 2
 SEARCH_SPACE = {
@@ -175,15 +171,7 @@ print(json.dumps({"devices": len(jax.devices()), **result}))
 
 @pytest.mark.slow
 def test_batches_shared_by_devices_give_what_one_device_does() -> None:
-    environment = {"JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(tiny.ROOT)}
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout.splitlines()[-1])
+    result = run_script(SCRIPT, devices=8)
     assert result["devices"] == 8
     assert result["crd"] < 1e-4
     assert result["rkd"] < 1e-4

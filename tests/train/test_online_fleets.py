@@ -2,10 +2,7 @@
 
 import dataclasses
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +32,18 @@ from lelp_jax.train import loop as fleet
 from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.runner import Runner
 from tests.helpers import tiny
+from tests.helpers.fleets import BATCH, GROUPS, INPUTS, ROWS
 from tests.helpers.online_teachers import (
-    BATCH,
     CLASSES,
     DIMS,
-    GROUPS,
-    INPUTS,
     PROJECTIONS,
-    ROWS,
     SUBCLASSES,
     WHOLE,
     rows_of,
-    select,
     spec_of,
 )
+from tests.helpers.processes import run_script
+from tests.helpers.trees import assert_equal, select
 
 
 def fleet_job(method: str = "lelp", steps: int = 20, size: int = 5) -> FleetJob:
@@ -107,7 +102,7 @@ def test_a_run_that_was_stopped_resumes_bit_by_bit(
     assert first_steps == [10, 15]
     whole = train("whole", Interrupts())
     assert first_steps == [0, 5, 10, 15]
-    jax.tree.map(np.testing.assert_array_equal, resumed, whole)
+    assert_equal(resumed, whole)
 
 
 SCRIPT = """
@@ -133,15 +128,7 @@ print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}
 
 
 def train_on(devices: int, mesh: list[int]) -> dict:
-    environment = {"JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(tiny.ROOT)}
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(mesh)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return run_script(SCRIPT, json.dumps(mesh), devices=devices)
 
 
 @pytest.mark.slow

@@ -9,30 +9,32 @@ import pytest
 
 from lelp_jax.train.predict import predict
 from lelp_jax.train.step import answers
-from tests.helpers.online_teachers import (
+from tests.helpers.fleets import (
     BATCH,
+    INPUTS,
+    compiled,
+    compiled_init,
+    members_of,
+    order_of,
+    run,
+)
+from tests.helpers.online_teachers import (
     CLASSES,
     DISTILLING,
-    INPUTS,
     PARTLY,
     STILL,
     SUBCLASSES,
     TEACHERS,
     WHOLE,
-    compiled,
-    compiled_init,
     embedded,
     forward,
     loss_of,
-    members_of,
     noise_of,
-    order_of,
     rows_of,
-    run,
-    select,
     spec_of,
     teach,
 )
+from tests.helpers.trees import select
 
 
 @pytest.mark.parametrize("method", DISTILLING)
@@ -40,7 +42,7 @@ def test_without_noise_the_teacher_says_the_same_in_the_step_and_in_the_bank(met
     ends = {}
     for online in (True, False):
         spec, rows = spec_of(method, online=online), rows_of(method, online=online)
-        start, end, _ = run(spec, members_of(), rows, order_of())
+        start, end, _ = run(spec, members_of(), rows, order_of(30))
         assert not end.members.diverged.any()
         ends[online] = end.members.params
     trees = map(jax.tree.leaves, (ends[True], ends[False], start.members.params))
@@ -120,7 +122,7 @@ def test_a_bank_and_a_teacher_who_sees_the_noise_differ() -> None:
     ends = []
     for online in (True, False):
         spec, rows = spec_of("lelp", online=online, noise=0.7), rows_of("lelp", online=online)
-        ends.append(run(spec, members_of(), rows, order_of())[1].members.params)
+        ends.append(run(spec, members_of(), rows, order_of(30))[1].members.params)
     kernels = [np.asarray(end.network["head"]["kernel"]) for end in ends]
     assert np.abs(kernels[0] - kernels[1]).max(axis=(1, 2)).min() > 1e-3
 
@@ -162,9 +164,9 @@ def test_a_teacher_that_is_not_finite_shows_as_divergence_of_its_own_group(metho
     spoiled["Dense_0"]["bias"][1] = np.nan
     spec = spec_of(method, online=True, noise=0.1)
     bad = rows._replace(frozen=rows.frozen._replace(teacher=spoiled))
-    _, end, _ = run(spec, members_of(), bad, order_of())
+    _, end, _ = run(spec, members_of(), bad, order_of(30))
     assert end.members.diverged.tolist() == [False, True, False, True]
-    _, sound, _ = run(spec, members_of(), rows, order_of())
+    _, sound, _ = run(spec, members_of(), rows, order_of(30))
     jax.tree.map(
         np.testing.assert_array_equal,
         select(end.members.params, [0, 2]),

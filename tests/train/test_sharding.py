@@ -3,15 +3,13 @@
 import collections
 import json
 import os
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 
 from lelp_jax.core import parallel
-from tests.helpers.paths import ROOT
+from tests.helpers.processes import run_script
 
 SCRIPT = """
 import json, sys
@@ -72,14 +70,7 @@ print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}
 
 
 def train(devices: int, mesh: list[int], members: int = 5) -> dict:
-    result = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(mesh), str(members)],
-        env={**os.environ, "JAX_NUM_CPU_DEVICES": str(devices), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return run_script(SCRIPT, json.dumps(mesh), str(members), devices=devices)
 
 
 @pytest.mark.slow

@@ -19,11 +19,23 @@ from lelp_jax.train import class_weights, optimizer
 from lelp_jax.train import fleet as job
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
-from lelp_jax.train.state import FleetState, GroupRows, Members, StepSpec
-from lelp_jax.train.step import init_fleet, predict_fleet, train_fleet, train_member
+from lelp_jax.train.state import FleetState, GroupRows, StepSpec
+from lelp_jax.train.step import predict_fleet, train_member
+from tests.helpers.fleets import (
+    BATCH,
+    GROUPS,
+    INPUTS,
+    ROWS,
+    compiled,
+    compiled_init,
+    members_of,
+    order_of,
+    run,
+)
+from tests.helpers.softmax import log_softmax
+from tests.helpers.trees import assert_close, assert_equal, select
 
-GROUPS, ROWS, BATCH, STEPS = 2, 12, 8, 6
-INPUTS = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+STEPS = 6
 MLP = {"name": "mlp", "hidden": (5,)}
 COSINE = OptimizerConfig()
 MASK = np.array([[True, True, True], [True, True, False]])
@@ -55,61 +67,9 @@ def rows_of(method: str = "lelp", weight: np.ndarray | None = None) -> GroupRows
     )
 
 
-def members_of(count: int = 4, **hyperparameters: Any) -> Members:
-    values = {
-        "learning_rate": np.geomspace(1e-3, 3e-2, count),
-        "weight_decay": np.linspace(0, 0.5, count),
-        "temperature": np.linspace(1, 4, count),
-        "beta": np.linspace(0.3, 1, count),
-        "alpha": np.linspace(0, 0.8, count),
-        "label_smoothing": 0.0,
-        "hard_mixing": 0.0,
-        "warmup": 0.0,
-    } | hyperparameters
-    return Members(
-        {name: np.broadcast_to(v, count).astype(np.float32) for name, v in values.items()},
-        np.arange(10, 10 + count, dtype=np.uint32),
-        (np.arange(count) % GROUPS).astype(np.int32),
-    )
-
-
-def order_of(steps: int = STEPS, count: int = 4) -> np.ndarray:
-    return np.random.default_rng(2).integers(0, ROWS, (steps, count, BATCH)).astype(np.int32)
-
-
-@functools.cache
-def compiled(spec: StepSpec) -> Any:
-    return jax.jit(functools.partial(train_fleet, spec))
-
-
-@functools.cache
-def compiled_init(spec: StepSpec) -> Any:
-    return jax.jit(functools.partial(init_fleet, spec))
-
-
-def run(spec: StepSpec, members: Members, rows: GroupRows, order: np.ndarray) -> Any:
-    start = compiled_init(spec)(INPUTS[:1], members.seed)
-    end, log = compiled(spec)(start, members, rows, INPUTS, order)
-    return start, end, log
-
-
-def select(tree: Any, index: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
-
-
-def assert_close(first: Any, second: Any, tolerance: float = 1e-6) -> None:
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance), first, second
-    )
-
-
-def assert_equal(first: Any, second: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, first, second)
-
-
 @pytest.mark.parametrize("method", ["labels", "lelp"])
 def test_a_fleet_trains_as_its_members_do_alone(method):
-    spec, members, rows, order = spec_of(method), members_of(), rows_of(method), order_of()
+    spec, members, rows, order = spec_of(method), members_of(), rows_of(method), order_of(STEPS)
     _, end, log = run(spec, members, rows, order)
     for index in range(4):
         alone = slice(index, index + 1)
@@ -132,7 +92,7 @@ def test_a_fleet_trains_as_its_members_do_alone(method):
     ],
 )
 def test_members_follow_optax_with_their_own_settings(rule, schedule):
-    spec, members, rows, order = spec_of(rule=rule), members_of(), rows_of(), order_of()
+    spec, members, rows, order = spec_of(rule=rule), members_of(), rows_of(), order_of(STEPS)
     start, end, log = run(spec, members, rows, order)
     for index in range(4):
         values = {name: float(value[index]) for name, value in members.hyperparameters.items()}
@@ -190,7 +150,7 @@ def test_decay_applies_to_matrices_alone():
     spec = spec_of("labels", rule=OptimizerConfig("constant"))
     rows = rows_of("labels", np.zeros((GROUPS, ROWS), np.float32))
     members = members_of(2, learning_rate=0.1, weight_decay=np.array([0.0, 0.5]))
-    start, end, _ = run(spec, members, rows, order_of(count=2))
+    start, end, _ = run(spec, members, rows, order_of(STEPS, 2))
     assert_equal(select(end.members.params, 0), select(start.members.params, 0))
     shrunk = (1 - 0.1 * 0.5) ** STEPS
     for layer in ("Dense_0", "head"):
@@ -200,7 +160,7 @@ def test_decay_applies_to_matrices_alone():
 
 
 def test_a_diverged_member_is_frozen_and_harms_no_other():
-    spec, rows, order = spec_of(), rows_of(), order_of()
+    spec, rows, order = spec_of(), rows_of(), order_of(STEPS)
     members = members_of(weight_decay=0.1)
     spoiled = members._replace(
         hyperparameters=members.hyperparameters
@@ -223,7 +183,7 @@ def test_a_diverged_member_is_frozen_and_harms_no_other():
 
 
 def test_divergence_in_the_middle_keeps_the_last_finite_state():
-    spec, members, order = spec_of(), members_of(2), order_of(count=2)
+    spec, members, order = spec_of(), members_of(2), order_of(STEPS, 2)
     rows = rows_of()
     # Row 11 of group 1 spoils the loss; member 1 meets it at step 3 alone.
     teacher = rows.teacher_logits.copy()
@@ -252,7 +212,7 @@ def test_steps_beyond_the_end_change_nothing():
 
 
 def test_any_cut_of_the_steps_ends_in_the_same_state():
-    spec, members, rows, order = spec_of(dropout=0.3), members_of(), rows_of(), order_of()
+    spec, members, rows, order = spec_of(dropout=0.3), members_of(), rows_of(), order_of(STEPS)
     start, whole, log = run(spec, members, rows, order)
     state, logs = start, []
     for part in (order[:2], order[2:4], order[4:]):
@@ -265,7 +225,7 @@ def test_any_cut_of_the_steps_ends_in_the_same_state():
 def test_row_weights_weigh_the_loss():
     weight = np.random.default_rng(3).uniform(0, 3, (GROUPS, ROWS)).astype(np.float32)
     weight[:, ::4] = 0
-    spec, members, order = spec_of("kd"), members_of(), order_of()
+    spec, members, order = spec_of("kd"), members_of(), order_of(STEPS)
     rows = rows_of("kd", weight)
     start, _, log = run(spec, members, rows, order)
     for index in range(4):
@@ -278,9 +238,6 @@ def test_row_weights_weigh_the_loss():
         logits = hidden @ params["head"]["kernel"] + params["head"]["bias"]
         tau, alpha = (members.hyperparameters[name][index] for name in ("temperature", "alpha"))
 
-        def log_softmax(values):
-            return values - np.log(np.exp(values).sum(axis=1, keepdims=True))
-
         target = np.exp(log_softmax(rows.teacher_logits[group, picked].astype(np.float64) / tau))
         soft = -(tau**2) * (target * log_softmax(logits / tau)).sum(axis=1)
         label = rows.label[group, picked]
@@ -292,7 +249,7 @@ def test_row_weights_weigh_the_loss():
 
 
 def test_only_ratios_of_weights_matter_and_weight_zero_hides_a_row():
-    spec, members, order = spec_of(rule=OptimizerConfig("constant")), members_of(), order_of()
+    spec, members, order = spec_of(rule=OptimizerConfig("constant")), members_of(), order_of(STEPS)
     weight = np.random.default_rng(3).uniform(1, 3, (GROUPS, ROWS)).astype(np.float32)
     weight[:, :4] = 0
     rows = rows_of(weight=weight)
@@ -314,7 +271,7 @@ def test_only_ratios_of_weights_matter_and_weight_zero_hides_a_row():
 
 
 def test_padding_rows_of_a_group_are_not_seen():
-    spec, members, order = spec_of(), members_of(), order_of() % (ROWS - 3)
+    spec, members, order = spec_of(), members_of(), order_of(STEPS) % (ROWS - 3)
     rows = rows_of()
     _, end, _ = run(spec, members, rows, order)
     changed = jax.tree.map(np.array, rows)
@@ -371,7 +328,7 @@ def test_members_start_from_their_own_seed():
 
 def test_clipping_stays_inside_a_member():
     spec = spec_of(rule=OptimizerConfig("constant", clip_norm=1e-3))
-    rows, order = rows_of(), order_of()
+    rows, order = rows_of(), order_of(STEPS)
     members = members_of(learning_rate=1e-2)
     _, end, _ = run(spec, members, rows, order)
     teacher = rows.teacher_logits.copy()
@@ -435,7 +392,7 @@ def test_losses_of_a_tiny_fleet_are_as_recorded():
 
 
 def test_losses_are_sums_with_their_weight():
-    spec, members, rows, order = spec_of(), members_of(), rows_of(), order_of()
+    spec, members, rows, order = spec_of(), members_of(), rows_of(), order_of(STEPS)
     start = compiled_init(spec)(INPUTS[:1], members.seed)
     member, log = jax.jit(functools.partial(train_member, spec))(
         select(start.members, 2),
