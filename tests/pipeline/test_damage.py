@@ -43,6 +43,8 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "cut": lambda path: stored.cut(path, path.stat().st_size // 2),
     "zeroed": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "flipped": lambda path: stored.flip(path, path.stat().st_size // 2, bit=0),
+    "first byte flipped": lambda path: stored.flip(path, 0, bit=5),
+    "last byte flipped": lambda path: stored.flip(path, path.stat().st_size - 1),
     "deleted": Path.unlink,
     "swapped": swap,
     "unreadable": block,
@@ -107,6 +109,15 @@ def check(finished: Path, folder: Path, relative: Path, damage: str, capfd: Any)
     code = launch(workdir)
     printed = capfd.readouterr().err
     assert "Traceback" not in printed
+    if (workdir / relative).is_dir():
+        # A folder in the place of a file that is published is not ours to delete.
+        last = printed.splitlines()[-1]
+        assert code == 2, printed
+        assert last.startswith("error: ")
+        assert str(workdir / relative) in last
+        (workdir / relative).rmdir()
+        code = launch(workdir)
+        printed = capfd.readouterr().err
     assert code == 0, printed
     warned = [line for line in printed.splitlines() if "built again" in line]
     assert len(warned) <= 1, printed
