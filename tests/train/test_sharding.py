@@ -4,6 +4,7 @@ import collections
 import json
 import logging
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
