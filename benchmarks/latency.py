@@ -70,14 +70,15 @@ def make_contenders(texts: list[str], view: Words) -> dict[str, ExportedStudent]
     teacher: Any = Encoder(2, found.architecture)
     example = np.zeros((1, 4), np.int32)
     params = dict(teacher.init(jax.random.key(0), example)["params"]) | {"trunk": trunk}
-    made = {"teacher: all-MiniLM-L6-v2": (teacher, Tokenizer.from_file(str(found.tokenizer_file)), params)}
+    tokens = Tokenizer.from_file(str(found.tokenizer_file))
+    made = {"teacher: all-MiniLM-L6-v2": (teacher, tokens, params)}
     tokenizer = view.tokenizer(np.array(texts, object))
     for name, settings in STUDENTS.items():
         network = models.build(settings, OUTPUTS, VOCABULARY)
         made[name] = (network, tokenizer, network.init(jax.random.key(0), example)["params"])
     return {
-        name: make_student(model, TextEncoding(tokens, MAX_LENGTH), params)
-        for name, (model, tokens, params) in made.items()
+        name: make_student(model, TextEncoding(splitter, MAX_LENGTH), params)
+        for name, (model, splitter, params) in made.items()
     }
 
 
