@@ -74,7 +74,7 @@ def make_contenders(texts: list[str], view: Words) -> dict[str, ExportedStudent]
     made = {"teacher: all-MiniLM-L6-v2": (teacher, tokens, params)}
     tokenizer = view.tokenizer(np.array(texts, object))
     for name, settings in STUDENTS.items():
-        network = models.build(settings, OUTPUTS, VOCABULARY)
+        network: Any = models.build(settings, OUTPUTS, VOCABULARY)
         made[name] = (network, tokenizer, network.init(jax.random.key(0), example)["params"])
     return {
         name: make_student(model, TextEncoding(splitter, MAX_LENGTH), params)
