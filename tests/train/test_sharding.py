@@ -58,7 +58,7 @@ for model, inputs, accumulate in (
     spec = StepSpec(
         model, method.loss, method.readout, optimizer.OptimizerConfig(), 25, accumulate=accumulate
     )
-    order = buckets.of_fleet(inputs, [np.arange(40)], (0.5, 1.0), 0)
+    order = buckets.make_buckets(inputs, [np.arange(40)], (0.5, 1.0), 0)
     job = FleetJob("students", spec, 16, members, rows, order, inputs, inputs, rows.label[0])
     runner = Runner(job)
     state = runner.new_state()
