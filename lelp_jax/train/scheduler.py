@@ -130,11 +130,15 @@ def _find_sound(
     root: Path, stage: str, wanted: Sequence[str], session: Session
 ) -> dict[str, Trained]:
     """Finds trained networks; fleets of those wanted that are damaged are deleted."""
-    found = find(root, stage, session)
-    for folder in {found[name].folder for name in wanted if name in found}:
-        with artifacts.repaired(folder):
-            artifacts.check_files(folder)
-    return {name: trained for name, trained in found.items() if trained.folder.is_dir()}
+    while True:
+        found = find(root, stage, session)
+        used = {found[name].folder for name in wanted if name in found}
+        for folder in used:
+            with artifacts.repaired(folder):
+                artifacts.check_files(folder)
+        # Another fleet may hold the members of one that was deleted.
+        if all(folder.is_dir() for folder in used):
+            return found
 
 
 def ensure(
