@@ -108,7 +108,7 @@ FIT_ON = _choice("train", "transfer")
 ASSIGNMENT = _choice("hard", "soft")
 SAMPLE_SIZE = Hyperparameter((2000,), "a whole number above 0", _count)
 NEGATIVES = _choice("other_class", "any")
-SOLVER = _choice("auto", "covariance", "randomized", "svd")
+SOLVER = _choice("auto", "covariance", "randomized")
 
 
 def check(
