@@ -71,16 +71,15 @@ def ensure(
         return objects.join(config.root, folder.name) if config.root else str(folder)
 
     def build(folder: Path) -> Mapping[str, Any]:
-        store.write(
-            location(folder),
-            of,
-            index,
-            lambda rows: _finite(teacher, rows),
-            teacher.output_weights,
+        contents = store.Contents(
+            of=of,
+            index=index,
+            answers=lambda rows: _check_finite(teacher, rows),
+            output_weights=teacher.output_weights,
             shape=(teacher.outputs, teacher.dims),
             dtype=config.dtype,
-            check=session.interrupts.check,
         )
+        store.write(location(folder), contents, session.interrupts.check)
         return {"rows": len(index), "dims": teacher.dims}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Bank:
@@ -99,8 +98,8 @@ def ensure(
     return artifacts.run(root, STAGE, key, build, load, unlisted=store.ARRAYS)
 
 
-def _finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a teacher's answers; refuses those that are not finite."""
+def _check_finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Asks a teacher; refuses answers that are not finite."""
     logits, embeddings = teacher.answers(index)
     for name, values in (("logits", logits), ("embedding", embeddings)):
         finite = np.isfinite(values).all(axis=1)

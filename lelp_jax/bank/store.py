@@ -99,41 +99,48 @@ class Bank:
         return CheckedArray(array, checksums, self.location)
 
 
-def write(
-    location: str,
-    of: Mapping[str, str],
-    index: np.ndarray,
-    answers: Answers,
-    output_weights: Callable[[], np.ndarray],
-    *,
-    shape: tuple[int, int],
-    dtype: str,
-    check: Callable[[], None],
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a bank is to hold.
+
+    Attributes:
+        of: Names of teacher and data.
+        index: Data-set indices of the rows, sorted, [rows].
+        answers: Computes logits [n, outputs] and embeddings [n, dims] of rows given by their
+            data-set index [n].
+        output_weights: Computes the weights of the output layer, [dims, outputs].
+        shape: Outputs and dims.
+        dtype: In which the embeddings are kept, one of `DTYPES`.
+    """
+
+    of: Mapping[str, str]
+    index: np.ndarray
+    answers: Answers
+    output_weights: Callable[[], np.ndarray]
+    shape: tuple[int, int]
+    dtype: str
+
+
+def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
     """Writes a bank, or what is missing of one; the processes share the chunks.
 
     Args:
         location: Folder or address.
-        of: What the bank is of: names of teacher and data.
-        index: Data-set indices of its rows, sorted, [rows].
-        answers: Logits [n, outputs] and embeddings [n, dims] of rows given by their data-set index
-            [n].
-        output_weights: Weights of the output layer, [dims, outputs].
-        shape: Outputs and dims.
-        dtype: In which the embeddings are kept, one of `DTYPES`.
+        contents: What it is to hold.
         check: Called before every chunk; may raise to stop.
 
     Raises:
         OSError: The disk is full or cannot be written.
         UserError: The address cannot be written.
     """
-    outputs, dims = shape
+    index, dtype = contents.index, contents.dtype
+    outputs, dims = contents.shape
     rows = len(index)
     chunk_rows = min(_CHUNK_BYTES // (4 * dims), _MOST_CHUNK_ROWS, rows)
     chunk_rows = 1 << max(chunk_rows, 1).bit_length() - 1
     plan = {
         "format": FORMAT,
-        **of,
+        **contents.of,
         "rows": rows,
         "index": checksum(index.astype(np.int64)),
         "shape": [outputs, dims],
@@ -161,7 +168,7 @@ def write(
             continue
         check()
         start = number * chunk_rows
-        logits, embeddings = answers(index[start : start + chunk_rows])
+        logits, embeddings = contents.answers(index[start : start + chunk_rows])
         # The checksums are those of the values as they will be read.
         parts = {
             "logits": np.asarray(logits, np.float32),
@@ -172,7 +179,7 @@ def write(
         done = {name: checksum(values) for name, values in parts.items()}
         _write_json(location, _chunk(number), done)
     # By all processes: they may have to join to find them.
-    found = output_weights()
+    found = contents.output_weights()
     parallel.wait_for_processes("bank written")
     if parallel.is_first_process():
         _finish(location, plan, index, found, chunks)

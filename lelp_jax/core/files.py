@@ -32,9 +32,10 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        # The user knows the file by its name, not by that of the temporary one.
+        raise OSError(error.errno, os.strerror(error.errno or 0), os.fspath(path)) from error
 
 
 def hash_file(path: Path) -> str:

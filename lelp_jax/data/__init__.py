@@ -10,7 +10,7 @@ import numpy as np
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
-from lelp_jax.data.split import Split, split_off
+from lelp_jax.data.split import Split, Strata, split_off
 
 
 class Source(Protocol):
@@ -67,16 +67,11 @@ def load(source: Source, split: Split) -> Dataset:
     }
     _, validation_share, test_share = split.fractions
     rest = 1.0
+    strata = Strata(labels, fine_labels, parts.class_names)
     for name, share in (("test", test_share), ("validation", validation_share)):
         if name not in indices:
             indices["train"], indices[name] = split_off(
-                indices["train"],
-                labels,
-                fine_labels,
-                share / rest,
-                split.seed,
-                name,
-                parts.class_names,
+                indices["train"], strata, share / rest, split.seed, name
             )
             rest -= share
     preprocessing = None

@@ -213,7 +213,7 @@ def _write_report(
     explorer.write(
         folder / "report.html",
         name,
-        [table.columns(comparison), *table.rows(comparison)],
+        table.markdown(comparison),
         [*parts.text[1:], promise],
         [*parts.pictures, *parts.sensitivity],
         seen.points,

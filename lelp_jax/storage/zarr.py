@@ -14,8 +14,12 @@ import numpy as np
 
 from lelp_jax.core import files
 from lelp_jax.core.errors import UserError
-from lelp_jax.storage import dtypes, indexing, objects
+from lelp_jax.storage import objects
+from lelp_jax.storage.dtypes import convert_values, resolve_dtype
+from lelp_jax.storage.rows import StoredRows
 
+# Attribute of a group whose arrays are still being written.
+UNFINISHED = "lelp_jax_unfinished"
 # A zarr array leaves out chunks that hold nothing but zeros, so that a lost chunk reads as zeros.
 # Arrays made here hold every chunk and say so: a lost one is an error.
 _COMPLETE = {"every_chunk_is_stored": True}
@@ -25,13 +29,11 @@ _READ_BYTES = 1 << 23
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
-class ZarrArray:
-    """An array of rows in zarr.
+class ZarrArray(StoredRows):
+    """An array of rows in zarr; only the chunks that hold the rows asked for are read.
 
     Attributes:
         location: Its folder or address.
-        shape: Rows first.
-        dtype: Type of what is read: float32 for bfloat16.
         chunk_rows: Rows that are stored together.
     """
 
@@ -39,53 +41,31 @@ class ZarrArray:
         """Takes an array that is open.
 
         Raises:
-            UserError: It holds neither numbers nor truth values.
+            UserError: It holds neither numbers nor booleans.
         """
+        super().__init__(tuple(store.shape), resolve_dtype(store.dtype.numpy_dtype, location))
         self.location = location
-        self.shape = tuple(store.shape)
-        self.dtype = dtypes.given(store.dtype.numpy_dtype, location)
         grid = store.chunk_layout.read_chunk.shape or ()
         self.chunk_rows = (grid[0] if grid else None) or (self.shape or (1,))[0] or 1
         self._store = store
 
-    def __len__(self) -> int:
-        """Returns the number of rows."""
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """Returns rows; only the chunks that hold them are read.
-
-        Args:
-            rows: A slice without a step, or positions, [n] integers.
-
-        Raises:
-            UserError: A chunk is lost or damaged.
-        """
-        rows = indexing.normalised(rows, len(self))
-        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-        if not count:
-            return np.empty((0, *self.shape[1:]), self.dtype)
+    def _read(self, rows: slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, slice):
-            return self._read(rows)
-        values = np.empty((count, *self.shape[1:]), self.dtype)
-        for places in self._together(rows):
-            values[places] = self._read(rows[places])
+            return self._read_at_once(rows)
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for places in self._split_by_chunks(rows):
+            values[places] = self._read_at_once(rows[places])
         return values
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Returns all rows in memory."""
-        del copy
-        return np.asarray(self[:], dtype)
-
-    def _read(self, rows: slice | np.ndarray) -> np.ndarray:
+    def _read_at_once(self, rows: slice | np.ndarray) -> np.ndarray:
         try:
             values = self._store[rows].read().result()
         except (ValueError, OSError, NotImplementedError) as error:
             raise objects.unreadable(self.location, error) from error
-        return dtypes.converted(np.asarray(values), self.location)
+        return convert_values(np.asarray(values), self.location)
 
-    def _together(self, positions: np.ndarray) -> list[np.ndarray]:
-        """Returns which positions to read at once, so that few chunks are in memory."""
+    def _split_by_chunks(self, positions: np.ndarray) -> list[np.ndarray]:
+        """Groups positions so that few chunks are in memory while a group is read."""
         chunk_bytes = self.chunk_rows * math.prod(self.shape[1:]) * self.dtype.itemsize
         chunks = max(1, _READ_BYTES // max(1, chunk_bytes))
         order = np.argsort(positions, kind="stable")
@@ -135,7 +115,7 @@ def create(
     """
     location = _name(location)
     dtype = np.dtype(dtype)
-    dtypes.given(dtype, location)
+    resolve_dtype(dtype, location)
     driver = _driver(location)
     if driver == "group":
         raise UserError(f"{location} holds a zarr group; give another place for the array")
@@ -191,8 +171,14 @@ def open(location: str | os.PathLike[str]) -> ZarrArray:
 
 
 def is_zarr(location: str | os.PathLike[str]) -> bool:
-    """Tells whether a zarr array lies at a location, be it damaged."""
+    """Checks whether a zarr array is stored at a location, damaged ones included."""
     return _driver(_name(location)) in ("zarr", "zarr3")
+
+
+def write_group(location: str, content: dict[str, Any]) -> None:
+    """Writes the metadata of a group; its arrays are in folders of it."""
+    group = {"zarr_format": 3, "node_type": "group", **content}
+    objects.write_bytes(location, "zarr.json", json.dumps(group, indent=2).encode())
 
 
 def _opened(spec: dict[str, Any]) -> Any:

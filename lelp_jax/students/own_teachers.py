@@ -17,9 +17,6 @@ from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.head import Head
 from lelp_jax.teachers.trained import TrainedTeachers
 
-# The embedding is scaled, so that these fit any teacher.
-_HEAD_RATES = {"learning_rate": 1e-3, "weight_decay": 1e-4}
-
 
 class OwnTeachers:
     """The replicates of every method, with the teachers that its students learn from."""
@@ -69,15 +66,16 @@ class OwnTeachers:
             first.setdefault(replicate.teacher_number, replicate)
         if method.teacher.frozen_trunk:
             return [
-                trunk.with_head(
+                trunk.replace_head(
                     run.root,
                     run.dataset,
-                    first[number].teacher,
-                    functools.partial(teacher_embedding, first[number]),
-                    first[number].bank.fingerprint,
+                    trunk.FrozenTeacher(
+                        first[number].teacher,
+                        first[number].bank.fingerprint,
+                        functools.partial(teacher_embedding, first[number]),
+                    ),
                     head,
                     config.student.train,
-                    _HEAD_RATES,
                     run.session,
                 )
                 for number in sorted(first)

@@ -32,7 +32,7 @@ _ID = "ids"
 
 
 @dataclasses.dataclass(frozen=True)
-class Arrays:
+class ImportedTeachers:
     """One file, folder or address per teacher; replicate r learns from teacher r mod their number.
 
     Each holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] and,
@@ -76,7 +76,7 @@ class Arrays:
         for number in range(len(self.files)):
             self._join(number, dataset)
 
-    def in_steps(self, dataset: Dataset) -> Arrays:
+    def in_steps(self, dataset: Dataset) -> ImportedTeachers:
         """Returns itself: nothing is trained."""
         del dataset
         return self

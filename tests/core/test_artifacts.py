@@ -126,6 +126,7 @@ WHOLE = ({"value": 0.5, "none": None}, bytes(range(64)), "some text")
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(logging.getLogger("lelp_jax"), "propagate", True)
+    caplog.set_level(logging.WARNING)
     return caplog
 
 

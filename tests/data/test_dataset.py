@@ -1,6 +1,10 @@
 """Rows, labels, splits and preprocessing, whatever the source."""
 
 import dataclasses
+import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 from unittest import mock
 
@@ -8,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 
 from lelp_jax import data
 from lelp_jax.core.errors import UserError
@@ -16,7 +22,7 @@ from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.sources.arrays import Arrays
 from lelp_jax.data.sources.digits import Digits
-from lelp_jax.data.split import split_off
+from lelp_jax.data.split import Strata, split_off
 from tests.helpers import planted
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
@@ -31,6 +37,39 @@ def save(name: str = "t.npz", **arrays: np.ndarray) -> str:
 
 def load(**arrays: np.ndarray) -> data.Dataset:
     return data.load(Arrays(train=save(**arrays)), SPLIT)
+
+
+def test_digits_are_those_of_scikit_learn() -> None:
+    rows = Digits(10).parts().train
+    images, digits = load_digits(return_X_y=True)
+    np.testing.assert_array_equal(rows.inputs, images.astype(np.float32))
+    np.testing.assert_array_equal(rows.labels, digits)
+    # Finished runs name their data by this.
+    assert data.load(Digits(), SPLIT).digest == "859d36707aa50c1f"
+
+
+def test_digits_that_are_not_there_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"needs digits\.csv\.gz, .* run: pip install"):
+        Digits().parts()
+
+
+def test_digits_are_read_without_slow_imports() -> None:
+    code = """
+import sys
+from lelp_jax import data
+data.load(data.SOURCES["digits"](), data.Split((0.6, 0.2, 0.2), 0))
+slow = {"jax", "pandas", "pyarrow", "scipy", "sklearn", "tensorflow_datasets"}
+print(*sorted(slow & {*sys.modules}))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert run.stdout == "\n"
 
 
 def test_digits_are_split_without_overlap_and_in_proportion() -> None:
@@ -143,7 +182,7 @@ def test_a_row_without_fine_label_is_a_stratum_of_its_own_class() -> None:
     # Class 1 without fine label must not be mixed up with the last fine label of class 0.
     classes = np.repeat([0, 1], [20, 80])
     fine = np.repeat([2, -1], [20, 80])
-    _, taken = split_off(np.arange(100), classes, fine, 0.2, 0, "test", ("a", "b"))
+    _, taken = split_off(np.arange(100), Strata(classes, fine, ("a", "b")), 0.2, 0, "test")
     assert np.bincount(classes[taken]).tolist() == [4, 16]
 
 
@@ -193,7 +232,7 @@ def test_a_division_takes_its_share_or_is_refused(
 ) -> None:
     classes = np.repeat(np.arange(len(counts)), counts)
     names = tuple("abcde")[: len(counts)]
-    arguments = (np.arange(len(classes)), classes, None, share, seed, "test", names)
+    arguments = (np.arange(len(classes)), Strata(classes, None, names), share, seed, "test")
     size = int(np.ceil(share * len(classes)))
     if min(counts) < 2:
         with pytest.raises(UserError, match=f"class '{names[counts.index(1)]}' has a single row"):
@@ -206,6 +245,10 @@ def test_a_division_takes_its_share_or_is_refused(
     kept, taken = split_off(*arguments)
     assert sorted([*kept, *taken]) == list(range(len(classes)))
     assert len(taken) == size
+    reference = train_test_split(
+        np.arange(len(classes)), test_size=share, random_state=seed, stratify=classes
+    )
+    np.testing.assert_array_equal(taken, np.sort(reference[1]))
     assert set(classes[kept]) == set(range(len(counts)))
 
 

@@ -42,12 +42,14 @@ def output_weights() -> np.ndarray:
 
 store.write(
     sys.argv[1],
-    {"teacher": "t", "data": "d"},
-    INDEX,
-    answers,
-    output_weights,
-    shape=(CLASSES, DIMS),
-    dtype=sys.argv[2],
+    store.Contents(
+        of={"teacher": "t", "data": "d"},
+        index=INDEX,
+        answers=answers,
+        output_weights=output_weights,
+        shape=(CLASSES, DIMS),
+        dtype=sys.argv[2],
+    ),
     check=lambda: None,
 )
 print(f'{{"processes": {jax.process_count()}, "asked": {len(asked)}}}')

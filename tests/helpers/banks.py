@@ -42,16 +42,10 @@ def write(
     dtype: str = "float32",
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    store.write(
-        str(location),
-        of,
-        index,
-        answers or Asked(),
-        lambda: WEIGHTS,
-        shape=(CLASSES, DIMS),
-        dtype=dtype,
-        check=check,
+    contents = store.Contents(
+        of, index, answers or Asked(), lambda: WEIGHTS, (CLASSES, DIMS), dtype
     )
+    store.write(str(location), contents, check)
 
 
 def read(location: Any, of: dict[str, str] = OF, index: np.ndarray = INDEX) -> Bank:

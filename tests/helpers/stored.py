@@ -3,28 +3,31 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import ml_dtypes
 import numpy as np
 
 from lelp_jax.core.errors import UserError
+from lelp_jax.storage import write as writing
 from lelp_jax.storage.bundle import Bundle
-from lelp_jax.storage.open import open_bundle, open_writer
-from lelp_jax.storage.writer import Spec
+from lelp_jax.storage.open import open_bundle
+from lelp_jax.storage.write import ArraySpec
 
 ENDINGS = [".npz", "", ".zarr", ".parquet"]
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
-def write(
-    location: Any, arrays: Mapping[str, Any], step: int = 7, chunk_rows: int | None = 4
-) -> Any:
-    """Writes arrays a few rows at a time."""
-    specs = {name: Spec(values.shape, values.dtype) for name, values in arrays.items()}
-    rows = len(next(iter(arrays.values())))
-    with open_writer(location, specs, chunk_rows=chunk_rows) as writer:
-        for start in range(0, rows, step):
-            writer.write(start, {name: arrays[name][start : start + step] for name in arrays})
+def write(location: Any, arrays: Mapping[str, Any], chunk_rows: int = 4) -> Any:
+    """Writes arrays a few rows at a time; a power of two of them."""
+    specs = {name: ArraySpec(values.shape, values.dtype) for name, values in arrays.items()}
+    with (
+        mock.patch.object(writing, "_MAX_CHUNK_ROWS", chunk_rows),
+        writing.open_writer(str(location), specs, "config.to") as writer,
+    ):
+        for start in range(0, len(next(iter(arrays.values()))), writer.chunk_rows):
+            stop = start + writer.chunk_rows
+            writer.write(start, {name: arrays[name][start:stop] for name in arrays})
     return location
 
 

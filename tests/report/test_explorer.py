@@ -8,6 +8,7 @@ import importlib.resources
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ import pytest
 from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.report.explorer import examples
 from lelp_jax.report.explorer import page as explorer
-from lelp_jax.report.results import markup
 from lelp_jax.report.results.markdown import Picture, Section
+from lelp_jax.report.results.table import cell
 from tests.helpers import planted
 from tests.helpers.embeddings import complement
 
@@ -136,9 +137,9 @@ class Page(html.parser.HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-def page(shown: dict | None, title: str = "t", **parts: list) -> tuple[Page, str]:
+def page(shown: dict | None, title: str = "t", **parts: Any) -> tuple[Page, str]:
     path = Path("report.html")
-    given = {"table": [["method"], ["kd"]], "sections": [], "pictures": []} | parts
+    given = {"table": "| method |\n|---|\n| kd |", "sections": [], "pictures": []} | parts
     explorer.write(path, title, **given, points=shown)
     text = path.read_text(encoding="utf-8")
     return Page(text), text
@@ -162,11 +163,11 @@ def test_names_stay_text_whatever_they_hold():
     found, text = page(
         shown,
         EVIL,
-        table=[["method", EVIL], [EVIL, "1"]],
-        sections=[Section(EVIL, f"{EVIL}\n\n- {EVIL}\n\n| a |\n| --- |\n| {EVIL} |")],
+        table=f"| method | {cell(EVIL)} |\n|---|---|\n| {cell(EVIL)} | 1 |",
+        sections=[Section(EVIL, f"{cell(EVIL)}\n\n- {cell(EVIL)}")],
         pictures=[Picture("a.png", EVIL)],
     )
-    plain, _ = page(None, sections=[Section("a", "b\n\n- c\n\n| a |\n| --- |\n| b |")])
+    plain, _ = page(None, sections=[Section("a", "b\n\n- c")])
     assert found.count("script") == plain.count("script") == 2
     assert "<script>alert" not in text
     for tag in ("title", "h1", "th", "p", "li", "figcaption"):
@@ -259,17 +260,17 @@ def test_a_report_without_points_is_a_page_too():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a `b<c>` **d**", "<p>a <code>b&lt;c&gt;</code> <b>d</b></p>"),
-        ("a\n\n- b\n  c\n- **d**", "<p>a</p><ul><li>b\n  c</li><li><b>d</b></li></ul>"),
-        ("a\\*b &lt;i>", "<p>a*b &lt;i&gt;</p>"),
+        ("a `b<c>` **d**", "<p>a <code>b&lt;c&gt;</code> <strong>d</strong></p>\n"),
+        ("a\\*b <i>c</i> \\&lt;", "<p>a*b &lt;i&gt;c&lt;/i&gt; &amp;lt;</p>\n"),
     ],
 )
 def test_markdown_of_sections(text: str, expected: str):
-    assert markup.section(Section("", text)) == f"<section>{expected}</section>"
+    assert explorer.to_html(text) == expected
 
 
-def test_tables_of_markdown_are_those_of_rows():
-    text = "| a | b |\n|---|---:|\n| c \\| d | `e` |"
-    rows = [["a", "b"], ["c | d", "`e`"]]
-    assert markup.section(Section("", text)) == f"<section>{markup.table(rows)}</section>"
-    assert '<tr><th scope="row">c | d</th><td><code>e</code></td></tr>' in markup.table(rows)
+def test_the_first_cell_of_a_row_names_it():
+    shown = explorer.to_html("| a | b |\n|---|---:|\n| c \\| d | `e` |\n| f | g |")
+    rows = re.findall("<tr>(.*?)</tr>", shown, re.DOTALL)
+    for row, name in zip(rows[1:], ("c | d", "f"), strict=True):
+        assert row.strip().startswith(f'<th scope="row">{name}</th>\n<td ')
+        assert row.count("<th") == row.count("</th>") == 1

@@ -11,7 +11,8 @@ import pytest
 from lelp_jax.core import files
 from lelp_jax.inputs import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
-from lelp_jax.report.results import markdown, markup, table
+from lelp_jax.report.explorer.page import to_html
+from lelp_jax.report.results import markdown, table
 from tests.helpers import planted
 from tests.helpers.result_lines import GAINS, REASON, compared, drawn, everything, line, refused
 
@@ -92,15 +93,17 @@ def test_a_bar_in_a_note_breaks_no_row() -> None:
         ("a|b", r"a\|b"),
         ("a\\|b\\", r"a\\\|b\\"),
         ("a\n b\r\n\u2028c", "a b c"),
-        ("<script>x</script><!-- <?", "&lt;script>x&lt;/script>&lt;!-- &lt;?"),
+        ("<script>x</script><!-- <?", r"\<script>x\</script>\<!-- \<?"),
         ("<0.001 < 3 <3", "<0.001 < 3 <3"),
-        ("&lt; &#60; R&D a&b; c", "&amp;lt; &amp;#60; R&D a&amp;b; c"),
+        ("&lt; &#60; R&D a&b; c", r"\&lt; \&#60; R&D a\&b; c"),
+        ("*a* `b` __c__ soft_kmeans _d", r"\*a\* \`b\` \_\_c\_\_ soft_kmeans \_d"),
+        ("[a](b) +1 [-1, +2]", r"[a\](b) +1 [-1, +2]"),
     ],
 )
 def test_no_text_breaks_a_cell(text: str, expected: str) -> None:
     assert table.cell(text) == expected
     # Read as the page reads it, it is what it was, in one line.
-    shown = markup.section(markdown.Section("", f"| a |\n|---|\n| {expected} |"))
+    shown = to_html(f"| a |\n|---|\n| {expected} |")
     (read,) = re.findall('<th scope="row">(.*?)</th>', shown)
     assert html.unescape(read) == " ".join(text.split())
     assert "<" not in read
@@ -109,7 +112,7 @@ def test_no_text_breaks_a_cell(text: str, expected: str) -> None:
 def test_a_note_on_any_text_is_one_cell() -> None:
     note = "class '<i>\n|' & co"
     made = [line("kd", 0, 0.5), *refused("a", 1, note)]
-    assert r"class '&lt;i> \|' & co" in table.markdown(compared(made))
+    assert r"class '\<i> \|' & co" in table.markdown(compared(made))
 
 
 def test_printed_table_holds_brackets_and_notes(capsys: pytest.CaptureFixture[str]) -> None:

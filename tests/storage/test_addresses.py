@@ -56,7 +56,7 @@ address = "gs://bucket/some/folder"
 objects.write_bytes("gs://bucket/some/folder2", "mine", b"mine")
 for factor in (1, 2):
     arrays = {"embeddings": factor * values, "label": np.arange(20)}
-    stored.write(address, arrays, step=7, chunk_rows=8)
+    stored.write(address, arrays, chunk_rows=8)
     bundle = stored.read(address)
     assert bundle.names() == ["embeddings", "label"]
     stored.same(bundle.array("embeddings")[:], factor * values)

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.storage import npy
 from tests.helpers import stored
 
 VALUES = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
@@ -135,35 +134,39 @@ def test_a_file_that_is_cut_off_is_named(kind: str) -> None:
     cut = path / "x.npy" if kind == "folder" else path
     for size in (-1, len(cut.read_bytes()) // 2, 30, 5, 0):
         stored.cut(cut, size)
-        with pytest.raises(UserError, match=r"cut off|cannot be read|damaged|ends before") as error:
+        with pytest.raises(UserError, match="cannot be read") as error:
             stored.read(path).array("x")[:]
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("compression", [None, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_header_that_promises_more_is_refused_before_it_is_read(compression: int | None) -> None:
+@pytest.mark.parametrize("rows", [b"(99, 5)", b"(9_999_999_999_999, 5)", b"(-9, 5)", b"(1e9, 5)"])
+def test_a_header_that_promises_other_rows_is_refused(compression: int | None, rows: bytes) -> None:
     path = save("folder", x=VALUES)
-    content = (path / "x.npy").read_bytes().replace(b"(40, 5)", b"(99, 5)")
-    (path / "x.npy").write_bytes(content)
+    content = (path / "x.npy").read_bytes()
+    line = content[10:128].replace(b"(40, 5)", rows).rstrip()
+    (path / "x.npy").write_bytes(content[:10] + line.ljust(117) + b"\n" + content[128:])
     if compression is not None:
+        content = (path / "x.npy").read_bytes()
         path = Path("x.npz")
         with zipfile.ZipFile(path, "w", compression) as archive:
             archive.writestr("x.npy", content)
-    with pytest.raises(UserError, match=r"of shape \[99, 5\] takes 1980 bytes, 800 are there"):
-        stored.read(path).array("x")
+    with pytest.raises(UserError, match=r"array 'x' cannot be read \(") as error:
+        stored.read(path).array("x")[:]
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_that_shrinks_or_goes_while_it_is_read_is_an_error() -> None:
     path = save("folder", x=VALUES)
     array = stored.read(path).array("x")
-    stored.cut(path / "x.npy", -4)
     stored.same(array[:3], VALUES[:3])
-    with pytest.raises(UserError, match="array 'x' was cut off while it was read"):
-        array[:]
+    stored.cut(path / "x.npy", -4)
+    with pytest.raises(UserError, match=r"array .x. cannot be read .mmap length"):
+        array[:3]
     (path / "x.npy").unlink()
-    with pytest.raises(UserError, match="array 'x' is gone; put the file back"):
-        array[:]
+    with pytest.raises(UserError, match=r"array .x. cannot be read .*No such file"):
+        array[:3]
 
 
 @given(place=st.integers(0, 100_000), bit=st.integers(0, 7), kind=st.sampled_from(["npz", "npy"]))
@@ -189,25 +192,6 @@ def test_a_flipped_bit_of_a_compressed_array_never_gives_other_numbers(
     values = stored.read_or_refused(lambda: stored.read(path).array("x"), str(path))
     if values is not None:
         np.testing.assert_array_equal(values, VALUES)
-
-
-def test_an_uncompressed_array_is_read_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    big = np.arange(100_000.0).reshape(-1, 10)
-    bundle = stored.read(save("npz", first=VALUES, big=big))
-    read = 0
-    fill = npy.NpyArray._fill
-
-    def count(self: Any, file: Any, first: int, values: np.ndarray) -> None:
-        nonlocal read
-        read += values.nbytes
-        fill(self, file, first, values)
-
-    monkeypatch.setattr(npy.NpyArray, "_fill", count)
-    array = bundle.array("big")
-    assert read == 0
-    stored.same(array[40:50], big[40:50])
-    stored.same(array[[9999, 3]], big[[9999, 3]])
-    assert read == 12 * 80
 
 
 def test_the_home_folder_and_file_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,8 @@ def save(columns: Any, **settings: Any) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_PIECE_BYTES", 128)
+def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_BATCH_ROWS", 8)
 
 
 @pytest.mark.parametrize("group", [1, 7, 60])
@@ -117,22 +117,12 @@ def test_two_columns_of_one_name_are_refused() -> None:
         stored.read("t.parquet")
 
 
-def test_only_the_pieces_asked_for_are_converted(monkeypatch: pytest.MonkeyPatch) -> None:
-    array = stored.read(save({"x": VALUES.tolist()}, row_group_size=30)).array("x")
-    pieces: list[int] = []
-    convert = reading.Column._converted
-
-    def count(self: Any, values: Any, first: int) -> np.ndarray:
-        pieces.append(first)
-        return convert(self, values, first)
-
-    monkeypatch.setattr(reading.Column, "_converted", count)
-    for start in range(0, 60, 4):
-        array[start : start + 4]
-    assert pieces == sorted(set(pieces))
-    pieces.clear()
-    array[[59, 31, 30, 59, 58]]
-    assert len(pieces) == 2
+def test_a_column_is_read_when_its_first_rows_are_asked_for() -> None:
+    array = stored.read(save({"x": VALUES.tolist()})).array("x")
+    Path("t.parquet").write_bytes(b"")
+    assert array.shape == (60, 4)
+    with pytest.raises(UserError, match=r"array 'x' cannot be read as Parquet"):
+        array[:1]
 
 
 @given(size=st.integers(0, 100_000))
@@ -148,7 +138,7 @@ def test_a_file_that_is_cut_off_is_named(size: int) -> None:
 @given(place=st.integers(0, 100_000), bit=st.integers(0, 7))
 def test_a_flipped_bit_of_what_we_write_never_gives_other_numbers(place: int, bit: int) -> None:
     path = Path("t.parquet")
-    stored.write(path, {"x": VALUES}, chunk_rows=16)
+    stored.write(path, {"x": VALUES})
     footer = int.from_bytes(path.read_bytes()[-8:-4], "little") + 8
     stored.flip(path, place % (path.stat().st_size - footer), bit)
     values = stored.read_or_refused(lambda: stored.read(path).array("x"), str(path))

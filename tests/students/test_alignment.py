@@ -46,16 +46,10 @@ def banks(experiment, tmp_path: Path) -> list[Bank]:
 
         of = {"teacher": str(number), "data": dataset.digest}
         location = str(tmp_path / f"bank{number}")
-        store.write(
-            location,
-            of,
-            index,
-            answers,
-            lambda: np.ones((1, 2), np.float32),
-            shape=(2, 1),
-            dtype="float32",
-            check=lambda: None,
+        contents = store.Contents(
+            of, index, answers, lambda: np.ones((1, 2), np.float32), (2, 1), "float32"
         )
+        store.write(location, contents, check=lambda: None)
         made.append(store.read(location, f"bank{number}", of, index))
     return made
 

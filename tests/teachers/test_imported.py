@@ -17,7 +17,7 @@ from lelp_jax.main import main
 from lelp_jax.storage import content, zarr
 from lelp_jax.storage.open import open_bundle
 from lelp_jax.teachers import imported
-from lelp_jax.teachers.arrays import Arrays, _check_agreement
+from lelp_jax.teachers.arrays import ImportedTeachers, _check_agreement
 from tests.helpers import tiny
 from tests.helpers.foreign_teacher import (
     DIMS,
@@ -406,7 +406,7 @@ def test_a_teacher_is_checked_against_the_split() -> None:
     source = data.SOURCES["arrays"](train="train.npz")
     dataset = data.load(source, SPLIT)
     save_npz("teacher", rows_of(TEACHER, slice(ROWS)))
-    Arrays(files=("teacher.npz",)).check(dataset)
+    ImportedTeachers(files=("teacher.npz",)).check(dataset)
     save_npz("teacher", rows_of(TEACHER, slice(ROWS - 24)))
     with pytest.raises(UserError, match="96 rows, the data 120;"):
-        Arrays(files=("teacher.npz",)).check(dataset)
+        ImportedTeachers(files=("teacher.npz",)).check(dataset)

@@ -2,7 +2,9 @@
 
 import collections
 import json
+import logging
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -126,3 +128,31 @@ def test_programs_used_least_recently_are_dropped(monkeypatch: pytest.MonkeyPatc
     assert again is not second
     assert seconds > 0
     assert len(parallel._COMPILED) == 2
+
+
+def test_a_program_that_runs_once_computes_the_same(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `set_up_logging`, which other tests call, keeps lines from the root logger.
+    monkeypatch.setattr(logging.getLogger("lelp_jax"), "propagate", True)
+    x = (jax.device_put(np.linspace(-3, 3, 24, dtype=np.float32).reshape(4, 6)),)
+    with caplog.at_level(logging.DEBUG, "lelp_jax.core.parallel"):
+        usual, _ = parallel.compiled(_mixed, "usual", x)
+        quick, _ = parallel.compiled(_mixed, "quick", x, runs_once=True)
+    np.testing.assert_allclose(usual(*x), quick(*x), atol=1e-6)
+    assert [record.message.partition(" in ")[0] for record in caplog.records] == [
+        "compiled _mixed(f4[4,6])"
+    ] * 2
+
+
+def _mixed(name: str, x: jax.Array) -> jax.Array:
+    del name
+    return jax.random.normal(jax.random.key(0), (3, 4)) @ jax.numpy.tanh(x)
+
+
+def test_cached_programs_that_were_not_written_to_the_end_are_deleted(tmp_path: Path) -> None:
+    for name in ("whole-cache", "whole-atime", "cut-cache"):
+        (tmp_path / name).write_bytes(b"x")
+    parallel._remove_unfinished_entries(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole-atime", "whole-cache"]
+    parallel._remove_unfinished_entries(tmp_path / "none")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.data.reading import json_lines
@@ -170,6 +171,24 @@ class TableFile:
             )
         values = self.table.column(name).combine_chunks()
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+    def refuse_open_quotes(self, name: str) -> None:
+        """Refuses texts of TSV that hold tabs and line ends: rows that a quotation mark swallowed.
+
+        Raises:
+            UserError: There is such a text.
+        """
+        values = self.column(name)
+        if self.format != "TSV" or not _is_text(values.type):
+            return
+        swallowed = pc.and_(pc.match_substring(values, "\t"), pc.match_substring(values, "\n"))
+        row = pc.index(swallowed, True).as_py()
+        if row >= 0:
+            raise UserError(
+                f"{self.path}: a quotation mark at the start of a text swallows the rows after it, "
+                f"from {self.place(row)} on; put texts with such marks in quotes and double the "
+                "marks in them, or save the file as .jsonl or .parquet"
+            )
 
     def numeric_columns(self, but: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Returns the names of the columns of numbers, and of the others, but those given.

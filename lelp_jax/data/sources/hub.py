@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED, Parts
-from lelp_jax.data.reading import class_names, table_file, text_column
+from lelp_jax.data.reading import class_names
 from lelp_jax.data.sources import hub_files, texts
 
 # Rows in memory beside those that are kept.
@@ -107,7 +106,11 @@ class Hub:
         )
 
     def _columns(self, split: str, paths: Sequence[Path]) -> texts.TextColumns:
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        import pyarrow as pa
         from pyarrow import parquet
+
+        from lelp_jax.data.reading import table_file, text_column
 
         wanted = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
         columns = [column for column in wanted.values() if column]

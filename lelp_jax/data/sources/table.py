@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
-from lelp_jax.data.reading.table_file import TableFile
+
+if TYPE_CHECKING:
+    from lelp_jax.data.reading.table_file import TableFile
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 12
@@ -71,6 +74,9 @@ class Table:
         Raises:
             UserError: A file, column or value is missing or cannot be used.
         """
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        from lelp_jax.data.reading.table_file import TableFile
+
         paths = {"train": self.train, "validation": self.validation, "test": self.test}
         files = {split: TableFile(path, split) for split, path in paths.items() if path}
         coding = labels.coding(_labels(files["train"], self.label), self.num_classes)

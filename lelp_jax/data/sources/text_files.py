@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts
-from lelp_jax.data.reading import class_names, text_column
-from lelp_jax.data.reading.table_file import TableFile
+from lelp_jax.data.reading import class_names
 from lelp_jax.data.sources import texts
+
+if TYPE_CHECKING:
+    from lelp_jax.data.reading.table_file import TableFile
 
 _LOG = logging.getLogger(__name__)
 _FINE = "fine_label"
@@ -85,6 +84,9 @@ class TextFiles:
         Raises:
             UserError: A file, column or value is missing or cannot be used.
         """
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        from lelp_jax.data.reading.table_file import TableFile
+
         paths = {"train": self.train, "validation": self.validation, "test": self.test}
         files = {split: TableFile(path, split) for split, path in paths.items() if path}
         fine = self.fine_label or self._fine_column(files)
@@ -113,32 +115,20 @@ class TextFiles:
         return "" if without else _FINE
 
     def _columns(self, file: TableFile, fine: str) -> texts.TextColumns:
+        from lelp_jax.data.reading import text_column
+
         wanted = {"text": self.text, "label": self.label, "fine_label": fine, "id": self.id}
         for key, name in wanted.items():
             if name and name not in file.table.column_names and not file.looks_unseparated():
                 others = [other for other in wanted.values() if other != name]
                 raise text_column.missing(str(file.path), name, file.table.schema, others, key)
-        values = file.column(self.text)
-        if file.format == "TSV" and text_column.is_text(values.type):
-            _refuse_open_quote(file, values)
+        file.refuse_open_quotes(self.text)
         return texts.TextColumns(
-            texts=text_column.read(values, self.text, file.place),
+            texts=text_column.read(file.column(self.text), self.text, file.place),
             labels=labels.read(file.label_values(self.label), self.label, file.place),
             fine_labels=labels.read(file.label_values(fine), fine, file.place) if fine else None,
             place=file.place,
             ids=identity.read(file.label_values(self.id), self.id, file.place) if self.id else None,
-        )
-
-
-def _refuse_open_quote(file: TableFile, values: pa.Array) -> None:
-    """Refuses texts that hold tabs and line ends: other rows that a quotation mark swallowed."""
-    swallowed = pc.and_(pc.match_substring(values, "\t"), pc.match_substring(values, "\n"))
-    row = pc.index(swallowed, True).as_py()
-    if row >= 0:
-        raise UserError(
-            f"{file.path}: a quotation mark at the start of a text swallows the rows after it, "
-            f"from {file.place(row)} on; put texts with such marks in quotes and double the marks "
-            "in them, or save the file as .jsonl or .parquet"
         )
 
 

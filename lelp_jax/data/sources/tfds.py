@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED, Parts
-from lelp_jax.data.sources import texts, tfds_prepared, tfds_reader
+from lelp_jax.data.sources import texts
+
+if TYPE_CHECKING:
+    from lelp_jax.data.sources import tfds_reader
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,6 +88,9 @@ class Tfds:
         Raises:
             UserError: It cannot be read, or its columns or splits are not as the settings say.
         """
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        from lelp_jax.data.sources import tfds_prepared, tfds_reader
+
         builder = tfds_prepared.builder(self.name, self.data_dir)
         _LOG.info("TFDS data set %s in %s", builder.info.full_name, builder.data_path)
         known = _KNOWN.get(builder.name)
