@@ -52,7 +52,7 @@ def run(
     for point in points:
         title = f"{name}/{point.name}" if point.name else name
         config = from_config_dict(point.raw)
-        dataset = data.load(config.source, config.split)
+        dataset = data.load(config.data.source, config.data.splitting)
         config = in_steps(config, dataset)
         checks.check(config, dataset)
         experiments.append(Experiment(title, config, dataset, point.folder(root), point.raw))

@@ -70,7 +70,7 @@ ALLOWED = {
         *("report/explorer", "report/figures", "report/results", "students", "teachers", "train"),
     ],
     "pipeline": ["bank", "data registry", "experiment", "report", "students"],
-    "main": ["cli", "pipeline", "report/results"],
+    "main": ["cli", "experiment", "pipeline", "report/results"],
     "project": ["cli", "deploy/targets"],
 }
 
