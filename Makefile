@@ -15,8 +15,8 @@ WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kills test-damage lint format bench-fleet bench-compare \
-    bench-launch bench-latency bench-projection bench-text clean
+.PHONY: help demo test test-fast test-kills test-damage lint format tables bench-fleet \
+    bench-compare bench-launch bench-latency bench-projection bench-text clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
 
@@ -49,6 +49,9 @@ lint: $(VENV)/.installed-dev ## lint, format, types, dead and repeated code
 format: $(VENV)/.installed-dev ## rewrite the sources in the project's format
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+tables: $(VENV)/.installed-dev ## rewrite the tables of the README that follow from the code
+	$(RUN) -m tests.hyperparameter_table
 
 bench-fleet: $(VENV)/.installed-bench ## time per student beside a bare PyTorch loop
 	$(RUN) -m benchmarks.fleet

@@ -38,8 +38,8 @@ def test_each_value_makes_an_experiment_and_changes_nothing_else(tmp_path) -> No
         ({"key": "data.transfer_sice"}, "'transfer_sice'.*did you mean 'transfer_size'"),
         ({"key": "dota.transfer_size"}, "'dota'"),
         ({"key": "seed.transfer_size"}, "'seed'"),
-        ({"values": ()}, "must be a tuple of different values"),
-        ({"values": (3, 3)}, "must be a tuple of different values"),
+        ({"values": ()}, "config.sweep: give either values or cases"),
+        ({"values": (3, 3)}, "config.sweep.values holds 3 twice"),
         ({"valeus": (3,)}, "'valeus'.*did you mean 'values'"),
     ],
 )

@@ -182,7 +182,7 @@ def student_of(
     method = dataclasses.replace(entry.method, projector=projector)
     methods = {**frozen.methods, name: dataclasses.replace(entry, method=method)}
     frozen = dataclasses.replace(frozen, methods=methods)
-    dataset = data.load(frozen.source, frozen.split)
+    dataset = data.load(frozen.data.source, frozen.data.splitting)
     bank: Any = type("Bank", (), {"fingerprint": "bank"})
     teacher: Any = type("Teacher", (), {"network": network(2), "dims": 4})
     replicate = replicates.Replicate(0, 0, teacher, bank, dataset.train[:100], 0)
