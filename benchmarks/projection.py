@@ -202,16 +202,10 @@ def grow(rows: int, folder: str) -> dict[str, Any]:
 
     of = {"teacher": "benchmark", "data": str(rows)}
     start = time.perf_counter()
-    store.write(
-        folder,
-        of,
-        np.arange(rows),
-        answers,
-        lambda: weights,
-        shape=(CLASSES, DIMS),
-        dtype="float32",
-        check=lambda: None,
+    contents = store.Contents(
+        of, np.arange(rows), answers, lambda: weights, (CLASSES, DIMS), "float32"
     )
+    store.write(folder, contents, check=lambda: None)
     result: dict[str, Any] = {"write": {"seconds": time.perf_counter() - start, "mib": peak()}}
     for name in ("lelp", "soft_kmeans", "kmeans"):
         projector = PROJECTORS[name]

@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> int:
         143 when it was interrupted.
     """
     allocator.keep_freed_memory()
-    set_up_logging()
-    interrupts = Interrupts()
     debug = "--debug" in argv
+    set_up_logging(debug=debug)
+    interrupts = Interrupts()
     try:
         with interrupts.listening():
             arguments = command_line.parse(argv, __doc__)

@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
         when it was interrupted.
     """
     allocator.keep_freed_memory()
-    set_up_logging()
+    debug = "--debug" in argv
+    set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:
         with interrupts.listening():
@@ -52,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         print("interrupted; nothing was written", file=sys.stderr)
         return 128 + stop.signal_number
     except (UserError, OSError, flags.Error) as error:
-        if "--debug" in argv:
+        if debug:
             raise
         print(f"error: {command_line.one_line(error)}", file=sys.stderr)
         return 2

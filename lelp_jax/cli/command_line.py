@@ -56,7 +56,12 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
         "Folder of this run; by default runs/NAME of the config.",
         flag_values=values,
     )
-    flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
+    flags.DEFINE_bool(
+        "debug",
+        False,
+        "Show the traceback of errors, and every program that is compiled.",
+        flag_values=values,
+    )
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
     if asks_for_help(argv):
         flags.DEFINE_string(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -31,9 +32,30 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise
+        # The user knows the file by its name, not by that of the temporary one.
+        raise OSError(error.errno, os.strerror(error.errno or 0), os.fspath(path)) from error
+
+
+def hash_file(path: Path) -> str:
+    """Computes the SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """Computes the SHA-256 of every file below a folder, by its path relative to the folder.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in found}
 
 
 @contextlib.contextmanager

@@ -94,14 +94,17 @@ class Reporter:
             )
 
 
-def set_up_logging() -> None:
+def set_up_logging(*, debug: bool = False) -> None:
     """Sends log lines to standard error with the time.
 
     The storage library logs through absl, also what it then raises; it is not heard twice.
+
+    Args:
+        debug: Whether lines of level DEBUG are shown, such as every program that is compiled.
     """
     absl.logging.set_verbosity(absl.logging.FATAL)
     logger = logging.getLogger("lelp_jax")
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG if debug else logging.INFO)
     logger.propagate = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())

@@ -149,7 +149,7 @@ class Config:
     transfer_size: int
     source: Source
     split: Split
-    teacher: teachers.Source
+    teacher: teachers.TeacherSource
     bank: BankConfig
     student: StudentConfig
     view: View
@@ -241,15 +241,15 @@ def _data(values: dict[str, Any]) -> tuple[int, Source, Split]:
     return transfer_size, source, Split((fractions[0], fractions[1], fractions[2]), seed)
 
 
-def _teacher(values: dict[str, Any]) -> teachers.Source:
+def _teacher(values: dict[str, Any]) -> teachers.TeacherSource:
     name = typed(values.pop("source", ""), str, "config.teacher.source")
     if name not in teachers.SOURCES:
         raise unknown_name("teacher source config.teacher.source", name, teachers.SOURCES)
-    source: teachers.Source = build(teachers.SOURCES[name], values, "config.teacher")
+    source: teachers.TeacherSource = build(teachers.SOURCES[name], values, "config.teacher")
     return source
 
 
-def _view(student: StudentConfig, teacher: teachers.Source) -> View:
+def _view(student: StudentConfig, teacher: teachers.TeacherSource) -> View:
     """Returns what students see; where tokens name no checkpoint, they are the teacher's."""
     place, values = "config.student.inputs", dict(student.inputs)
     if values.get("name") == "tokens" and not values.get("checkpoint"):

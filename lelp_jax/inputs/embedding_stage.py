@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.core import artifacts as stages
+from lelp_jax.core import artifacts
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.inputs import array_file
@@ -87,7 +87,7 @@ def ensure(root: Path, tokens: Inputs, network: Frozen, session: Session) -> tup
             result[_rows(part)] = values
         return result, folder.name
 
-    return stages.run(root, STAGE, key, build, load)
+    return artifacts.run(root, STAGE, key, build, load)
 
 
 def _rows(part: list[Batch]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.core import artifacts as stages
+from lelp_jax.core import artifacts
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
@@ -79,7 +79,7 @@ def ensure(
             tokens.padded(), folder.name, kept, kept.num_tokens, notes=tuple(facts["notes"])
         )
 
-    return stages.run(root, STAGE, key, build, load)
+    return artifacts.run(root, STAGE, key, build, load)
 
 
 def _lengths_note(uncut: np.ndarray, max_length: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import Damaged, Unavailable, UserError
 from lelp_jax.storage import objects
 from lelp_jax.storage.rows import StoredRows
 from lelp_jax.storage.zarr import ZarrArray
@@ -22,18 +22,23 @@ def checksum(values: np.ndarray) -> int:
 
 
 class CheckedArray(StoredRows):
-    """An array of rows that refuses chunks other than those written."""
+    """An array of rows that refuses chunks other than those written.
 
-    def __init__(self, array: ZarrArray, checksums: Sequence[int], hint: str):
+    Indexing raises Damaged where a chunk is damaged, lost, or another one, and Unavailable where
+    the address cannot be reached.
+    """
+
+    def __init__(self, array: ZarrArray, checksums: Sequence[int], owner: str):
         """Takes an array that is open.
 
         Args:
             array: The array.
             checksums: Of each chunk, as it is read.
-            hint: How to fix a chunk that is refused.
+            owner: Folder or address of what the array is a part of, which is built again when a
+                chunk is refused.
         """
         super().__init__(array.shape, array.dtype)
-        self._array, self._checksums, self._hint = array, checksums, hint
+        self._array, self._checksums, self._owner = array, checksums, owner
         # Readers go through the rows in order, in steps that need not be chunks.
         self._last: tuple[int, np.ndarray] | None = None
 
@@ -57,13 +62,14 @@ class CheckedArray(StoredRows):
         where = f"{self._array.location}: chunk {number} (rows {start} to {stop - 1})"
         try:
             values = self._array[start:stop]
+        except Unavailable:
+            raise
         except UserError as error:
             # The cause names the file; its hint is not for these arrays.
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            raise UserError(
-                f"{where} cannot be read: {objects.reason(cause)}; {self._hint}"
-            ) from error
+            problem = f"{where} cannot be read: {objects.reason(cause)}"
+            raise Damaged(problem, self._owner) from error
         if checksum(values) != self._checksums[number]:
-            raise UserError(f"{where} is not the one that was written there; {self._hint}")
+            raise Damaged(f"{where} is not the one that was written there", self._owner)
         self._last = (number, values)
         return values

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lelp_jax.core import artifacts as stages
+from lelp_jax.core import artifacts
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data import identity
@@ -32,7 +32,7 @@ _ID = "ids"
 
 
 @dataclasses.dataclass(frozen=True)
-class Arrays:
+class ImportedTeachers:
     """One file, folder or address per teacher; replicate r learns from teacher r mod their number.
 
     Each holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] and,
@@ -76,7 +76,7 @@ class Arrays:
         for number in range(len(self.files)):
             self._join(number, dataset)
 
-    def in_steps(self, dataset: Dataset) -> Arrays:
+    def in_steps(self, dataset: Dataset) -> ImportedTeachers:
         """Returns itself: nothing is trained."""
         del dataset
         return self
@@ -105,7 +105,7 @@ class Arrays:
         _check_test_rows(found, where, dataset)
         given = found.output_weights
         content = digest(found.bundle, found.names, root / "digests.json")
-        fingerprint = stages.fingerprint(
+        fingerprint = artifacts.fingerprint(
             {
                 "what": "arrays",
                 "version": _VERSION,

@@ -16,7 +16,7 @@ from lelp_jax.inputs.tokens import Tokens
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.outputs import Model
-from lelp_jax.teachers.trained import TrainedTeachers, Trunk
+from lelp_jax.teachers.trained import Headless, TrainedTeachers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Encoders(TrainedTeachers):
     def _view(self) -> Tokens:
         return Tokens(self.checkpoint)
 
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Trunk:
+    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
         """Returns the network.
 
         Args:
@@ -103,7 +103,7 @@ class Encoders(TrainedTeachers):
             encoder: Any = Encoder(outputs, found.architecture, **network)
             return cast(Model, encoder)
 
-        return Trunk(
+        return Headless(
             build=build,
             content={"checkpoint": found.fingerprint, **network},
             inputs=self._view.ensure(root, dataset, session),

@@ -14,7 +14,7 @@ from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import View
-from lelp_jax.teachers.trained import TrainedTeachers, Trunk
+from lelp_jax.teachers.trained import Headless, TrainedTeachers
 
 
 def _numbers() -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ class Networks(TrainedTeachers):
         super().check(dataset)
         with_place("config.teacher", self._view.check, dataset)
 
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Trunk:
+    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
         """Returns the network.
 
         Args:
@@ -62,4 +62,4 @@ class Networks(TrainedTeachers):
         """
         seen = self._view.ensure(root, dataset, session)
         build = functools.partial(models.build, self.model, num_tokens=seen.num_tokens)
-        return Trunk(build, {"model": dict(self.model)}, seen)
+        return Headless(build, {"model": dict(self.model)}, seen)

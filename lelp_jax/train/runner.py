@@ -77,7 +77,11 @@ class Runner:
         initial = jax.device_put(self.job.initial, self._everywhere)
         arguments = (self.inputs[:1], self.members.seed, initial, self.members.group)
         program, seconds = parallel.compiled(
-            init_fleet, self.job.spec, arguments, out_shardings=self.state_sharding
+            init_fleet,
+            self.job.spec,
+            arguments,
+            out_shardings=self.state_sharding,
+            runs_once=True,
         )
         self.compile_seconds += seconds
         return program(*arguments)
