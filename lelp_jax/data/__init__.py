@@ -24,7 +24,7 @@ class Source(Protocol):
 SOURCES: Mapping[str, type] = {
     "digits": digits.Digits,
     "arrays": arrays.Arrays,
-    "table": table.Table,
+    "table": table.NumericTable,
     "files": text_files.TextFiles,
     "tfds": tfds.Tfds,
     "hub": hub.Hub,

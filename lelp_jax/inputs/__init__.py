@@ -16,7 +16,7 @@ VIEWS: Mapping[str, type] = {
     "features": features.Features,
     "tokens": tokens.Tokens,
     "words": words.Words,
-    "embeddings": embeddings.Embeddings,
+    "embeddings": embeddings.TextEmbeddings,
 }
 ENCODINGS: Mapping[str, Any] = {
     encoding.kind: encoding

@@ -15,7 +15,7 @@ from lelp_jax.core import arrays, artifacts
 from lelp_jax.core.errors import Damaged
 from lelp_jax.core.session import Session
 from lelp_jax.inputs.base import Inputs
-from lelp_jax.inputs.frozen import Frozen
+from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.models.token_batches import Batch
 
 STAGE = "embeddings"
@@ -24,7 +24,9 @@ _VERSION = 1
 _BATCHES_PER_PART = 8
 
 
-def ensure(root: Path, tokens: Inputs, network: Frozen, session: Session) -> tuple[np.ndarray, str]:
+def ensure(
+    root: Path, tokens: Inputs, network: FrozenEncoder, session: Session
+) -> tuple[np.ndarray, str]:
     """Returns the embedding of every text, computed now or before, and its fingerprint.
 
     Args:

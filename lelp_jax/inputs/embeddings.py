@@ -16,7 +16,7 @@ from lelp_jax.data.preprocessing import standardization
 from lelp_jax.inputs import embedding_stage, token_stage, tokens
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
-from lelp_jax.inputs.frozen import Frozen
+from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
 
@@ -36,7 +36,7 @@ class EmbeddingEncoding:
 
     checkpoint: str
     tokens: TextEncoding
-    network: Frozen
+    network: FrozenEncoder
     scaling: FeatureEncoding
 
     def __call__(self, raw: Any) -> np.ndarray:
@@ -82,13 +82,13 @@ class EmbeddingEncoding:
         return cls(
             name,
             TextEncoding.load(folder, facts),
-            Frozen(found, facts["pooling"], facts["compute_dtype"]),
+            FrozenEncoder(found, facts["pooling"], facts["compute_dtype"]),
             FeatureEncoding.load(folder, facts),
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class Embeddings:
+class TextEmbeddings:
     """The embedding of each text by a checkpoint, computed once.
 
     Each dimension is brought to mean 0 and variance 1 over the training rows; one that is constant
@@ -130,7 +130,7 @@ class Embeddings:
             Interrupted: The run was asked to stop; what was computed is kept.
         """
         checkpoint = tokens.find(self.checkpoint, "embeddings")
-        network = Frozen(checkpoint, self.pooling, self.compute_dtype)
+        network = FrozenEncoder(checkpoint, self.pooling, self.compute_dtype)
         texts = tokens.of_checkpoint(root, checkpoint, dataset, session)
         values, fingerprint = embedding_stage.ensure(root, texts, network, session)
         preprocessing = standardization(values[dataset.train], same_unit=True)

@@ -19,7 +19,7 @@ from lelp_jax.models.tokens import PAD, lengths
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Frozen:
+class FrozenEncoder:
     """A checkpoint and what is taken of it.
 
     Attributes:

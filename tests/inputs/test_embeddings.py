@@ -13,7 +13,7 @@ from lelp_jax.core import parallel
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.inputs import embedding_stage
-from lelp_jax.inputs.frozen import Frozen
+from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.models import token_batches
 from lelp_jax.models.token_batches import batches
 from lelp_jax.models.tokens import lengths
@@ -57,13 +57,13 @@ def _small_parts(monkeypatch):
 def embedded(monkeypatch) -> list[int]:
     """Returns a list to which the sizes of embedded batches are added."""
     sizes = []
-    original = Frozen.embed
+    original = FrozenEncoder.embed
 
     def counted(self, tokens, batch):
         sizes.append(len(batch.rows))
         return original(self, tokens, batch)
 
-    monkeypatch.setattr(Frozen, "embed", counted)
+    monkeypatch.setattr(FrozenEncoder, "embed", counted)
     return sizes
 
 
@@ -73,10 +73,10 @@ def ensure(checkpoint, root, data=None, watch=None, **settings):
     return made.ensure(root, data or dataset(TEXTS), session(watch))
 
 
-def network(checkpoint, pooling="mean") -> Frozen:
+def network(checkpoint, pooling="mean") -> FrozenEncoder:
     from lelp_jax.models import pretrained
 
-    return Frozen(pretrained.load(str(checkpoint), "test"), pooling, "float32")
+    return FrozenEncoder(pretrained.load(str(checkpoint), "test"), pooling, "float32")
 
 
 def standardized(raw, train):

@@ -22,7 +22,7 @@ _SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class NumericTable:
     """Files whose columns have names; the format follows from the file's ending.
 
     Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
