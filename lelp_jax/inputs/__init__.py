@@ -29,11 +29,11 @@ ENCODINGS: Mapping[str, Any] = {
 
 
 def build(settings: Mapping[str, Any], place: str) -> View:
-    """Returns a view.
+    """Builds a view.
 
     Args:
-        settings: Its name under "name", and its own settings.
-        place: Where they stand, for messages ("config.student.inputs").
+        settings: Its name under "name", and its other settings.
+        place: Where they are set, for messages ("config.student.inputs").
 
     Raises:
         UserError: The name or a setting is unknown, or a value is out of range.

@@ -1,6 +1,6 @@
 """The stage that embeds the texts of a data set with a checkpoint, once.
 
-Each part is a file of its own, so that a killed run goes on after the last one.
+Each part is a file, so that a stopped launch resumes after the last one.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from lelp_jax.models.token_batches import Batch
 
 STAGE = "embeddings"
 _VERSION = 1
-# What a killed run loses is at most this many.
+# A killed launch loses at most this many.
 _BATCHES_PER_PART = 8
 
 
 def ensure(
     root: Path, tokens: Inputs, network: FrozenEncoder, session: Session
 ) -> tuple[np.ndarray, str]:
-    """Returns the embedding of every text, computed now or before, and its fingerprint.
+    """Computes the embedding of every text, or reads what was computed before.
 
     Args:
         root: The workdir.
@@ -36,11 +36,12 @@ def ensure(
         session: The run.
 
     Returns:
-        [rows, dims] float32, row by row those of `tokens.values`; 16 hexadecimal digits.
+        Embeddings [rows, dims] float32 in the order of `tokens.values`, and their fingerprint, 16
+        hexadecimal digits.
 
     Raises:
         UserError: A value is not finite.
-        Interrupted: The run was asked to stop; the parts that were done are kept.
+        Interrupted: The run was asked to stop; the finished parts are kept.
     """
     session.interrupts.check()
     key = {

@@ -23,7 +23,7 @@ from lelp_jax.models import pretrained
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingEncoding:
-    """Embeds texts with a checkpoint, which lies elsewhere, and standardises the embedding.
+    """Embeds texts with a checkpoint, which is stored elsewhere, and standardises the embedding.
 
     Attributes:
         checkpoint: Name or folder of the checkpoint.
@@ -40,18 +40,18 @@ class EmbeddingEncoding:
     scaling: FeatureEncoding
 
     def __call__(self, raw: Any) -> np.ndarray:
-        """Returns standardised embeddings, [rows, dims] float32.
+        """Computes standardised embeddings, [rows, dims] float32.
 
         Args:
             raw: Texts, [rows].
 
         Raises:
-            UserError: A row is no text, or its embedding is not finite.
+            UserError: A row is not a text, or its embedding is not finite.
         """
         return self.scaling(self.network(self.tokens(raw)))
 
     def save(self, folder: Path) -> Mapping[str, Any]:
-        """Writes tokenizer and scaling; of the checkpoint, only where and which it is."""
+        """Writes tokenizer and scaling; of the checkpoint, only its location and fingerprint."""
         # A folder may be named from where the run was started.
         path = Path(self.checkpoint).expanduser()
         return {
@@ -77,7 +77,7 @@ class EmbeddingEncoding:
             raise UserError(
                 f"the inputs of {folder} are embeddings of {name} with the fingerprint "
                 f"{facts['fingerprint']}, but the checkpoint there has {found.fingerprint}; put "
-                "the one back that it was trained with"
+                "back the one that was used for training"
             )
         return cls(
             name,
@@ -109,7 +109,7 @@ class TextEmbeddings:
     compute_dtype: str = "float32"
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that are no texts.
+        """Checks that the data are texts.
 
         Raises:
             UserError: They are numbers.
@@ -117,7 +117,7 @@ class TextEmbeddings:
         token_stage.check("embeddings", dataset)
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns the standardised embedding of every row, [rows, dims].
+        """Computes the standardised embedding of every row, [rows, dims].
 
         Args:
             root: The workdir.

@@ -1,4 +1,4 @@
-"""Lists of tokens of different lengths, end to end, and their files."""
+"""Concatenated lists of tokens of different lengths, and their files."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Ragged:
     lengths: np.ndarray
 
     def padded(self) -> np.ndarray:
-        """Returns tokens, [rows, length] int32 with -1 after the end; length is the longest's."""
+        """Pads tokens to the longest text, [rows, length] int32 with -1 after the end."""
         length = int(self.lengths.max(initial=0))
         padded = np.full((len(self.lengths), length), PAD, np.int32)
         padded[np.arange(length) < self.lengths[:, None]] = self.tokens
         return padded
 
     def of_rows(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the tokens of some texts, [tokens], in the order of all texts.
+        """Selects the tokens of some texts, [tokens], in the order of all texts.
 
         Args:
             rows: Positions of the texts, each once.

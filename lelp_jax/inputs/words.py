@@ -23,7 +23,7 @@ _UNKNOWN = "[UNK]"
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """The most frequent words of the training rows; token 0 stands for all others.
+    """The most frequent words of the training rows; token 0 is any other word.
 
     Words are lower-cased and freed of accents, and split at blanks and punctuation, which counts
     as words.
@@ -45,7 +45,7 @@ class Words:
                 raise UserError(f"{name} must be {least} or more, got {getattr(self, name)}")
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that are no texts.
+        """Checks that the data are texts.
 
         Raises:
             UserError: They are numbers.
@@ -53,7 +53,7 @@ class Words:
         token_stage.check("words", dataset)
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns the words of every row, as numbers.
+        """Makes the words of every row, as numbers, or reads those that were made before.
 
         Args:
             root: The workdir.
@@ -73,7 +73,7 @@ class Words:
         )
 
     def tokenizer(self, texts: np.ndarray) -> Tokenizer:
-        """Returns a tokenizer of the words of texts, the most frequent ones first.
+        """Builds a tokenizer of the words of texts, the most frequent ones first.
 
         Words of equal frequency come in the order of their characters.
 

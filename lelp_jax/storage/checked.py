@@ -29,7 +29,7 @@ class CheckedArray(StoredRows):
     """
 
     def __init__(self, array: ZarrArray, checksums: Sequence[int], owner: str):
-        """Takes an array that is open.
+        """Wraps an open array.
 
         Args:
             array: The array.

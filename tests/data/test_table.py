@@ -164,7 +164,7 @@ def test_a_column_of_numbers_with_one_mistake_is_not_dropped_in_silence() -> Non
     ("settings", "message"),
     [
         ({"columns": ("x", "x")}, "columns holds 'x' twice"),
-        ({"columns": ("label",)}, "columns holds 'label', which is no feature"),
+        ({"columns": ("label",)}, "columns holds 'label', which is not a feature"),
         ({"fine_label": "label"}, "label and fine_label are both 'label'"),
         ({"label": ""}, "label is empty"),
         ({"num_classes": -2}, "num_classes must be 0 or at least 2, got -2"),

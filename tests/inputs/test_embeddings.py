@@ -283,7 +283,7 @@ def test_a_saved_encoding_needs_its_checkpoint(tmp_path, monkeypatch):
     load = inputs.ENCODINGS["embeddings"].load
     assert load(tmp_path, facts)(TEXTS).shape == found.values.shape
     checkpoints.write(own, seed=1, num_hidden_layers=1)
-    with pytest.raises(UserError, match=r"fingerprint .* put the one back"):
+    with pytest.raises(UserError, match=r"fingerprint .* put back the one"):
         load(tmp_path, facts)
     shutil.rmtree(own)
     with pytest.raises(UserError, match=f"embeddings of {own}: there is no folder"):

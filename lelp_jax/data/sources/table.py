@@ -1,4 +1,4 @@
-"""One's own table of data: named numeric columns from CSV, JSON lines or Parquet."""
+"""Your own table of data: named numeric columns from CSV, TSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class NumericTable:
             raise UserError(f"id is {self.id!r}, which is the label; name another column")
         for name in self.columns:
             if name in (self.label, self.fine_label, self.id):
-                raise UserError(f"columns holds {name!r}, which is no feature; leave it out")
+                raise UserError(f"columns holds {name!r}, which is not a feature; leave it out")
             if self.columns.count(name) > 1:
                 raise UserError(f"columns holds {name!r} twice; leave one out")
         if self.num_classes < 0 or self.num_classes == 1:

@@ -43,7 +43,7 @@ def parts(
     fine_names: Sequence[str] = (),
     class_map: Sequence[object] = (),
 ) -> Parts:
-    """Returns the rows of all splits, with the classes that the training rows fix.
+    """Makes the rows of all splits, with the classes that the training rows determine.
 
     Args:
         splits: Columns of "train" and, where the source has them, of "validation" and "test".
@@ -94,7 +94,7 @@ def parts(
 
 
 def check_settings(max_length: int, columns: Mapping[str, str], needed: Sequence[str]) -> None:
-    """Refuses settings that no source of texts can work with.
+    """Checks settings that all sources of texts share.
 
     Args:
         max_length: How many tokens of a text are seen at most.
@@ -102,7 +102,7 @@ def check_settings(max_length: int, columns: Mapping[str, str], needed: Sequence
         needed: The settings that must name one.
 
     Raises:
-        UserError: A column is not named, or stands for two things.
+        UserError: A column is not named, or is used twice.
     """
     if max_length < 1:
         raise UserError(f"max_length must be 1 or more, got {max_length}")
@@ -116,7 +116,7 @@ def check_settings(max_length: int, columns: Mapping[str, str], needed: Sequence
 
 
 def refuse_same(names: Mapping[str, str]) -> None:
-    """Refuses a source's split that shall serve as two.
+    """Checks that no split of a source serves as two.
 
     Args:
         names: The source's split for each of "train", "validation" and "test"; "" for none.
