@@ -16,7 +16,7 @@ PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-kills lint format bench-fleet bench-compare bench-launch \
-    bench-projection bench-text clean
+    bench-latency bench-projection bench-text clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
 
@@ -56,6 +56,9 @@ bench-projection: $(VENV)/.installed-bench ## the projections beside scikit-lear
 
 bench-text: $(VENV)/.installed-bench ## fine-tuning an encoder beside PyTorch
 	$(RUN) -m benchmarks.text
+
+bench-latency: $(VENV)/.installed-bench ## size and latency of a teacher and of students
+	$(RUN) -m benchmarks.latency
 
 bench-launch: $(VENV)/.installed ## seconds to launch a run that is already finished
 	$(RUN) -m benchmarks.launch

@@ -145,7 +145,7 @@ class Fleet:
             batch_size=BATCH,
             members=tuple(Member(str(i), NUMERIC, i, i, 0) for i in range(members)),
             rows=jax.tree.map(lambda array: array[None], rows),
-            buckets=buckets.whole_rows([ROWS]),
+            buckets=buckets.keep_whole_rows([ROWS]),
             inputs=work.inputs,
             validation_inputs=work.inputs,
             validation_labels=work.labels,

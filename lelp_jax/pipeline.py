@@ -125,7 +125,7 @@ def _run_experiment(
     trials = {
         method: enumerate_trials(entry, config.seed)
         for method, entry in config.methods.items()
-        if method not in verdicts or verdicts[method].status == "ok"
+        if method not in verdicts or verdicts[method].kind == "ok"
     }
     inputs = config.view.ensure(root, dataset, session)
     run = Run(name, root, output, config, dataset, inputs, session)

@@ -1,6 +1,7 @@
 """Set-up of the tests: one CPU device, quick compilation, repeatable hypothesis examples."""
 
 import collections
+import logging
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -52,3 +53,27 @@ def _room_for_programs() -> Iterator[None]:
 def _own_folder(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs every test in an empty folder, so that none writes into the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+class _Messages(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.found.append((record.levelno, record.getMessage()))
+
+
+@pytest.fixture
+def package_log() -> Iterator[list[tuple[int, str]]]:
+    """Level and message of everything that the package logs, whatever was set up before.
+
+    pytest's own caplog misses these lines, or has them twice, once the program has set up logging.
+    """
+    logger, handler = logging.getLogger("lelp_jax"), _Messages()
+    level = logger.level
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield handler.found
+    logger.removeHandler(handler)
+    logger.setLevel(level)

@@ -27,7 +27,7 @@ def check(config: Config, dataset: Dataset) -> None:
             "take 'bank'"
         )
     weights = config.student.train.class_weights
-    with_place("config.student.train", class_weights.by_class, dataset, weights)
+    with_place("config.student.train", class_weights.weigh_classes, dataset, weights)
     _check_metrics(config, dataset)
     _check_sizes(config, dataset)
     _check_own_teachers(config)
@@ -79,7 +79,7 @@ def _check_own_teachers(config: Config) -> None:
 def _check_baseline(config: Config, dataset: Dataset) -> None:
     name = config.report.baseline
     verdict = config.methods[name].method.verdict(dataset.num_classes)
-    if verdict and verdict.status == "refused":
+    if verdict and verdict.kind == "refused":
         raise UserError(f"config.report.baseline {name!r} cannot be trained: {verdict.note}")
 
 

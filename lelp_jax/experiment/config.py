@@ -214,7 +214,7 @@ def in_steps(config: Config, dataset: Dataset) -> Config:
         UserError: A training is too short for its evaluations.
     """
     seen = config.transfer_size or len(dataset.train)
-    train = with_place("config.student.train", config.student.train.of_rows, seen)
+    train = with_place("config.student.train", config.student.train.resolve_steps, seen)
     return dataclasses.replace(
         config,
         student=dataclasses.replace(config.student, train=train),

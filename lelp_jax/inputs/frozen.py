@@ -14,7 +14,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.models.encoder import trunk
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.pretrained import Pretrained
-from lelp_jax.models.token_batches import Batch, batches
+from lelp_jax.models.token_batches import Batch, make_batches
 from lelp_jax.models.tokens import PAD, lengths
 
 
@@ -43,7 +43,7 @@ class FrozenEncoder:
         Args:
             tokens: [rows, length] int32 with -1 after the end.
         """
-        return batches(lengths(tokens), self._architecture.longest)
+        return make_batches(lengths(tokens), self._architecture.longest)
 
     def embed(self, tokens: np.ndarray, batch: Batch) -> np.ndarray:
         """Computes the embeddings of a batch, [n, dims] float32.

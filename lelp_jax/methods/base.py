@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,13 +107,19 @@ class Verdict(NamedTuple):
     """What is known of a method before it is trained.
 
     Attributes:
-        status: "ok"; "refused" where it cannot teach anything; "equals:kd" where it is plain
-            distillation.
-        note: Why.
+        kind: "ok"; "refused" where it cannot teach anything; "same_as" where it is another method.
+        method: That other method.
+        note: The reason.
     """
 
-    status: str
+    kind: Literal["ok", "refused", "same_as"]
+    method: str | None
     note: str
+
+    @property
+    def status(self) -> str:
+        """The status in results.jsonl: "ok", "refused" or "equals:METHOD"."""
+        return f"equals:{self.method}" if self.kind == "same_as" else self.kind
 
 
 Loss = Callable[[LossInputs, Constants, Hyperparameters], LossOutput]
@@ -203,7 +209,7 @@ COMMON: Mapping[str, Hyperparameter] = {
 }
 
 
-def log_targets(
+def mix_in_label(
     log_probability: jax.Array, label: jax.Array, hyperparameters: Hyperparameters
 ) -> jax.Array:
     """Returns the teacher's log probabilities with a share given to the label, [batch, classes].
@@ -251,19 +257,19 @@ def label_cross_entropy(
     return jnp.where(label >= 0, -smoothed, 0.0)
 
 
-def rise(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
+def warmup_weight(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
     """Returns the weight of what is warmed up: from 0 to 1 over the first `warmup` of training."""
     length = hyperparameters["warmup"]
     return jnp.where(length > 0, jnp.minimum(inputs.progress / jnp.maximum(length, 1e-9), 1.0), 1.0)
 
 
-def mix(
+def combine_with_label_loss(
     inputs: LossInputs,
     hyperparameters: Hyperparameters,
     soft: jax.Array,
     class_logits: jax.Array,
 ) -> LossOutput:
-    """Returns `(1 - alpha) rise soft + alpha hard` (LELP, eq. 1), hard from the smoothed label.
+    """Computes `(1 - alpha) w soft + alpha hard` (LELP, eq. 1), with w the `warmup_weight`.
 
     Args:
         inputs: The batch.
@@ -273,5 +279,5 @@ def mix(
     """
     hard = label_cross_entropy(class_logits, inputs.label, hyperparameters["label_smoothing"])
     alpha = hyperparameters["alpha"]
-    total = (1 - alpha) * rise(inputs, hyperparameters) * soft + alpha * hard
+    total = (1 - alpha) * warmup_weight(inputs, hyperparameters) * soft + alpha * hard
     return LossOutput(total, {"soft": soft, "hard": hard}, inputs.state)

@@ -22,10 +22,12 @@ def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
         first: [batch, dims].
         second: [batch, other dims].
     """
-    first, second = features.centered(first), features.centered(second)
+    first, second = features.center_rows(first), features.center_rows(second)
     with jax.default_matmul_precision("highest"):
         one, other = first @ first.T, second @ second.T
-    return (features.direction(one.reshape(-1)) * features.direction(other.reshape(-1))).sum()
+    return (
+        features.normalize_rows(one.reshape(-1)) * features.normalize_rows(other.reshape(-1))
+    ).sum()
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
@@ -33,8 +35,10 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     del constants
     assert inputs.teacher_embedding is not None
     teacher = jax.lax.stop_gradient(inputs.teacher_embedding)
-    apart = 1 - alignment(features.student(inputs), teacher)
-    return features.total(inputs, hyperparameters, jnp.broadcast_to(apart, inputs.label.shape))
+    apart = 1 - alignment(features.student_embedding(inputs), teacher)
+    return features.combine_with_distillation(
+        inputs, hyperparameters, jnp.broadcast_to(apart, inputs.label.shape)
+    )
 
 
 METHOD = Method(

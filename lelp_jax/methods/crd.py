@@ -84,8 +84,8 @@ def init(key: jax.Array, dims: Dims) -> Params:
     """Returns the linear maps of both sides, `student` and `teacher`."""
     of_student, of_teacher = jax.random.split(key)
     return {
-        "student": features.linear_params(of_student, dims.embedding, _WIDTH),
-        "teacher": features.linear_params(of_teacher, dims.teacher_embedding, _WIDTH),
+        "student": features.init_linear_map(of_student, dims.embedding, _WIDTH),
+        "teacher": features.init_linear_map(of_teacher, dims.teacher_embedding, _WIDTH),
     }
 
 
@@ -127,7 +127,7 @@ def draw(key: jax.Array, position: jax.Array, constants: Constants) -> jax.Array
     return constants["order"][place + jnp.where(place >= start, skipped, 0)]
 
 
-def repeats(drawn: jax.Array, rows: int) -> jax.Array:
+def count_repeats(drawn: jax.Array, rows: int) -> jax.Array:
     """Returns how often each row was drawn, [batch, rows] float32.
 
     Counts are exact, so the order in which a device adds them does not matter; the gradient of a
@@ -209,7 +209,7 @@ def remember(memory: jax.Array, position: jax.Array, vectors: jax.Array) -> jax.
     """
     same = position[:, None] == position
     mean = same.astype(vectors.dtype) @ vectors / same.sum(axis=1, keepdims=True)
-    new = features.direction(_MOMENTUM * memory[position] + (1 - _MOMENTUM) * mean)
+    new = features.normalize_rows(_MOMENTUM * memory[position] + (1 - _MOMENTUM) * mean)
     # Copies of a row write the very same numbers, whichever of them comes last.
     return memory.at[position].set(new[same.argmax(axis=1)])
 
@@ -233,14 +233,14 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     number = num_negatives(rows)
     drawn = draw(inputs.key, inputs.position, constants)
     dense = rows <= _DENSE * number
-    weight = repeats(drawn, rows) if dense else jnp.ones(drawn.shape)
+    weight = count_repeats(drawn, rows) if dense else jnp.ones(drawn.shape)
     others = None if dense else drawn
     embedding = {
-        "student": features.student(inputs),
-        "teacher": features.standardized(inputs, constants),
+        "student": features.student_embedding(inputs),
+        "teacher": features.standardize_embedding(inputs, constants),
     }
     vectors = {
-        name: features.direction(features.linear(inputs.extra[name], value))
+        name: features.normalize_rows(features.apply_linear_map(inputs.extra[name], value))
         for name, value in embedding.items()
     }
     contrast, log_normalizers = jnp.zeros(len(drawn)), []
@@ -261,7 +261,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
         name: remember(state[name], inputs.position, jax.lax.stop_gradient(vectors[name]))
         for name in vectors
     }
-    result = features.total(inputs, hyperparameters, contrast)
+    result = features.combine_with_distillation(inputs, hyperparameters, contrast)
     return result._replace(state={**new, "log_normalizer": jnp.stack(log_normalizers)})
 
 

@@ -17,8 +17,8 @@ from lelp_jax.methods.base import (
     LossOutput,
     Method,
     Verdict,
-    log_targets,
-    mix,
+    combine_with_label_loss,
+    mix_in_label,
 )
 from lelp_jax.methods.standardized import pearson
 
@@ -65,10 +65,10 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
     soft = relation_loss(
         jax.nn.softmax(inputs.logits.astype(jnp.float32) / temperature),
-        jnp.exp(log_targets(teacher, inputs.label, hyperparameters)),
+        jnp.exp(mix_in_label(teacher, inputs.label, hyperparameters)),
         hyperparameters,
     )
-    return mix(inputs, hyperparameters, temperature**2 * soft, inputs.logits)
+    return combine_with_label_loss(inputs, hyperparameters, temperature**2 * soft, inputs.logits)
 
 
 def verdict(classes: int) -> Verdict | None:
@@ -77,6 +77,7 @@ def verdict(classes: int) -> Verdict | None:
         return None
     return Verdict(
         "ok",
+        None,
         "with two classes the inter-class correlation is always 1 or -1 and has no gradient: only "
         "the intra-class term teaches, and it does not teach where to draw the line between the "
         "classes, as the label does at alpha above 0",

@@ -17,8 +17,8 @@ from lelp_jax.methods.base import (
     LossOutput,
     Method,
     Verdict,
-    log_targets,
-    mix,
+    combine_with_label_loss,
+    mix_in_label,
 )
 
 
@@ -32,7 +32,7 @@ def target_class(label: jax.Array, teacher_logits: jax.Array) -> jax.Array:
     return jnp.where(label >= 0, label, jnp.argmax(teacher_logits, axis=-1).astype(label.dtype))
 
 
-def of_target(log_probability: jax.Array, target: jax.Array) -> jax.Array:
+def pick_target(log_probability: jax.Array, target: jax.Array) -> jax.Array:
     """Returns the log probability of the target class, [batch].
 
     Args:
@@ -42,7 +42,7 @@ def of_target(log_probability: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.take_along_axis(log_probability, target[:, None], axis=-1)[:, 0]
 
 
-def of_others(log_probability: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
+def pick_others(log_probability: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns log of the other classes' total, [batch], and of their shares, [batch, classes - 1].
 
     The total is summed from the others: `log(1 - p)` loses every digit where p is nearly 1. The
@@ -81,11 +81,11 @@ def divergences(
     target = target_class(inputs.label, inputs.teacher_logits)
 
     def parts(log_probability: jax.Array) -> tuple[jax.Array, jax.Array]:
-        total, shares = of_others(log_probability, target)
-        return jnp.stack([of_target(log_probability, target), total], axis=-1), shares
+        total, shares = pick_others(log_probability, target)
+        return jnp.stack([pick_target(log_probability, target), total], axis=-1), shares
 
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
-    teacher_binary, teacher_shares = parts(log_targets(teacher, inputs.label, hyperparameters))
+    teacher_binary, teacher_shares = parts(mix_in_label(teacher, inputs.label, hyperparameters))
     student_binary, student_shares = parts(
         jax.nn.log_softmax(inputs.logits.astype(jnp.float32) / temperature)
     )
@@ -112,7 +112,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     weighted = (
         hyperparameters["target_weight"] * target + hyperparameters["nontarget_weight"] * nontarget
     )
-    return mix(
+    return combine_with_label_loss(
         inputs, hyperparameters, hyperparameters["temperature"] ** 2 * weighted, inputs.logits
     )
 
@@ -122,7 +122,8 @@ def verdict(classes: int) -> Verdict | None:
     if classes > 2:
         return None
     return Verdict(
-        "equals:kd",
+        "same_as",
+        "kd",
         "with two classes there is one non-target class: its share is always 1 and teaches nothing",
     )
 

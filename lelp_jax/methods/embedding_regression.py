@@ -21,15 +21,17 @@ def squared_error(inputs: LossInputs, constants: Constants) -> jax.Array:
         constants: Of `features.prepare`.
     """
     assert inputs.extra is not None
-    predicted = features.linear(inputs.extra, features.student(inputs))
-    return jnp.square(predicted - features.standardized(inputs, constants)).mean(axis=-1)
+    predicted = features.apply_linear_map(inputs.extra, features.student_embedding(inputs))
+    return jnp.square(predicted - features.standardize_embedding(inputs, constants)).mean(axis=-1)
 
 
 def mse_loss(
     inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
 ) -> LossOutput:
     """Returns distillation and the squared error of the embedding, [batch]."""
-    return features.total(inputs, hyperparameters, squared_error(inputs, constants))
+    return features.combine_with_distillation(
+        inputs, hyperparameters, squared_error(inputs, constants)
+    )
 
 
 def cosine_loss(
@@ -41,9 +43,13 @@ def cosine_loss(
     component, which makes every cosine near 1. The cosine with a zero vector is 0.
     """
     assert inputs.extra is not None
-    predicted = features.direction(features.linear(inputs.extra, features.student(inputs)))
-    wanted = features.direction(features.standardized(inputs, constants))
-    return features.total(inputs, hyperparameters, 1 - (predicted * wanted).sum(axis=-1))
+    predicted = features.normalize_rows(
+        features.apply_linear_map(inputs.extra, features.student_embedding(inputs))
+    )
+    wanted = features.normalize_rows(features.standardize_embedding(inputs, constants))
+    return features.combine_with_distillation(
+        inputs, hyperparameters, 1 - (predicted * wanted).sum(axis=-1)
+    )
 
 
 MSE = Method(
@@ -56,7 +62,7 @@ MSE = Method(
     loss=mse_loss,
     uses_embedding=True,
     prepare=features.prepare,
-    init=features.init_linear,
+    init=features.init_regressor,
 )
 
 COSINE = Method(
@@ -69,5 +75,5 @@ COSINE = Method(
     loss=cosine_loss,
     uses_embedding=True,
     prepare=features.prepare,
-    init=features.init_linear,
+    init=features.init_regressor,
 )

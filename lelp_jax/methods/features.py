@@ -1,8 +1,8 @@
 """What the methods that learn from the teacher's embedding share.
 
-Their loss is `(1 - alpha) soft + alpha hard + rise loss_weight feature`: plain distillation, or
-with alpha = 1 the label's cross-entropy, and beside it a term of the embeddings. The warm-up acts
-on that term alone.
+Their loss is `(1 - alpha) soft + alpha hard + w loss_weight feature`: plain distillation (with
+alpha = 1 the label's cross-entropy) plus a term of the embeddings. The warm-up weight w acts on
+that term alone.
 
 A method that regresses the embedding sees it centred and divided by one number, so that its
 `loss_weight` means the same for every teacher.
@@ -30,7 +30,7 @@ from lelp_jax.methods.base import (
     Params,
     Seen,
     label_cross_entropy,
-    rise,
+    warmup_weight,
 )
 
 # What all of them may be told, beside their own `loss_weight`.
@@ -40,7 +40,7 @@ SEARCH_SPACE: Mapping[str, Hyperparameter] = {**COMMON, "temperature": search_sp
 _PART = 65536
 
 
-def parts(rows: int) -> Iterator[slice]:
+def slice_rows(rows: int) -> Iterator[slice]:
     """Returns slices that together are all rows, each small enough for a copy in float64."""
     return (slice(start, start + _PART) for start in range(0, rows, _PART))
 
@@ -61,9 +61,9 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
     embedding = seen.teacher_embedding
     assert embedding is not None
     rows = len(embedding)
-    center = sum(embedding[part].sum(axis=0, dtype=np.float64) for part in parts(rows)) / rows
+    center = sum(embedding[part].sum(axis=0, dtype=np.float64) for part in slice_rows(rows)) / rows
     square = sum(
-        np.square(embedding[part].astype(np.float64) - center).sum() for part in parts(rows)
+        np.square(embedding[part].astype(np.float64) - center).sum() for part in slice_rows(rows)
     )
     variance = square / embedding.size
     constant = variance <= 1e-12 * np.square(center).mean()
@@ -73,7 +73,7 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
     }
 
 
-def standardized(inputs: LossInputs, constants: Constants) -> jax.Array:
+def standardize_embedding(inputs: LossInputs, constants: Constants) -> jax.Array:
     """Returns the teacher's embedding `(h - center) / spread`, [batch, teacher dims] float32.
 
     Args:
@@ -85,35 +85,35 @@ def standardized(inputs: LossInputs, constants: Constants) -> jax.Array:
     return (embedding - constants["center"]) / constants["spread"]
 
 
-def student(inputs: LossInputs) -> jax.Array:
+def student_embedding(inputs: LossInputs) -> jax.Array:
     """Returns the student's embedding, [batch, dims] float32."""
     assert inputs.embedding is not None
     return inputs.embedding.astype(jnp.float32)
 
 
-def init_linear(key: jax.Array, dims: Dims) -> Params:
+def init_regressor(key: jax.Array, dims: Dims) -> Params:
     """Returns a linear map from the student's to the teacher's embedding."""
-    return linear_params(key, dims.embedding, dims.teacher_embedding)
+    return init_linear_map(key, dims.embedding, dims.teacher_embedding)
 
 
-def linear_params(key: jax.Array, inputs: int, outputs: int) -> Params:
+def init_linear_map(key: jax.Array, inputs: int, outputs: int) -> Params:
     """Returns `kernel` [inputs, outputs] and `bias` [outputs]."""
     return nn.Dense(outputs).init(key, jnp.zeros((1, inputs)))["params"]
 
 
-def linear(params: Params, rows: jax.Array) -> jax.Array:
+def apply_linear_map(params: Params, rows: jax.Array) -> jax.Array:
     """Returns `rows @ kernel + bias`, [batch, outputs]."""
     return rows @ params["kernel"] + params["bias"]
 
 
-def direction(rows: jax.Array) -> jax.Array:
+def normalize_rows(rows: jax.Array) -> jax.Array:
     """Returns rows divided by their length; 0, without a gradient, below a length of 1e-6."""
     square = jnp.square(rows).sum(axis=-1, keepdims=True)
     long = square > 1e-12
     return jnp.where(long, rows * jax.lax.rsqrt(jnp.where(long, square, 1.0)), 0.0)
 
 
-def centered(rows: jax.Array) -> jax.Array:
+def center_rows(rows: jax.Array) -> jax.Array:
     """Returns rows less their mean, with a mean square of 1; 0 where they hardly differ.
 
     For terms that know no scale: it passes no gradient. Rows differ where their variance is above
@@ -129,14 +129,14 @@ def centered(rows: jax.Array) -> jax.Array:
     return jnp.where(differ, offset * jax.lax.rsqrt(jnp.where(differ, square, 1.0)), 0.0)
 
 
-def total(
+def combine_with_distillation(
     inputs: LossInputs,
     hyperparameters: Hyperparameters,
     feature: jax.Array,
     *,
     distilled: jax.Array | float = 1.0,
 ) -> LossOutput:
-    """Returns `distilled ((1 - alpha) soft + alpha hard) + rise loss_weight feature`.
+    """Returns `distilled ((1 - alpha) soft + alpha hard) + warmup_weight loss_weight feature`.
 
     Args:
         inputs: The batch; its state is handed on as it is.
@@ -147,6 +147,6 @@ def total(
     soft = kd.soft_loss(inputs, hyperparameters)
     hard = label_cross_entropy(inputs.logits, inputs.label, hyperparameters["label_smoothing"])
     answer = (1 - hyperparameters["alpha"]) * soft + hyperparameters["alpha"] * hard
-    weight = rise(inputs, hyperparameters) * hyperparameters["loss_weight"]
+    weight = warmup_weight(inputs, hyperparameters) * hyperparameters["loss_weight"]
     terms = {"soft": soft, "hard": hard, "feature": feature}
     return LossOutput(distilled * answer + weight * feature, terms, inputs.state)

@@ -25,7 +25,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     first = inputs.progress < hyperparameters["hint_share"]
     hinted = first | (hyperparameters["hint_share"] == 0)
     weight = jnp.where(hinted, hyperparameters["loss_weight"], 0.0)
-    return features.total(
+    return features.combine_with_distillation(
         inputs,
         {**hyperparameters, "loss_weight": weight},
         embedding_regression.squared_error(inputs, constants),
@@ -44,5 +44,5 @@ METHOD = Method(
     loss=loss,
     uses_embedding=True,
     prepare=features.prepare,
-    init=features.init_linear,
+    init=features.init_regressor,
 )

@@ -13,9 +13,9 @@ from lelp_jax.methods.base import (
     LossInputs,
     LossOutput,
     Method,
+    combine_with_label_loss,
     cross_entropy,
-    log_targets,
-    mix,
+    mix_in_label,
 )
 
 
@@ -32,14 +32,16 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
     assert inputs.teacher_logits is not None
     temperature = hyperparameters["temperature"]
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
-    target = jnp.exp(log_targets(teacher, inputs.label, hyperparameters))
+    target = jnp.exp(mix_in_label(teacher, inputs.label, hyperparameters))
     return temperature**2 * cross_entropy(target, inputs.logits / temperature)
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the loss of the teacher's probabilities mixed with the label's, [batch]."""
     del constants
-    return mix(inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits)
+    return combine_with_label_loss(
+        inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits
+    )
 
 
 METHOD = Method(

@@ -5,9 +5,14 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import search_space
 from lelp_jax.methods import dist, pseudo_subclass
-from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, mix
+from lelp_jax.methods.base import (
+    Constants,
+    Hyperparameters,
+    LossInputs,
+    LossOutput,
+    combine_with_label_loss,
+)
 from lelp_jax.projection import lelp
 
 
@@ -29,7 +34,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     teacher = pseudo_subclass.log_targets(
         inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters
     )
-    student = pseudo_subclass.scaled(inputs.logits, constants, temperature)
+    student = pseudo_subclass.scale_logits(inputs.logits, constants, temperature)
     columns = student.size // len(inputs.logits)
     soft = dist.relation_loss(
         jax.nn.softmax(student.reshape(columns, -1), axis=0).T,
@@ -37,15 +42,14 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
         hyperparameters,
     )
     class_logits = temperature * jax.nn.logsumexp(student, axis=2).mean(axis=0).T
-    return mix(inputs, hyperparameters, temperature**2 * soft, class_logits)
+    return combine_with_label_loss(inputs, hyperparameters, temperature**2 * soft, class_logits)
 
 
-METHOD = pseudo_subclass.method(
+METHOD = pseudo_subclass.build_method(
     name="lelp_dist",
     reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
     "with the loss of Huang et al., arXiv 2205.10536, 2022",
     projector=lelp.PROJECTOR,
-    beta=search_space.BETA,
     pinned=dist.WEIGHTS,
     loss=loss,
 )

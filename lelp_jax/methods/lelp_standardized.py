@@ -5,9 +5,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.core import search_space
 from lelp_jax.methods import pseudo_subclass
-from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, Params, mix
+from lelp_jax.methods.base import (
+    Constants,
+    Hyperparameters,
+    LossInputs,
+    LossOutput,
+    Params,
+    combine_with_label_loss,
+)
 from lelp_jax.methods.standardized import z_score
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection import lelp
@@ -20,7 +26,7 @@ def _standardized(columns: jax.Array, temperature: jax.Array) -> jax.Array:
 
 def _student(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
     """Returns `Z(g) / tau`, [classes, subclasses, batch]."""
-    (columns,) = pseudo_subclass.scaled(logits, constants, jnp.float32(1))
+    (columns,) = pseudo_subclass.scale_logits(logits, constants, jnp.float32(1))
     return _standardized(columns, temperature)
 
 
@@ -60,15 +66,14 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     of_class = jax.nn.logsumexp(columns, axis=1)
     log_probability = columns - jax.nn.logsumexp(of_class, axis=0)
     soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(0, 1))
-    return mix(inputs, hyperparameters, soft, temperature * of_class.T)
+    return combine_with_label_loss(inputs, hyperparameters, soft, temperature * of_class.T)
 
 
-METHOD = pseudo_subclass.method(
+METHOD = pseudo_subclass.build_method(
     name="lelp_standardized",
     reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
     "with the loss of Sun et al., arXiv 2403.01427, 2024",
     projector=lelp.PROJECTOR,
-    beta=search_space.BETA,
     loss=loss,
     readout=readout,
 )

@@ -14,9 +14,9 @@ from lelp_jax.methods.base import (
     LossOutput,
     Method,
     Verdict,
+    combine_with_label_loss,
     cross_entropy,
-    log_targets,
-    mix,
+    mix_in_label,
 )
 from lelp_jax.methods.standardized import z_score
 
@@ -33,14 +33,16 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
     assert inputs.teacher_logits is not None
     temperature = hyperparameters["temperature"]
     teacher = jax.nn.log_softmax(z_score(inputs.teacher_logits, axis=-1) / temperature)
-    target = jnp.exp(log_targets(teacher, inputs.label, hyperparameters))
+    target = jnp.exp(mix_in_label(teacher, inputs.label, hyperparameters))
     return temperature**2 * cross_entropy(target, z_score(inputs.logits, axis=-1) / temperature)
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the loss of standardised logits mixed with the label's loss of the raw, [batch]."""
     del constants
-    return mix(inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits)
+    return combine_with_label_loss(
+        inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits
+    )
 
 
 def verdict(classes: int) -> Verdict | None:
@@ -49,6 +51,7 @@ def verdict(classes: int) -> Verdict | None:
         return None
     return Verdict(
         "refused",
+        None,
         "two logits standardise to 0.71 and -0.71 whatever they are: only their order is left, "
         "and the gradient is zero",
     )

@@ -14,10 +14,10 @@ from lelp_jax.methods.base import (
     LossOutput,
     Method,
     Verdict,
-    log_targets,
-    mix,
+    combine_with_label_loss,
+    mix_in_label,
 )
-from lelp_jax.methods.dkd import of_others, of_target, target_class
+from lelp_jax.methods.dkd import pick_others, pick_target, target_class
 
 
 def soft_losses(
@@ -38,10 +38,12 @@ def soft_losses(
     logits = inputs.logits.astype(jnp.float32)
     target = target_class(inputs.label, teacher_logits)
     # Mixing the label into the teacher scales all other classes alike: their shares stay.
-    teacher = log_targets(jax.nn.log_softmax(teacher_logits), inputs.label, hyperparameters)
-    of_label = -jnp.exp(of_target(teacher, target)) * of_target(jax.nn.log_softmax(logits), target)
-    _, wanted = of_others(teacher_logits / temperature, target)
-    _, given = of_others(logits / temperature, target)
+    teacher = mix_in_label(jax.nn.log_softmax(teacher_logits), inputs.label, hyperparameters)
+    of_label = -jnp.exp(pick_target(teacher, target)) * pick_target(
+        jax.nn.log_softmax(logits), target
+    )
+    _, wanted = pick_others(teacher_logits / temperature, target)
+    _, given = pick_others(logits / temperature, target)
     return of_label, -jnp.sum(jnp.exp(wanted) * given, axis=-1)
 
 
@@ -56,7 +58,9 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     del constants
     of_label, nontarget = soft_losses(inputs, hyperparameters)
     weight = hyperparameters["nontarget_weight"] * hyperparameters["temperature"] ** 2
-    return mix(inputs, hyperparameters, of_label + weight * nontarget, inputs.logits)
+    return combine_with_label_loss(
+        inputs, hyperparameters, of_label + weight * nontarget, inputs.logits
+    )
 
 
 def verdict(classes: int) -> Verdict | None:
@@ -65,6 +69,7 @@ def verdict(classes: int) -> Verdict | None:
         return None
     return Verdict(
         "ok",
+        None,
         "with two classes there is one non-target class, whose share is always 1: only the target "
         "term is left, the label weighted by the teacher's probability of it",
     )

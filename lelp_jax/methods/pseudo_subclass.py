@@ -24,7 +24,7 @@ from lelp_jax.methods.base import (
     Method,
     Params,
     Readout,
-    mix,
+    combine_with_label_loss,
 )
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection.base import Projector
@@ -54,13 +54,13 @@ def log_targets(
     of_class = jax.nn.log_softmax(
         teacher_logits.astype(jnp.float32) / hyperparameters["temperature"], axis=-1
     )
-    of_class = base.log_targets(of_class, label, hyperparameters).T
+    of_class = base.mix_in_label(of_class, label, hyperparameters).T
     several = scores.reshape(len(scores), -1, *scores.shape[-2:]).astype(jnp.float32)
     split = jax.nn.log_softmax(jnp.moveaxis(several, 0, -1) / hyperparameters["beta"], axis=2)
     return of_class[:, None] + split
 
 
-def scaled(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
+def scale_logits(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
     """Returns `g / tau`, [heads, classes, subclasses, batch] float32.
 
     The batch comes last so that reductions over the few subclasses are vectorised over it.
@@ -86,7 +86,7 @@ def readout(
     """
     del extra
     temperature = hyperparameters["temperature"]
-    of_class = jax.nn.logsumexp(scaled(outputs.logits, constants, temperature), axis=2)
+    of_class = jax.nn.logsumexp(scale_logits(outputs.logits, constants, temperature), axis=2)
     return temperature * of_class.mean(axis=0).T
 
 
@@ -103,31 +103,32 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     target = jnp.exp(
         log_targets(inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters)
     )
-    logits = scaled(inputs.logits, constants, temperature)
+    logits = scale_logits(inputs.logits, constants, temperature)
     of_class = jax.nn.logsumexp(logits, axis=2)
     log_probability = logits - jax.nn.logsumexp(of_class, axis=1)[:, None, None]
     soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(1, 2)).mean(axis=0)
-    return mix(inputs, hyperparameters, soft, temperature * of_class.mean(axis=0).T)
+    return combine_with_label_loss(
+        inputs, hyperparameters, soft, temperature * of_class.mean(axis=0).T
+    )
 
 
-def method(
+def build_method(
     name: str,
     reference: str,
     projector: Projector,
-    beta: Hyperparameter,
     *,
     pinned: Mapping[str, Hyperparameter] | None = None,
     loss: Loss = loss,
     readout: Readout = readout,
 ) -> Method:
-    """Returns the method that distils the pseudo-subclasses of a projector.
+    """Builds the method that distils the pseudo-subclasses of a projector.
 
     Args:
         name: The method's name.
         reference: Where it was published.
         projector: Splits the classes.
-        beta: The setting of the split's softness.
-        pinned: Settings that differ from those above and the projector's, or come on top.
+        pinned: Hyperparameters that differ from the common ones and the projector's, or are added:
+            `{"beta": HARD_SPLIT}` for a split without softness.
         loss: How the pseudo-subclasses are taught.
         readout: How class logits are read out of such a student.
     """
@@ -137,7 +138,7 @@ def method(
         search_space={
             **COMMON,
             "temperature": search_space.TEMPERATURE,
-            "beta": beta,
+            "beta": search_space.BETA,
             **projector.search_space,
             **(pinned or {}),
         },

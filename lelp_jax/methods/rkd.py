@@ -38,7 +38,7 @@ def geometry(rows: jax.Array) -> Geometry:
     Args:
         rows: [batch, dims].
     """
-    rows = features.centered(rows)
+    rows = features.center_rows(rows)
     # Small differences of large products do not survive TF32 or bfloat16.
     with jax.default_matmul_precision("highest"):
         gram = rows @ rows.T
@@ -98,10 +98,12 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     """
     del constants
     assert inputs.teacher_embedding is not None
-    student = geometry(features.student(inputs))
+    student = geometry(features.student_embedding(inputs))
     teacher = geometry(jax.lax.stop_gradient(inputs.teacher_embedding))
     relation = distance_loss(student, teacher) + 2 * angle_loss(student, teacher)
-    return features.total(inputs, hyperparameters, jnp.broadcast_to(relation, inputs.label.shape))
+    return features.combine_with_distillation(
+        inputs, hyperparameters, jnp.broadcast_to(relation, inputs.label.shape)
+    )
 
 
 METHOD = Method(

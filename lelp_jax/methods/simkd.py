@@ -23,7 +23,7 @@ from lelp_jax.methods.base import (
     Method,
     Params,
     Seen,
-    mix,
+    combine_with_label_loss,
 )
 from lelp_jax.models.outputs import Outputs
 
@@ -31,7 +31,7 @@ from lelp_jax.models.outputs import Outputs
 _UNEXPLAINED = 0.01
 
 
-class Projector(nn.Module):
+class EmbeddingProjector(nn.Module):
     """Predicts the teacher's standardised embedding from the student's.
 
     It ends without a ReLU: embeddings have both signs.
@@ -69,7 +69,7 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
     left = np.concatenate(
         [
             seen.teacher_logits[part] - embedding[part].astype(np.float64) @ exact
-            for part in features.parts(len(embedding))
+            for part in features.slice_rows(len(embedding))
         ]
     )
     unexplained = _variation(left) / max(_variation(seen.teacher_logits), np.finfo(float).tiny)
@@ -96,7 +96,7 @@ def _variation(logits: np.ndarray) -> float:
 def init(key: jax.Array, dims: Dims) -> Params:
     """Returns the parameters of the projector."""
     example = jnp.zeros((1, dims.embedding))
-    return Projector(dims.teacher_embedding).init(key, example)["params"]
+    return EmbeddingProjector(dims.teacher_embedding).init(key, example)["params"]
 
 
 def project(embedding: jax.Array, extra: Params, constants: Constants) -> jax.Array:
@@ -107,7 +107,7 @@ def project(embedding: jax.Array, extra: Params, constants: Constants) -> jax.Ar
         extra: Parameters of the projector.
         constants: `weights`.
     """
-    projector = Projector(len(constants["weights"]))
+    projector = EmbeddingProjector(len(constants["weights"]))
     predicted = projector.apply({"params": extra}, embedding.astype(jnp.float32))
     assert isinstance(predicted, jax.Array)
     return predicted
@@ -142,9 +142,11 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     output layer gets no gradient.
     """
     assert inputs.extra is not None
-    predicted = project(features.student(inputs), inputs.extra, constants)
-    error = jnp.square(predicted - features.standardized(inputs, constants)).mean(axis=-1)
-    return mix(inputs, hyperparameters, error, class_logits(predicted, constants))
+    predicted = project(features.student_embedding(inputs), inputs.extra, constants)
+    error = jnp.square(predicted - features.standardize_embedding(inputs, constants)).mean(axis=-1)
+    return combine_with_label_loss(
+        inputs, hyperparameters, error, class_logits(predicted, constants)
+    )
 
 
 METHOD = Method(

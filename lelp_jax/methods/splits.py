@@ -21,36 +21,32 @@ _PAPER = "Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449"
 # A hard assignment, the default of clusterings, does not depend on beta.
 _HARD_BY_DEFAULT = search_space.BETA.trying(1.0)
 
-LELP = pseudo_subclass.method(
+LELP = pseudo_subclass.build_method(
     name="lelp",
     reference=f"{_PAPER}, 2024",
     projector=lelp.PROJECTOR,
-    beta=search_space.BETA,
 )
 
 # Several rotations of LELP's subspaces at once, each taught to a head of its own.
-LELP_ENSEMBLE = pseudo_subclass.method(
+LELP_ENSEMBLE = pseudo_subclass.build_method(
     name="lelp_ensemble",
     reference="this project; one rotation: LELP, section 3",
     projector=lelp_ensemble.PROJECTOR,
-    beta=search_space.BETA,
 )
 
 # Ablation: the principal components in the null space as they are.
-LELP_UNROTATED = pseudo_subclass.method(
+LELP_UNROTATED = pseudo_subclass.build_method(
     name="lelp_unrotated",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
-    beta=search_space.BETA,
     pinned={"rotate": search_space.fixed(False, "as method 'lelp' is the one that rotates")},
 )
 
 # Ablation: neither null space nor rotation.
-PCA = pseudo_subclass.method(
+PCA = pseudo_subclass.build_method(
     name="pca",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
-    beta=search_space.BETA,
     pinned={
         "null_space": search_space.fixed(
             False, "as the components are those of the embedding itself"
@@ -60,53 +56,51 @@ PCA = pseudo_subclass.method(
 )
 
 # Ablation: directions that do not know where a class varies.
-RANDOM_PROJECTION = pseudo_subclass.method(
+RANDOM_PROJECTION = pseudo_subclass.build_method(
     name="random_projection",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=random_projection.PROJECTOR,
-    beta=search_space.BETA,
 )
 
-SOFT_KMEANS = pseudo_subclass.method(
+SOFT_KMEANS = pseudo_subclass.build_method(
     name="soft_kmeans",
     reference="this project; hard k-means splits: LELP, section 4",
     projector=soft_kmeans.PROJECTOR,
-    beta=search_space.BETA,
 )
 
-KMEANS = pseudo_subclass.method(
+KMEANS = pseudo_subclass.build_method(
     name="kmeans",
     reference=f"{_PAPER}, section 4, 2024",
     projector=kmeans.PROJECTOR,
-    beta=_HARD_BY_DEFAULT,
+    pinned={"beta": _HARD_BY_DEFAULT},
 )
 
-AGGLOMERATIVE = pseudo_subclass.method(
+AGGLOMERATIVE = pseudo_subclass.build_method(
     name="agglomerative",
     reference=f"{_PAPER}, section 4, 2024",
     projector=sampled.AGGLOMERATIVE,
-    beta=_HARD_BY_DEFAULT,
+    pinned={"beta": _HARD_BY_DEFAULT},
 )
 
-TSNE_KMEANS = pseudo_subclass.method(
+TSNE_KMEANS = pseudo_subclass.build_method(
     name="tsne_kmeans",
     reference=f"{_PAPER}, section 4, 2024",
     projector=sampled.TSNE_KMEANS,
-    beta=_HARD_BY_DEFAULT,
+    pinned={"beta": _HARD_BY_DEFAULT},
 )
 
 # Upper control: what perfect knowledge of the true fine labels would give.
-ORACLE = pseudo_subclass.method(
+ORACLE = pseudo_subclass.build_method(
     name="oracle",
     reference=f"{_PAPER}, section 4",
     projector=oracle.PROJECTOR,
-    beta=pseudo_subclass.HARD_SPLIT,
+    pinned={"beta": pseudo_subclass.HARD_SPLIT},
 )
 
 # Lower control: what the wide head alone does.
-RANDOM_SPLIT = pseudo_subclass.method(
+RANDOM_SPLIT = pseudo_subclass.build_method(
     name="random_split",
     reference="control of this project",
     projector=random_split.PROJECTOR,
-    beta=pseudo_subclass.HARD_SPLIT,
+    pinned={"beta": pseudo_subclass.HARD_SPLIT},
 )

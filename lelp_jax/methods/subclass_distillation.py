@@ -25,8 +25,8 @@ from lelp_jax.methods.base import (
     OwnTeacher,
     Params,
     Seen,
+    combine_with_label_loss,
     label_cross_entropy,
-    mix,
 )
 from lelp_jax.models.outputs import Outputs
 
@@ -100,11 +100,13 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     target = jax.nn.log_softmax(teacher).reshape(shape)
     of_class = jax.nn.logsumexp(target, axis=-1)
     given_class = target - of_class[..., None]
-    target = base.log_targets(of_class, inputs.label, hyperparameters)[..., None] + given_class
+    target = base.mix_in_label(of_class, inputs.label, hyperparameters)[..., None] + given_class
     soft = temperature**2 * base.cross_entropy(
         jnp.exp(target).reshape(len(inputs.logits), -1), inputs.logits / temperature
     )
-    return mix(inputs, hyperparameters, soft, class_logits(inputs.logits, constants))
+    return combine_with_label_loss(
+        inputs, hyperparameters, soft, class_logits(inputs.logits, constants)
+    )
 
 
 def teacher_constants(classes: int, static: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
@@ -117,7 +119,7 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> Mapping[str, np.ndarray]
     return teacher_constants(seen.classes, static)
 
 
-def own_teacher(*, frozen_trunk: bool) -> OwnTeacher:
+def make_own_teacher(*, frozen_trunk: bool) -> OwnTeacher:
     """Returns the teacher that has subclasses.
 
     Args:
@@ -140,7 +142,7 @@ SUBCLASS_DISTILLATION = Method(
     loss=loss,
     prepare=prepare,
     readout=readout,
-    teacher=own_teacher(frozen_trunk=False),
+    teacher=make_own_teacher(frozen_trunk=False),
 )
 
 # From the very teacher that the other methods have: only a new output layer is trained on its
@@ -152,5 +154,5 @@ SUBCLASS_MATCHED = Method(
     loss=loss,
     prepare=prepare,
     readout=readout,
-    teacher=own_teacher(frozen_trunk=True),
+    teacher=make_own_teacher(frozen_trunk=True),
 )

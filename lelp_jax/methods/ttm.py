@@ -16,9 +16,9 @@ from lelp_jax.methods.base import (
     LossInputs,
     LossOutput,
     Method,
+    combine_with_label_loss,
     cross_entropy,
-    log_targets,
-    mix,
+    mix_in_label,
 )
 
 
@@ -36,14 +36,16 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
     teacher = jax.nn.log_softmax(
         inputs.teacher_logits.astype(jnp.float32) / hyperparameters["temperature"], axis=-1
     )
-    target = jnp.exp(log_targets(teacher, inputs.label, hyperparameters))
+    target = jnp.exp(mix_in_label(teacher, inputs.label, hyperparameters))
     return cross_entropy(target, inputs.logits)
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns the loss of the softened teacher mixed with the label's, [batch]."""
     del constants
-    return mix(inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits)
+    return combine_with_label_loss(
+        inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits
+    )
 
 
 def row_weight(teacher_logits: jax.Array, temperature: jax.Array) -> jax.Array:
@@ -75,7 +77,9 @@ def weighted_loss(
     del constants
     assert inputs.teacher_logits is not None
     weight = row_weight(inputs.teacher_logits, hyperparameters["temperature"])
-    return mix(inputs, hyperparameters, weight * soft_loss(inputs, hyperparameters), inputs.logits)
+    return combine_with_label_loss(
+        inputs, hyperparameters, weight * soft_loss(inputs, hyperparameters), inputs.logits
+    )
 
 
 TTM = Method(

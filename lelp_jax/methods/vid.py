@@ -76,12 +76,12 @@ def negative_log_likelihood(
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
     """Returns distillation and the negative log-likelihood of the embedding, [batch]."""
     assert inputs.extra is not None
-    wanted = features.standardized(inputs, constants)
+    wanted = features.standardize_embedding(inputs, constants)
     network = Mean(wanted.shape[-1])
-    mean = network.apply({"params": inputs.extra["mean"]}, features.student(inputs))
+    mean = network.apply({"params": inputs.extra["mean"]}, features.student_embedding(inputs))
     assert isinstance(mean, jax.Array)
     likelihood = negative_log_likelihood(wanted, mean, inputs.extra["raw_variance"])
-    return features.total(inputs, hyperparameters, likelihood)
+    return features.combine_with_distillation(inputs, hyperparameters, likelihood)
 
 
 METHOD = Method(

@@ -27,9 +27,22 @@ MODELS: Mapping[str, Any] = {
 }
 
 
-def of_tokens(family: Any) -> bool:
+def takes_tokens(family: Any) -> bool:
     """Returns whether a family takes tokens, which its class says by `of_tokens`, not numbers."""
     return bool(getattr(family, "of_tokens", False))
+
+
+def identify(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Names a network in fingerprints: its settings, and the version of a family that has one.
+
+    A family whose parameters change gets a new `version`, so that networks trained before are
+    trained anew.
+
+    Args:
+        settings: The family under "name", and the family's own settings.
+    """
+    version = getattr(MODELS.get(settings.get("name", "")), "version", None)
+    return {**settings, "version": version} if version else dict(settings)
 
 
 def build(
@@ -54,7 +67,7 @@ def build(
     name = values.pop("name", "")
     if name not in MODELS:
         raise unknown_name("model name", name, [*MODELS, *others])
-    fitting = [key for key, family in MODELS.items() if of_tokens(family) == bool(num_tokens)]
+    fitting = [key for key, family in MODELS.items() if takes_tokens(family) == bool(num_tokens)]
     if name not in fitting:
         seen, wanted = ("tokens", "numbers") if num_tokens else ("numbers", "tokens")
         raise UserError(

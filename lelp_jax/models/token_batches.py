@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     length: int
 
 
-def batches(counts: np.ndarray, longest: int) -> list[Batch]:
+def make_batches(counts: np.ndarray, longest: int) -> list[Batch]:
     """Returns batches of texts of about the same length, the short ones first.
 
     Args:

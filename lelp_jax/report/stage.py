@@ -80,7 +80,9 @@ def ensure(
             for outcome in outcomes
         ],
         "exported": sorted(folder.name for folder in exported.values()),
-        "verdicts": {method: list(verdict) for method, verdict in verdicts.items()},
+        "verdicts": {
+            method: [verdict.status, verdict.note] for method, verdict in verdicts.items()
+        },
         "report": [choices.baseline, choices.selection_metric, choices.confidence],
     }
 

@@ -78,9 +78,8 @@ def find_verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
         verdict = entry.method.verdict(dataset.num_classes)
         if verdict is None:
             continue
-        other = verdict.status.partition("equals:")[2]
-        if other and other not in config.methods:
-            verdict = verdict._replace(status="ok")
+        if verdict.kind == "same_as" and verdict.method not in config.methods:
+            verdict = Verdict("ok", None, verdict.note)
         result[name] = verdict
     return result
 

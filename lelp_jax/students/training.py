@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from lelp_jax import models
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED, Dataset
@@ -23,14 +24,14 @@ from lelp_jax.train import scheduler as training
 from lelp_jax.train.fleet import (
     FleetJob,
     Member,
-    abstract_parameters,
     count_frozen,
     count_trained,
-    work_of_step,
+    estimate_work,
+    trace_network,
 )
+from lelp_jax.train.gradients import ask_teacher
 from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Frozen, GroupRows
-from lelp_jax.train.step import answers
 
 STAGE = "students"
 
@@ -45,7 +46,7 @@ def make_request(run: Run, student: Student) -> Request:
             "what": "student",
             "data": run.dataset.digest,
             "inputs": run.inputs.fingerprint,
-            "model": student.network.settings,
+            "model": models.identify(student.network.settings),
             "origin": student.network.origin,
             "train": dataclasses.asdict(train.train),
             "input_noise": train.input_noise,
@@ -67,6 +68,7 @@ def make_request(run: Run, student: Student) -> Request:
         trial=student.trial.number,
         replicate=student.replicate.number,
         name=method.name,
+        steps=student.spec.steps,
     )
 
 
@@ -94,7 +96,7 @@ def ensure(run: Run, students: Sequence[Student]) -> list[Trained]:
         frozen = count_frozen(student.spec, student.applied, table)
         return plan.members_per_program(
             count_trained(student.spec, table),
-            work_of_step(student.spec, table, train.batch_size, frozen),
+            estimate_work(student.spec, table, train.batch_size, frozen),
             jax.devices()[0].platform,
             frozen,
             keeps_best=train.early_stopping.evaluations > 0,
@@ -103,7 +105,7 @@ def ensure(run: Run, students: Sequence[Student]) -> list[Trained]:
     def make(members: Sequence[Request]) -> FleetJob:
         return make_job(run, [by_name[m.fingerprint] for m in members], members)
 
-    return training.ensure(run.root, STAGE, requests, capacity, make, train.steps, run.session)
+    return training.ensure(run.root, STAGE, requests, capacity, make, run.session)
 
 
 def _check_applicable(run: Run, student: Student) -> None:
@@ -111,13 +113,13 @@ def _check_applicable(run: Run, student: Student) -> None:
     if student.spec.teacher is None or student.spec.score is None:
         return
     table = run.inputs.values
-    frozen = Frozen(abstract_parameters(student.spec.teacher, table), student.applied)
+    frozen = Frozen(trace_network(student.spec.teacher, table), student.applied)
     rows = run.config.student.train.batch_size
     batch = jax.ShapeDtypeStruct((rows, *table.shape[1:]), table.dtype)
     label = jax.ShapeDtypeStruct((rows,), np.int32)
     try:
         jax.eval_shape(
-            functools.partial(answers, student.spec), frozen, student.constants, batch, label
+            functools.partial(ask_teacher, student.spec), frozen, student.constants, batch, label
         )
     except jax.errors.JAXTypeError as error:
         name = student.trial.method
@@ -143,7 +145,7 @@ def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request])
     method = config.methods[students[0].trial.method].method
     first = {student.replicate.number: student for student in reversed(students)}
     groups = {number: place for place, number in enumerate(sorted(first))}
-    weights = class_weights.by_class(dataset, config.student.train.class_weights)
+    weights = class_weights.weigh_classes(dataset, config.student.train.class_weights)
     parts = [_gather_group(dataset, method, first[number], weights) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
     spec = students[0].spec
@@ -169,14 +171,14 @@ def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request])
             for student, request in zip(students, requests, strict=True)
         ),
         rows=_stack(parts, int(sizes.max())),
-        buckets=buckets.of_fleet(
+        buckets=buckets.make_buckets(
             table,
             [np.asarray(part.row) for part in parts],
-            buckets.of_rows(
+            buckets.choose_ends(
                 table,
                 batch_size,
                 len(students[0].replicate.transfer),
-                spec.steps * work_of_step(spec, table, batch_size),
+                spec.steps * estimate_work(spec, table, batch_size),
             ),
             seeds.derive(0, dataset.digest),
         ),
@@ -214,7 +216,7 @@ def _gather_group(
     return GroupRows(
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],
-        weight=class_weights.by_row(weights, dataset.labels[index]),
+        weight=class_weights.weigh_rows(weights, dataset.labels[index]),
         teacher_logits=bank.logits[bank.position(index)] if from_bank else None,
         teacher_embedding=(
             teacher_embedding(student.replicate, index)

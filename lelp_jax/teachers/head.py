@@ -16,7 +16,7 @@ from lelp_jax.methods import labels
 from lelp_jax.methods.base import Loss, Readout, identity_readout
 from lelp_jax.train import buckets, class_weights
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.fleet import FleetJob, Member, work_of_step
+from lelp_jax.train.fleet import FleetJob, Member, estimate_work
 from lelp_jax.train.predict import predict
 from lelp_jax.train.scheduler import Request
 from lelp_jax.train.state import GroupRows, Params, StepSpec
@@ -115,7 +115,7 @@ def make_labelled_job(
     head, train, spec = recipe.head, recipe.train, recipe.spec
     index = dataset.labelled_train
     inputs = show(index)
-    weights = class_weights.by_class(dataset, train.class_weights)
+    weights = class_weights.weigh_classes(dataset, train.class_weights)
     numbers = {
         name: value for name, value in head.hyperparameters.items() if search_space.is_number(value)
     }
@@ -136,19 +136,19 @@ def make_labelled_job(
         rows=GroupRows(
             row=np.arange(len(index), dtype=np.int32)[None],
             label=dataset.labels[index][None],
-            weight=class_weights.by_row(weights, dataset.labels[index])[None],
+            weight=class_weights.weigh_rows(weights, dataset.labels[index])[None],
             teacher_logits=None,
             scores=None,
             constants={name: array[None] for name, array in head.constants.items()},
         ),
-        buckets=buckets.of_fleet(
+        buckets=buckets.make_buckets(
             inputs,
             [np.arange(len(index))],
-            buckets.of_rows(
+            buckets.choose_ends(
                 inputs,
                 train.batch_size,
                 len(index),
-                spec.steps * work_of_step(spec, inputs, train.batch_size),
+                spec.steps * estimate_work(spec, inputs, train.batch_size),
             ),
             seeds.derive(0, dataset.digest),
         ),

@@ -62,4 +62,4 @@ class Networks(TrainedTeachers):
         """
         seen = self._view.ensure(root, dataset, session)
         build = functools.partial(models.build, self.model, num_tokens=seen.num_tokens)
-        return Headless(build, {"model": dict(self.model)}, seen)
+        return Headless(build, {"model": models.identify(self.model)}, seen)

@@ -30,7 +30,7 @@ from lelp_jax.teachers.head import (
 from lelp_jax.train import class_weights, plan
 from lelp_jax.train import scheduler as training
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, work_of_step
+from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, estimate_work
 from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Params, StepSpec
 
@@ -100,7 +100,9 @@ class TrainedTeachers(abc.ABC):
         Raises:
             UserError: That is fewer steps than evaluations.
         """
-        train = with_place("config.teacher.train", self.train.of_rows, len(dataset.labelled_train))
+        train = with_place(
+            "config.teacher.train", self.train.resolve_steps, len(dataset.labelled_train)
+        )
         return dataclasses.replace(self, train=train)
 
     def check(self, dataset: Dataset) -> None:
@@ -110,7 +112,7 @@ class TrainedTeachers(abc.ABC):
             UserError: There are too few labelled rows, or the class weights do not fit.
         """
         with_place(
-            "config.teacher.train", class_weights.by_class, dataset, self.train.class_weights
+            "config.teacher.train", class_weights.weigh_classes, dataset, self.train.class_weights
         )
         labelled, wanted = len(dataset.labelled_train), self.train.batch_size
         if wanted > labelled:
@@ -157,7 +159,7 @@ class TrainedTeachers(abc.ABC):
         values = trunk.inputs.values
 
         def capacity(_: Request) -> int:
-            work = work_of_step(spec, values, self.train.batch_size)
+            work = estimate_work(spec, values, self.train.batch_size)
             return plan.members_per_program(
                 count_trained(spec, values),
                 work,
@@ -169,9 +171,7 @@ class TrainedTeachers(abc.ABC):
             initial = trunk.initial() if trunk.initial else None
             return make_labelled_job(dataset, recipe, members, values.__getitem__, initial)
 
-        found = training.ensure(
-            root, STAGE, requests, capacity, make_job, self.train.steps, session
-        )
+        found = training.ensure(root, STAGE, requests, capacity, make_job, session)
         for number, trained in enumerate(found):
             if trained.diverged:
                 raise UserError(
@@ -204,6 +204,7 @@ class TrainedTeachers(abc.ABC):
             trial=0,
             replicate=number,
             name=head.name,
+            steps=self.train.steps,
         )
 
 

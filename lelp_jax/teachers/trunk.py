@@ -116,6 +116,7 @@ def replace_head(
         trial=0,
         replicate=0,
         name=head.name,
+        steps=train.steps,
     )
     recipe = make_recipe(_layer(head.outputs), head, train, _HYPERPARAMETERS)
 
@@ -133,7 +134,7 @@ def replace_head(
     def make_job(members: Sequence[Request]) -> FleetJob:
         return make_labelled_job(dataset, recipe, members, show)
 
-    [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, train.steps, session)
+    [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, session)
     if trained.diverged:
         raise UserError(
             f"{head.name} diverged: its loss became non-finite; check the teacher's embedding for "

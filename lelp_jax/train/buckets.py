@@ -30,7 +30,7 @@ RUN = 4
 _GOLDEN = (5**0.5 - 1) / 2
 
 
-def ends(lengths: np.ndarray, least: float, work: float) -> tuple[float, ...]:
+def find_ends(lengths: np.ndarray, least: float, work: float) -> tuple[float, ...]:
     """Returns how rows are divided, with the least padding for that number of buckets.
 
     Args:
@@ -74,7 +74,7 @@ class Buckets:
     """Which rows the members of a fleet see in each step.
 
     Attributes:
-        ends: As `ends` returns them.
+        ends: As `find_ends` returns them.
         lengths: How many tokens of a row are seen in each bucket; (0,) where inputs are no tokens,
             and all of a row is seen.
         orders: Each group's rows by length, positions among its rows, [rows of the group].
@@ -147,7 +147,7 @@ def _ranks(ends: tuple[float, ...], rows: int) -> list[tuple[int, int]]:
     ]
 
 
-def whole_rows(group_sizes: Sequence[int]) -> Buckets:
+def keep_whole_rows(group_sizes: Sequence[int]) -> Buckets:
     """Returns the one bucket of inputs that are no tokens.
 
     Args:
@@ -156,11 +156,11 @@ def whole_rows(group_sizes: Sequence[int]) -> Buckets:
     return Buckets((1.0,), (0,), tuple(np.arange(size) for size in group_sizes), 0)
 
 
-def of_groups(ends: tuple[float, ...], lengths: Sequence[np.ndarray], seed: int) -> Buckets:
+def sort_groups(ends: tuple[float, ...], lengths: Sequence[np.ndarray], seed: int) -> Buckets:
     """Returns the buckets of a fleet.
 
     Args:
-        ends: As `ends` returns them.
+        ends: As `find_ends` returns them.
         lengths: Tokens of each of a group's rows, [rows of the group] each.
         seed: Of the sequence of buckets.
     """
@@ -176,7 +176,7 @@ def of_groups(ends: tuple[float, ...], lengths: Sequence[np.ndarray], seed: int)
     return Buckets(ends, tuple(longest), orders, seed)
 
 
-def of_fleet(
+def make_buckets(
     inputs: np.ndarray,
     rows: Sequence[np.ndarray],
     shares: tuple[float, ...],
@@ -187,16 +187,16 @@ def of_fleet(
     Args:
         inputs: [all rows, features...] or tokens [all rows, length].
         rows: Which of them each group sees, [rows of the group] each.
-        shares: As `of_rows` returns them.
+        shares: As `choose_ends` returns them.
         seed: Of the sequence of buckets.
     """
     if not tokens.are_tokens(inputs):
-        return whole_rows([len(group) for group in rows])
+        return keep_whole_rows([len(group) for group in rows])
     lengths = tokens.lengths(inputs)
-    return of_groups(shares, [lengths[group] for group in rows], seed)
+    return sort_groups(shares, [lengths[group] for group in rows], seed)
 
 
-def of_rows(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> tuple[float, ...]:
+def choose_ends(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> tuple[float, ...]:
     """Returns how rows are divided into buckets; inputs that are no tokens are not.
 
     Args:
@@ -207,4 +207,4 @@ def of_rows(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> tupl
     """
     if not tokens.are_tokens(inputs):
         return (1.0,)
-    return ends(tokens.lengths(inputs), min(batch_size / seen, 1.0), work)
+    return find_ends(tokens.lengths(inputs), min(batch_size / seen, 1.0), work)

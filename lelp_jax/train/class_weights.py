@@ -10,7 +10,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import Dataset
 
 
-def by_class(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:
+def weigh_classes(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:
     """Returns the weight of each class, [classes] float32.
 
     Args:
@@ -34,7 +34,7 @@ def by_class(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:
     return np.array(wanted, np.float32)
 
 
-def by_row(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def weigh_rows(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns the weight of each row, float32; 1 where the class is not known.
 
     Args:

@@ -118,7 +118,7 @@ class TrainConfig:
                 f"got {self.class_weights}"
             )
 
-    def of_rows(self, rows: int) -> TrainConfig:
+    def resolve_steps(self, rows: int) -> TrainConfig:
         """Returns the same in steps, for the number of rows that a network sees.
 
         Args:

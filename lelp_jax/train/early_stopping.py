@@ -24,7 +24,7 @@ class Evaluation(NamedTuple):
     finite: Array
 
 
-def begin(static: None, state: FleetState) -> FleetState:
+def add_best(static: None, state: FleetState) -> FleetState:
     """Returns a new fleet's state with room for what evaluations find."""
     del static
     members = state.members
@@ -49,7 +49,7 @@ def judge(limits: tuple[int, int], state: FleetState, evaluation: Evaluation) ->
 
     Args:
         limits: The length of training and `EarlyStopping.patience`.
-        state: With what `begin` made.
+        state: With what `add_best` made.
         evaluation: Of the parameters in the state.
     """
     steps, patience = limits

@@ -85,7 +85,7 @@ def count_trained(spec: StepSpec, inputs: np.ndarray) -> int:
     return _count((member.params, member.method))
 
 
-def work_of_step(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0) -> int:
+def estimate_work(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0) -> int:
     """Returns about how many operations a step of one member takes.
 
     Args:
@@ -107,7 +107,7 @@ def work_of_step(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0) 
     return (6 * (total - looked_up) + 2 * frozen) * places + _OPTIMIZER * looked_up
 
 
-def abstract_params(spec: StepSpec, inputs: Any) -> Params:
+def trace_member(spec: StepSpec, inputs: Any) -> Params:
     """Returns shapes and types of what the optimizer moves in one member.
 
     Args:
@@ -136,7 +136,7 @@ def count_frozen(
     """
     if spec.teacher is None:
         return 0
-    return _count((abstract_parameters(spec.teacher, inputs), projection))
+    return _count((trace_network(spec.teacher, inputs), projection))
 
 
 def embedding_dims(model: Model, inputs: np.ndarray) -> int:
@@ -147,13 +147,13 @@ def embedding_dims(model: Model, inputs: np.ndarray) -> int:
         inputs: Inputs of any rows, [rows, features...].
     """
     example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    params = {"params": abstract_parameters(model, inputs)}
+    params = {"params": trace_network(model, inputs)}
     outputs = jax.eval_shape(lambda p, x: model.apply(p, x, train=False), params, example)
     dims: int = outputs.embedding.shape[-1]
     return dims
 
 
-def abstract_parameters(model: Model, inputs: np.ndarray) -> Any:
+def trace_network(model: Model, inputs: np.ndarray) -> Any:
     """Returns shapes and types of a model's parameters.
 
     Args:

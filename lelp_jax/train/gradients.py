@@ -48,14 +48,28 @@ class Batch(NamedTuple):
     position: jax.Array
 
 
-def answers(
+class Fixed(NamedTuple):
+    """What is the same for all rows that a member sees in one step.
+
+    Attributes:
+        step: The step's number from 0, [] int32.
+        constants: The method's arrays, of the member's group.
+        frozen: The teacher of its group, for a program that asks it in every step, or None.
+    """
+
+    step: jax.Array
+    constants: Mapping[str, Array]
+    frozen: Frozen | None
+
+
+def ask_teacher(
     spec: StepSpec,
     frozen: Frozen,
     constants: Mapping[str, Array],
     batch: jax.Array,
     label: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Returns what the frozen teacher says of a batch; no gradient passes.
+    """Computes what the frozen teacher says of a batch; no gradient passes.
 
     Args:
         spec: The program.
@@ -86,49 +100,42 @@ def answers(
     return logits, embedding, jnp.where(tells, scores, jnp.where(mask, 0.0, -jnp.inf))
 
 
-def of_batch(
-    spec: StepSpec,
-    state: MemberState,
-    member: Members,
-    step: jax.Array,
-    batch: Batch,
-    constants: Mapping[str, Array],
-    frozen: Frozen | None,
+def batch_gradient(
+    spec: StepSpec, state: MemberState, member: Members, batch: Batch, fixed: Fixed
 ) -> tuple[Params, StepLog, Any]:
-    """Returns the gradient of the batch's mean loss, the loss, and the method's state after it.
+    """Computes the gradient of the batch's mean loss, the loss, and the method's state after it.
 
-    With `spec.accumulate` above 1 the batch is cut into so many parts of equal size, and
-    their gradients are added up: for a loss that is a mean over examples this is the gradient of
-    the whole batch. A term of the whole batch (`rkd`, `cka`) sees one part at a time instead. The
-    method's own state is handed from part to part; random keys differ between the parts.
+    With `spec.accumulate` above 1 the batch is cut into that many parts of equal size, and their
+    gradients are added up: for a loss that is a mean over examples this is the gradient of the
+    whole batch. A term of the whole batch (`rkd`, `cka`) sees one part at a time instead. The
+    method's own state is passed from part to part; random keys differ between the parts.
 
     Args:
         spec: The program.
         state: The member's state.
         member: Its hyperparameters, without the member axis.
-        step: The step's number from 0.
-        batch: What it sees.
-        constants: The method's other arrays, of its group.
-        frozen: The teacher of its group, for a program that asks it.
+        batch: The rows that it sees.
+        fixed: What is the same for all of them.
     """
     # Of the whole batch, so that the gradients of its parts add up to that of its mean.
     divisor = jnp.maximum(jnp.sum(batch.weight), jnp.finfo(jnp.float32).tiny)
 
-    def of_part(part: Batch, method: Any, *number: jax.Array) -> tuple[Params, StepLog, Any]:
-        def key(use: int) -> jax.Array:
+    def part_gradient(part: Batch, method: Any, *number: jax.Array) -> tuple[Params, StepLog, Any]:
+        def make_key(use: int) -> jax.Array:
             key = jax.random.key(member.seed)
-            key = jax.random.fold_in(jax.random.fold_in(key, use), step)
+            key = jax.random.fold_in(jax.random.fold_in(key, use), fixed.step)
             return functools.reduce(jax.random.fold_in, number, key)
 
-        part = _disturbed(spec, part, key(_NOISE))
+        # The noise comes first: a teacher that is asked in every step sees it, too.
+        part = add_input_noise(spec, part, make_key(_NOISE))
         if spec.teacher is not None:
-            assert frozen is not None
-            part = _answered(spec, part, frozen, constants)
+            part = add_teacher_outputs(spec, part, fixed)
+
+        dropout = {"dropout": make_key(_DROPOUT)}
 
         def share_of_mean(params: Params) -> tuple[jax.Array, tuple[StepLog, Any]]:
-            outputs = spec.model.apply(
-                {"params": params.network}, part.inputs, train=True, rngs={"dropout": key(_DROPOUT)}
-            )
+            variables = {"params": params.network}
+            outputs = spec.model.apply(variables, part.inputs, train=True, rngs=dropout)
             seen = LossInputs(
                 logits=outputs.logits,
                 label=part.label,
@@ -139,10 +146,10 @@ def of_batch(
                 extra=params.extra,
                 state=method,
                 position=part.position,
-                progress=step / spec.steps,
-                key=key(_LOSS),
+                progress=fixed.step / spec.steps,
+                key=make_key(_LOSS),
             )
-            result = spec.loss(seen, constants, member.hyperparameters)
+            result = spec.loss(seen, fixed.constants, member.hyperparameters)
             log = StepLog(jnp.sum(result.per_example * part.weight), jnp.sum(part.weight))
             return log.total / divisor, (log, result.state)
 
@@ -150,17 +157,18 @@ def of_batch(
         return gradient, log, method
 
     if spec.accumulate == 1:
-        return of_part(batch, state.method)
+        return part_gradient(batch, state.method)
 
     def add_part(
         sums: tuple[Params, StepLog, Any], part: tuple[Batch, jax.Array]
     ) -> tuple[tuple[Params, StepLog, Any], None]:
         rows, number = part
-        gradient, log, method = of_part(rows, sums[2], number)
+        gradient, log, method = part_gradient(rows, sums[2], number)
         gradient, log = jax.tree.map(jnp.add, sums[:2], (gradient, log))
         return (gradient, log, method), None
 
-    # Every so-manieth row: of a batch that several devices share, each keeps its own rows.
+    # A part takes every `accumulate`-th row, so that a batch that is sharded over devices is split
+    # without moving rows between them.
     parts = jax.tree.map(
         lambda array: jnp.moveaxis(array.reshape(-1, spec.accumulate, *array.shape[1:]), 1, 0),
         batch,
@@ -170,15 +178,32 @@ def of_batch(
     return jax.lax.scan(add_part, start, (parts, jnp.arange(spec.accumulate)))[0]
 
 
-def _disturbed(spec: StepSpec, part: Batch, key: jax.Array) -> Batch:
+def add_input_noise(spec: StepSpec, part: Batch, key: jax.Array) -> Batch:
+    """Adds Gaussian noise to the inputs, where the program has some.
+
+    Args:
+        spec: The program.
+        part: The rows.
+        key: Random key of the noise.
+    """
     if not spec.input_noise:
         return part
     noise = jax.random.normal(key, part.inputs.shape, part.inputs.dtype)
     return part._replace(inputs=part.inputs + spec.input_noise * noise)
 
 
-def _answered(spec: StepSpec, part: Batch, frozen: Frozen, constants: Mapping[str, Array]) -> Batch:
-    logits, embedding, scores = answers(spec, frozen, constants, part.inputs, part.label)
+def add_teacher_outputs(spec: StepSpec, part: Batch, fixed: Fixed) -> Batch:
+    """Adds what the teacher says of the inputs as they are now, noise included.
+
+    Args:
+        spec: A program with a teacher.
+        part: The rows.
+        fixed: With the frozen teacher.
+    """
+    assert fixed.frozen is not None
+    logits, embedding, scores = ask_teacher(
+        spec, fixed.frozen, fixed.constants, part.inputs, part.label
+    )
     return part._replace(
         teacher_logits=logits,
         teacher_embedding=embedding,

@@ -55,8 +55,8 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
     best_step = np.full(count, job.spec.steps)
     if state.members.best is not None:
         params, best_step = state.members.best.params, np.asarray(state.members.best.step)[:count]
-    params = _own(params, count)
-    logits = _validation_logits(runner, params)
+    params = _drop_padding(params, count)
+    logits = _predict_validation(runner, params)
     # The last update may have been the one too many: no step came after it to notice. A member
     # that was never fit to be kept has its first parameters, which say nothing.
     finite = np.isfinite(logits).all(axis=(1, 2)) & (best_step > 0)
@@ -94,7 +94,7 @@ def _train(
     job, total = runner.job, runner.job.spec.steps
     state, spacing = runner.new_state(), job.early_stopping.spacing(total)
     if spacing:
-        state = _call(runner, early_stopping.begin, None, state)
+        state = _call(runner, early_stopping.add_best, None, state)
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
     )
@@ -115,7 +115,7 @@ def _train(
         nonlocal logged
         if logged is not None:
             first, log = logged
-            session.curves.write(_curve_lines(runner, name, first, log))
+            session.curves.write(_make_curve_lines(runner, name, first, log))
             session.reporter.advance((min(first + runner.steps, total) - first) * len(job.members))
         logged = None
 
@@ -138,7 +138,7 @@ def _train(
             jax.block_until_ready(state)
             began, compiled = time.perf_counter(), runner.compile_seconds
             state = _evaluate(runner, name, min(done, total), state, session)
-            ended = _all_ended(state)
+            ended = _have_all_ended(state)
             validated += time.perf_counter() - began - (runner.compile_seconds - compiled)
         now = time.perf_counter()
         stop = session.interrupts.requested
@@ -163,7 +163,7 @@ def _evaluate(
         UserError: The metric is not defined on them.
     """
     job, config = runner.job, runner.job.early_stopping
-    logits = _validation_logits(runner, _own(state.members.params, len(job.members)))
+    logits = _predict_validation(runner, _drop_padding(state.members.params, len(job.members)))
     finite = np.isfinite(logits).all(axis=(1, 2))
     labels, nan = job.validation_labels, float("nan")
     values, nll = (
@@ -202,27 +202,27 @@ def _call(
     return state
 
 
-def _all_ended(state: FleetState) -> bool:
+def _have_all_ended(state: FleetState) -> bool:
     """Returns whether no member trains any more."""
     best = state.members.best
     assert best is not None
     return bool((np.asarray(best.stopped) | np.asarray(state.members.diverged)).all())
 
 
-def _own(params: Params, count: int) -> Params:
+def _drop_padding(params: Params, count: int) -> Params:
     """Returns the parameters of the members, without those that pad the fleet."""
     own: Params = jax.tree.map(lambda leaf: leaf if len(leaf) == count else leaf[:count], params)
     return own
 
 
-def _validation_logits(runner: Runner, params: Params) -> np.ndarray:
+def _predict_validation(runner: Runner, params: Params) -> np.ndarray:
     """Returns class logits, [members, validation rows, classes]."""
     job = runner.job
     constants = {name: np.asarray(a)[runner.group] for name, a in job.rows.constants.items()}
     return predict(job.spec, params, runner.hyperparameters, constants, job.validation_inputs)[0]
 
 
-def _curve_lines(runner: Runner, name: str, first: int, log: StepLog) -> list[dict[str, Any]]:
+def _make_curve_lines(runner: Runner, name: str, first: int, log: StepLog) -> list[dict[str, Any]]:
     """Returns log lines of one dispatch: mean losses over stretches of steps."""
     job = runner.job
     steps = min(runner.steps, job.spec.steps - first)

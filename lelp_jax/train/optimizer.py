@@ -57,8 +57,8 @@ def build(
         warmup = config.warmup_fraction * steps
         progress = jnp.clip((count - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
         decay = _decay(config.schedule, progress)
-        rise = jnp.minimum((count + 1) / warmup, 1) if warmup else 1.0
-        return learning_rate * decay * rise
+        ramp = jnp.minimum((count + 1) / warmup, 1) if warmup else 1.0
+        return learning_rate * decay * ramp
 
     adamw = optax.adamw(
         rate,

@@ -71,7 +71,7 @@ def steps_per_dispatch(
     return max(n for n in range(1, min(longest, whole) + 1) if whole % n == 0)
 
 
-def blocks(
+def divide_into_fleets(
     coordinates: Iterable[tuple[Key, int, int]],
     num_trials: Mapping[Key, int],
     capacity: Mapping[Key, int],

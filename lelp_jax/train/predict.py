@@ -40,7 +40,7 @@ def predict(
         (params, hyperparameters, constants), device
     )
     results: tuple[np.ndarray, ...] = ()
-    for rows, batch in batches(inputs):
+    for rows, batch in iterate_batches(inputs):
         arguments = (params, hyperparameters, constants, jax.device_put(batch, device))
         program, _ = parallel.compiled(predict_fleet, spec, arguments)
         outputs = [np.asarray(output)[:, : len(rows)] for output in program(*arguments)]
@@ -54,7 +54,7 @@ def predict(
     return logits, embeddings
 
 
-def batches(inputs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def iterate_batches(inputs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields batches of few different shapes, texts of about the same length together.
 
     Args:
@@ -68,15 +68,15 @@ def batches(inputs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         size = min(len(inputs), _ROWS)
         for start in range(0, len(inputs), size):
             rows = np.arange(start, min(start + size, len(inputs)))
-            yield rows, _filled(inputs[rows], size, 0)
+            yield rows, _fill(inputs[rows], size, 0)
         return
-    for batch in token_batches.batches(tokens.lengths(inputs), inputs.shape[1]):
+    for batch in token_batches.make_batches(tokens.lengths(inputs), inputs.shape[1]):
         # How many texts there are of a length differs from one call to the next.
         size = 1 << (len(batch.rows) - 1).bit_length()
-        yield batch.rows, _filled(inputs[batch.rows, : batch.length], size, tokens.PAD)
+        yield batch.rows, _fill(inputs[batch.rows, : batch.length], size, tokens.PAD)
 
 
-def _filled(inputs: np.ndarray, size: int, value: int) -> np.ndarray:
+def _fill(inputs: np.ndarray, size: int, value: int) -> np.ndarray:
     """Returns a batch filled up to a size with rows of one value."""
     width = [(0, size - len(inputs)), *[(0, 0)] * (inputs.ndim - 1)]
     return np.pad(inputs, width, constant_values=value)

@@ -11,7 +11,7 @@ import numpy as np
 from lelp_jax.core import parallel
 from lelp_jax.models import tokens
 from lelp_jax.train import buckets, plan
-from lelp_jax.train.fleet import FleetJob, work_of_step
+from lelp_jax.train.fleet import FleetJob, estimate_work
 from lelp_jax.train.state import FleetState, Members, StepLog
 from lelp_jax.train.step import init_fleet, train_fleet
 
@@ -36,7 +36,7 @@ class Runner:
         # Of one group: all are of the same shapes.
         frozen = sum(leaf[0].size for leaf in jax.tree.leaves(job.rows.frozen))
         self.steps = plan.steps_per_dispatch(
-            work_of_step(job.spec, job.inputs, job.batch_size, frozen),
+            estimate_work(job.spec, job.inputs, job.batch_size, frozen),
             len(job.members),
             job.spec.steps,
             jax.devices()[0].platform,

@@ -16,7 +16,7 @@ from lelp_jax.core import artifacts
 from lelp_jax.core.errors import Damaged
 from lelp_jax.core.session import Session
 from lelp_jax.train import plan
-from lelp_jax.train.fleet import FleetJob, abstract_params
+from lelp_jax.train.fleet import FleetJob, trace_member
 from lelp_jax.train.state import StepSpec
 
 _VERSION = 2
@@ -32,6 +32,7 @@ class Request:
         trial: Its trial's number.
         replicate: Its replicate's number.
         name: For the log ("lelp").
+        steps: Length of its training, for the progress bar.
     """
 
     inputs: Mapping[str, Any]
@@ -39,6 +40,7 @@ class Request:
     trial: int
     replicate: int
     name: str
+    steps: int
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +89,7 @@ def _load_fleet(folder: Path, size: int, spec: StepSpec, example: jax.ShapeDtype
     """Reads the parameters of a whole fleet; its members are usually asked for in a row."""
     from lelp_jax.core.checkpoint import load_tree
 
-    single = abstract_params(spec, example)
+    single = trace_member(spec, example)
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
     try:
         return jax.device_get(load_tree(folder / "parameters", stacked))
@@ -128,11 +130,15 @@ def _find_sound(
     root: Path, stage: str, wanted: Sequence[str], session: Session
 ) -> dict[str, Trained]:
     """Finds trained networks; fleets of those wanted that are damaged are deleted."""
-    found = find(root, stage, session)
-    for folder in {found[name].folder for name in wanted if name in found}:
-        with artifacts.repaired(folder):
-            artifacts.check_files(folder)
-    return {name: trained for name, trained in found.items() if trained.folder.is_dir()}
+    while True:
+        found = find(root, stage, session)
+        used = {found[name].folder for name in wanted if name in found}
+        for folder in used:
+            with artifacts.repaired(folder):
+                artifacts.check_files(folder)
+        # Another fleet may hold the members of one that was deleted.
+        if all(folder.is_dir() for folder in used):
+            return found
 
 
 def ensure(
@@ -141,7 +147,6 @@ def ensure(
     requests: Sequence[Request],
     capacity: Callable[[Request], int],
     make_job: Callable[[Sequence[Request]], FleetJob],
-    steps: int,
     session: Session,
 ) -> list[Trained]:
     """Returns every network wanted; trains those that are not there.
@@ -152,7 +157,6 @@ def ensure(
         requests: The networks wanted.
         capacity: Largest fleet for networks like the one given.
         make_job: Reads what a fleet learns from; called only for fleets that must train.
-        steps: Length of their training, for the progress bar.
         session: The run.
 
     Raises:
@@ -163,12 +167,12 @@ def ensure(
     missing = [r for r, name in zip(requests, wanted, strict=True) if name not in trained]
     _log_reuse(stage, requests, missing, session)
     first = {request.kind: request for request in reversed(missing)}
-    blocks = plan.blocks(
+    blocks = plan.divide_into_fleets(
         [(request.kind, request.trial, request.replicate) for request in missing],
         {kind: 1 + max(r.trial for r in requests if r.kind == kind) for kind in first},
         {kind: capacity(request) for kind, request in first.items()},
     )
-    with session.reporter.stage(stage, steps * len(missing), "steps"):
+    with session.reporter.stage(stage, sum(request.steps for request in missing), "steps"):
         for block in blocks.values():
             session.interrupts.check()
             # Imported when needed: a run that has nothing to train starts without Orbax.

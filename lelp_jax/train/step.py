@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lelp_jax.train import gradients, optimizer
-from lelp_jax.train.gradients import Batch
-from lelp_jax.train.gradients import answers as answers
+from lelp_jax.train.gradients import Batch, Fixed
 from lelp_jax.train.state import (
     Array,
     FleetState,
@@ -134,15 +133,36 @@ def init_fleet(
     return FleetState(jnp.zeros((), jnp.int32), members)
 
 
+def gather_batch(
+    spec: StepSpec, rows: GroupRows, inputs: jax.Array, group: Array, position: jax.Array
+) -> Batch:
+    """Gathers the rows that a member sees in one step.
+
+    Args:
+        spec: The program.
+        rows: All groups of rows.
+        inputs: Inputs of the whole data set, [all rows, features...].
+        group: The member's group, [].
+        position: Which rows of its group it sees, [batch] int32.
+    """
+    teacher_logits, teacher_embedding, scores = jax.tree.map(
+        lambda array: array[group, position],
+        (rows.teacher_logits, rows.teacher_embedding, rows.scores),
+    )
+    return Batch(
+        # One gather of the part that is seen; slicing first would copy the table.
+        inputs=inputs[rows.row[group, position], : spec.length or None],
+        label=rows.label[group, position],
+        weight=rows.weight[group, position],
+        teacher_logits=teacher_logits,
+        teacher_embedding=teacher_embedding,
+        scores=scores,
+        position=position,
+    )
+
+
 def train_member(
-    spec: StepSpec,
-    state: MemberState,
-    member: Members,
-    step: jax.Array,
-    rows: GroupRows,
-    inputs: jax.Array,
-    position: jax.Array,
-    frozen: Frozen | None = None,
+    spec: StepSpec, state: MemberState, member: Members, batch: Batch, fixed: Fixed
 ) -> tuple[MemberState, StepLog]:
     """Does one step of one member.
 
@@ -150,34 +170,15 @@ def train_member(
         spec: The program.
         state: Its state.
         member: Its hyperparameters, without the member axis.
-        step: The step's number from 0.
-        rows: All groups of rows.
-        inputs: Inputs of the whole data set, [all rows, features...].
-        position: Which rows of its group the member sees, [batch] int32.
-        frozen: The teacher of its group, for a program that asks it.
+        batch: The rows that it sees.
+        fixed: What is the same for all of them.
 
     Returns:
         The new state and the loss.
     """
-    group = member.group
-    label, weight = rows.label[group, position], rows.weight[group, position]
-    # One gather of the part that is seen; slicing first would copy the table.
-    batch = inputs[rows.row[group, position], : spec.length or None]
-    teacher_logits, teacher_embedding, scores = jax.tree.map(
-        lambda array: array[group, position],
-        (rows.teacher_logits, rows.teacher_embedding, rows.scores),
-    )
-    constants = {name: array[group] for name, array in rows.constants.items()}
-
-    gradient, log, method = gradients.of_batch(
-        spec,
-        state,
-        member,
-        step,
-        Batch(batch, label, weight, teacher_logits, teacher_embedding, scores, position),
-        constants,
-        frozen,
-    )
+    # (1) The gradient of the mean loss.
+    gradient, log, method = gradients.batch_gradient(spec, state, member, batch, fixed)
+    # (2) The update, with the member's own learning rate and decay.
     rule = optimizer.build(
         spec.optimizer,
         spec.steps,
@@ -189,8 +190,10 @@ def train_member(
         slowed = optimizer.decay_layers(updates.network, spec.model, spec.layer_decay)
         updates = updates._replace(network=slowed)
     params = optax.apply_updates(state.params, updates)
+    # (3) A member whose loss or gradient is not finite has diverged. It and members that are done
+    # keep what they had: the others of the fleet go on in the same program.
     finite = jnp.isfinite(log.total) & jnp.isfinite(optax.global_norm(gradient))
-    idle = step >= spec.steps
+    idle = fixed.step >= spec.steps
     if state.best is not None:
         idle |= state.best.stopped
     diverged = state.diverged | (~finite & ~idle)
@@ -224,14 +227,16 @@ def train_fleet(
     Returns:
         The new state, and the losses, [steps, members].
     """
-    # Once for all steps: members of one group read the same teacher, each from a copy of its own.
+    # Gathered once for all steps: each member reads its group's teacher from a copy of its own.
     frozen = jax.tree.map(lambda array: array[members.group], rows.frozen)
 
     def one_step(state: FleetState, position: jax.Array) -> tuple[FleetState, StepLog]:
         def one_member(
             state_: MemberState, member: Members, position: jax.Array, frozen: Frozen | None
         ) -> tuple[MemberState, StepLog]:
-            return train_member(spec, state_, member, state.step, rows, inputs, position, frozen)
+            batch = gather_batch(spec, rows, inputs, member.group, position)
+            constants = {name: array[member.group] for name, array in rows.constants.items()}
+            return train_member(spec, state_, member, batch, Fixed(state.step, constants, frozen))
 
         new, log = _for_each(one_member, state.members, members, position, frozen)
         return FleetState(state.step + 1, new), log

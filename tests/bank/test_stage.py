@@ -81,16 +81,14 @@ def test_the_stage_computes_a_bank_once() -> None:
 
 @pytest.mark.parametrize("root", ["", "elsewhere"])
 def test_a_damaged_manifest_is_told_and_the_bank_computed_again(
-    root: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    root: str, package_log: list
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("lelp_jax"), "propagate", True)
-    caplog.set_level(logging.WARNING)
     bank = ensure(Asked(), root)
     stored.cut(Path(bank.location, "manifest.json"), 5)
     again = Asked()
     holds_everything(ensure(again, root))
     np.testing.assert_array_equal(np.concatenate(again.requests), INDEX)
-    (message,) = set(caplog.messages)
+    (message,) = [text for level, text in package_log if level >= logging.WARNING]
     assert bank.location in message
     assert message.endswith("it is built again")
 

@@ -15,7 +15,7 @@ from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.inputs import embedding_stage
 from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.models import token_batches
-from lelp_jax.models.token_batches import batches
+from lelp_jax.models.token_batches import make_batches
 from lelp_jax.models.tokens import lengths
 from tests.helpers import checkpoints
 from tests.inputs.test_text_encoding import dataset, session
@@ -88,7 +88,7 @@ def standardized(raw, train):
 def test_every_row_is_in_one_batch_that_is_long_enough():
     counts = np.random.default_rng(0).integers(1, 41, size=200)
     for longest in (40, 64, 512):
-        found = batches(counts, longest)
+        found = make_batches(counts, longest)
         rows = np.concatenate([batch.rows for batch in found])
         # In one order on every machine: by length, then as they came.
         assert rows.tolist() == sorted(range(200), key=lambda row: (counts[row], row))
@@ -97,7 +97,7 @@ def test_every_row_is_in_one_batch_that_is_long_enough():
             assert len(batch.rows) * batch.length <= max(32, batch.length)
             # No more padding than a third of the places, but in the shortest.
             assert batch.length <= max(8, 1.5 * counts[batch.rows].min() + 8)
-    assert {batch.length for batch in batches(counts, 512)} == {8, 16, 24, 32, 48}
+    assert {batch.length for batch in make_batches(counts, 512)} == {8, 16, 24, 32, 48}
 
 
 def test_rows_are_embedded_as_one_at_a_time(checkpoint, tmp_path):

@@ -294,9 +294,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path):
 def test_a_tokenizer_that_cannot_be_read_is_refused_with_a_hint(tmp_path, content):
     folder = checkpoints.write(tmp_path / "checkpoint")
     (folder / "tokenizer.json").write_text(content)
-    with pytest.raises(
-        UserError, match=r"tokenizer\.json is not a readable tokenizer.*AutoTokenizer"
-    ):
+    with pytest.raises(UserError, match=r"json is not a readable tokenizer.*AutoTokenizer"):
         view("tokens", checkpoint=str(folder)).ensure(tmp_path, dataset(), session())
 
 

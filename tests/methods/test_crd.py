@@ -104,13 +104,13 @@ def test_the_memory_after_a_batch():
     others = np.setdiff1d(np.arange(CAPACITY), seen)
     new_rows = {
         "student": jnp.asarray(case.inputs.embedding),
-        "teacher": features.standardized(case.inputs, case.constants),
+        "teacher": features.standardize_embedding(case.inputs, case.constants),
     }
     for name, rows in new_rows.items():
         old, new = case.inputs.state[name], result.state[name]
         np.testing.assert_array_equal(new[others], old[others])
         np.testing.assert_allclose(np.linalg.norm(new[seen], axis=1), 1, rtol=1e-6)
-        vectors = features.linear(case.inputs.extra[name], rows)
+        vectors = features.apply_linear_map(case.inputs.extra[name], rows)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         expected = (old[seen] + vectors) / 2
         expected /= np.linalg.norm(expected, axis=1, keepdims=True)
@@ -147,7 +147,7 @@ def test_no_gradient_goes_through_the_memory():
 def test_a_row_twice_in_a_batch_moves_once():
     random = np.random.default_rng(0)
     memory, vectors = (
-        features.direction(jnp.float32(random.normal(size=(n, 128)))) for n in (6, 3)
+        features.normalize_rows(jnp.float32(random.normal(size=(n, 128)))) for n in (6, 3)
     )
     new = jax.jit(crd.remember)(memory, jnp.array([4, 1, 4]), vectors)
     expected = memory[4] + (vectors[0] + vectors[2]) / 2

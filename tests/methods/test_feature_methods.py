@@ -142,7 +142,7 @@ def test_center_and_spread_are_read_in_parts(monkeypatch):
 def test_a_linear_map_reaches_the_least_squares_residual():
     case = problem("embedding_mse", 2)
     rows = np.c_[float64(case.inputs.embedding), np.ones(BATCH)]
-    wanted = float64(features.standardized(case.inputs, case.constants))
+    wanted = float64(features.standardize_embedding(case.inputs, case.constants))
     best, residual, *_ = np.linalg.lstsq(rows, wanted, rcond=None)
     extra = {"kernel": np.float32(best[:-1]), "bias": np.float32(best[-1])}
     found = feature("embedding_mse", extra=extra).mean()
@@ -221,7 +221,7 @@ def test_the_variance_of_vid():
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_reused_layer_gives_the_teachers_logits(classes):
     case = problem("simkd", classes)
-    exact = features.standardized(case.inputs, case.constants)
+    exact = features.standardize_embedding(case.inputs, case.constants)
     found = simkd.class_logits(exact, case.constants)
     np.testing.assert_allclose(found, case.inputs.teacher_logits, rtol=1e-4, atol=1e-4)
 

@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.models import build, output_layer
+from lelp_jax.models import build, identify, output_layer
 from lelp_jax.models.tokens import PAD
 
 NUM_TOKENS, OUTPUTS, LENGTH = 12, 3, 7
@@ -85,17 +85,24 @@ def cnn_reference(params: Any, text: np.ndarray) -> np.ndarray:
 
 def lstm_reference(params: Any, text: np.ndarray) -> np.ndarray:
     found = []
-    for way in (0, 1):
+    for way in ("forward", "backward"):
+        cell_params = params[f"{way}_cell"]
         state, cell, states = np.zeros(3), np.zeros(3), []
-        for token in text[:: -1 if way else 1]:
-            gates = dense(params["input"], params["TokenEmbedding_0"]["table"][token])
-            gates = gates[12 * way : 12 * way + 12] + state @ params["recurrent"][way]
-            take, keep, show = (1 / (1 + np.exp(-gates[i : i + 3] - (i == 3))) for i in (0, 3, 9))
-            cell = keep * cell + take * np.tanh(gates[6:9])
-            state = show * np.tanh(cell)
+        for token in text[:: -1 if way == "backward" else 1]:
+            vector = params["TokenEmbedding_0"]["table"][token]
+            take, keep, value, show = (
+                vector @ cell_params[f"i{gate}"]["kernel"] + dense(cell_params[f"h{gate}"], state)
+                for gate in "ifgo"
+            )
+            cell = sigmoid(keep) * cell + sigmoid(take) * np.tanh(value)
+            state = sigmoid(show) * np.tanh(cell)
             states.append(state)
         found.append(np.max(states, axis=0) if states else np.zeros(3))
     return np.concatenate(found)
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
 
 
 REFERENCES = {
@@ -303,3 +310,11 @@ def test_widths_of_the_embedding_follow_from_the_defaults():
     linear = build({"name": "bag_of_embeddings", "hidden": ()}, OUTPUTS, NUM_TOKENS)
     outputs, _ = jax.eval_shape(linear.init_with_output, jax.random.key(0), texts(7, 3, 1, 5, 2))
     assert outputs.embedding.shape == (5, 64)
+
+
+def test_a_family_whose_parameters_changed_says_so_in_fingerprints():
+    bag = {"name": "bag_of_embeddings", "dims": 8}
+    assert identify(bag) == bag
+    assert identify({"name": "bilstm"}) == {"name": "bilstm", "version": 2}
+    layers = {"name": "teacher_layers", "layers": 2}
+    assert identify(layers) == layers

@@ -30,8 +30,8 @@ def least_tokens(lengths: np.ndarray, count: int, least: int) -> float:
 
 
 def test_padding_is_little() -> None:
-    shares = buckets.ends(LENGTHS, 32 / len(LENGTHS), WORK)
-    order = buckets.of_groups(shares, [LENGTHS], 0)
+    shares = buckets.find_ends(LENGTHS, 32 / len(LENGTHS), WORK)
+    order = buckets.sort_groups(shares, [LENGTHS], 0)
     steps, batch = range(5 * len(LENGTHS) // 32), 32
     seen = sum(LENGTHS[order.positions(step, 1, batch, 7, 0)].sum() for step in steps)
     given = sum(batch * order.length(step) for step in steps)
@@ -41,7 +41,7 @@ def test_padding_is_little() -> None:
 
 
 def test_light_training_has_few_programs() -> None:
-    counts = [len(buckets.ends(LENGTHS, 0.01, 10.0**power)) for power in range(9, 15)]
+    counts = [len(buckets.find_ends(LENGTHS, 0.01, 10.0**power)) for power in range(9, 15)]
     assert counts[0] == 1
     assert counts == sorted(counts)
     assert counts[-1] == 6
@@ -53,7 +53,7 @@ def test_light_training_has_few_programs() -> None:
 )
 def test_no_division_has_less_padding(values: list[int], least: int) -> None:
     lengths = np.array(values)
-    shares = buckets.ends(lengths, least / len(lengths), WORK)
+    shares = buckets.find_ends(lengths, least / len(lengths), WORK)
     stops = np.round(np.array(shares) * len(lengths)).astype(int)
     sizes = np.diff([0, *stops])
     assert (sizes >= least).all()
@@ -63,7 +63,7 @@ def test_no_division_has_less_padding(values: list[int], least: int) -> None:
 
 def made(groups: int = 2) -> tuple[buckets.Buckets, list[np.ndarray]]:
     lengths = [RANDOM.permutation(LENGTHS)[: 3000 - 7 * g] for g in range(groups)]
-    return buckets.of_groups(buckets.ends(LENGTHS, 0.01, WORK), lengths, 3), lengths
+    return buckets.sort_groups(buckets.find_ends(LENGTHS, 0.01, WORK), lengths, 3), lengths
 
 
 def test_rows_fit_into_their_bucket() -> None:
@@ -109,8 +109,8 @@ def test_numbers_are_seen_whole_and_in_the_order_of_the_loader() -> None:
     from lelp_jax.data import loader
 
     table = np.zeros((50, 3), np.float32)
-    assert buckets.of_rows(table, 8, 50, WORK) == (1.0,)
-    order = buckets.of_fleet(table, [np.arange(50)], (1.0,), 0)
+    assert buckets.choose_ends(table, 8, 50, WORK) == (1.0,)
+    order = buckets.make_buckets(table, [np.arange(50)], (1.0,), 0)
     assert order.length(9) == 0
     np.testing.assert_array_equal(
         order.positions(12, 9, 8, 77, 0), loader.batch_positions(77, 12, 9, 8, 50)
@@ -119,8 +119,8 @@ def test_numbers_are_seen_whole_and_in_the_order_of_the_loader() -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 5])
 def test_few_rows_leave_no_bucket_empty(rows: int) -> None:
-    shares = buckets.ends(LENGTHS, 0.01, WORK)
-    order = buckets.of_groups(shares, [LENGTHS[:rows]], 0)
+    shares = buckets.find_ends(LENGTHS, 0.01, WORK)
+    order = buckets.sort_groups(shares, [LENGTHS[:rows]], 0)
     for step in range(99):
         positions = order.positions(step, 1, 4, 0, 0)
         assert ((positions >= 0) & (positions < rows)).all()
@@ -130,5 +130,5 @@ def test_tokens_are_measured_to_their_end() -> None:
     table = np.full((6, 5), PAD, np.int32)
     for row, length in enumerate([1, 2, 5, 2, 1, 5]):
         table[row, :length] = row
-    order = buckets.of_fleet(table, [np.arange(6)], (1 / 3, 2 / 3, 1.0), 0)
+    order = buckets.make_buckets(table, [np.arange(6)], (1 / 3, 2 / 3, 1.0), 0)
     assert order.lengths == (1, 2, 5)

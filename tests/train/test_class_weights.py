@@ -19,32 +19,34 @@ LABELS = np.array([0] * 50 + [1] * 7 + [2] * 20 + [-1] * 30)
 
 
 def test_no_weights_weigh_all_alike() -> None:
-    assert class_weights.by_class(dataset(LABELS, 3), ()).tolist() == [1, 1, 1]
+    assert class_weights.weigh_classes(dataset(LABELS, 3), ()).tolist() == [1, 1, 1]
 
 
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
     known = LABELS[LABELS >= 0]
     expected = compute_class_weight("balanced", classes=np.arange(3), y=known)
-    weights = class_weights.by_class(dataset(LABELS, 3), ("balanced",))
+    weights = class_weights.weigh_classes(dataset(LABELS, 3), ("balanced",))
     np.testing.assert_allclose(weights, expected, rtol=1e-6)
     np.testing.assert_allclose(
-        class_weights.by_row(weights, known), compute_sample_weight("balanced", known), rtol=1e-6
+        class_weights.weigh_rows(weights, known),
+        compute_sample_weight("balanced", known),
+        rtol=1e-6,
     )
 
 
 def test_balanced_weights_give_every_class_the_same_total() -> None:
-    weights = class_weights.by_class(dataset(LABELS, 3), ("balanced",))
+    weights = class_weights.weigh_classes(dataset(LABELS, 3), ("balanced",))
     totals = np.bincount(LABELS[LABELS >= 0]) * weights
     np.testing.assert_allclose(totals, totals.mean(), rtol=1e-6)
 
 
 def test_explicit_weights_and_rows_without_a_label() -> None:
-    weights = class_weights.by_class(dataset(LABELS, 3), (0.5, 2.0, 3.0))
-    rows = class_weights.by_row(weights, np.array([2, -1, 0, 1]))
+    weights = class_weights.weigh_classes(dataset(LABELS, 3), (0.5, 2.0, 3.0))
+    rows = class_weights.weigh_rows(weights, np.array([2, -1, 0, 1]))
     assert rows.tolist() == [3.0, 1.0, 0.5, 2.0]
     assert rows.dtype == np.float32
 
 
 def test_wrong_number_of_weights_is_refused() -> None:
     with pytest.raises(UserError, match=r"2 values, \(1\.0, 2\.0\), but the data have 3 classes"):
-        class_weights.by_class(dataset(LABELS, 3), (1.0, 2.0))
+        class_weights.weigh_classes(dataset(LABELS, 3), (1.0, 2.0))

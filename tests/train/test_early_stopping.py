@@ -27,7 +27,7 @@ from lelp_jax.train import buckets, early_stopping, plan
 from lelp_jax.train import loop as fleet
 from lelp_jax.train.config import EarlyStopping, TrainConfig
 from lelp_jax.train.early_stopping import Evaluation
-from lelp_jax.train.fleet import FleetJob, Member, abstract_params
+from lelp_jax.train.fleet import FleetJob, Member, trace_member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
 from lelp_jax.train.runner import Runner
@@ -90,7 +90,7 @@ def fleet_job(kinds: tuple[Any, ...], stopping: EarlyStopping = STOPPING) -> Fle
             scores=None,
             constants={},
         ),
-        buckets=buckets.whole_rows([SEEN]),
+        buckets=buckets.keep_whole_rows([SEEN]),
         inputs=inputs[:SEEN],
         validation_inputs=inputs[SEEN:],
         validation_labels=label[SEEN:],
@@ -117,7 +117,7 @@ def train(job: FleetJob, folder: Path, seconds: float = 60, interrupts: Any = No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "_MAX_STEPS", 4)
         facts = dict(fleet.train(folder, job, session))
-    single = abstract_params(job.spec, job.inputs)
+    single = trace_member(job.spec, job.inputs)
     stacked = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((len(job.members), *x.shape), x.dtype), single
     )
@@ -280,7 +280,9 @@ def test_judging_follows_its_rules(patience: int) -> None:
     diverging = random.integers(1, 30, members)
     nothing = Params({"w": jnp.zeros(members)}, None)
     fresh = MemberState(nothing, None, None, jnp.zeros(members, bool))
-    state = jax.jit(functools.partial(early_stopping.begin, None))(FleetState(jnp.int32(0), fresh))
+    state = jax.jit(functools.partial(early_stopping.add_best, None))(
+        FleetState(jnp.int32(0), fresh)
+    )
     wanted = [{"step": 0, "value": (-np.inf, np.inf), "waited": 0} for _ in range(members)]
     ended = np.zeros(members, bool)
     diverged = np.zeros(members, bool)

@@ -15,7 +15,7 @@ from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import Dims, LossInputs, LossOutput, identity_readout
 from lelp_jax.train import gradients
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.gradients import Batch
+from lelp_jax.train.gradients import Batch, Fixed
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import Members, MemberState, StepSpec
 from lelp_jax.train.step import init_member
@@ -56,7 +56,7 @@ def member() -> Members:
 @functools.cache
 def compiled(spec: StepSpec) -> Any:
     def run(state: MemberState, batch: Batch) -> Any:
-        return gradients.of_batch(spec, state, member(), jnp.int32(4), batch, {}, None)
+        return gradients.batch_gradient(spec, state, member(), batch, Fixed(jnp.int32(4), {}, None))
 
     return jax.jit(run)
 

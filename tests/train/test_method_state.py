@@ -80,7 +80,7 @@ def fleet_job(name: str, members: int = 4, steps: int = 8) -> FleetJob:
             constants=jax.tree.map(lambda *arrays: np.stack(arrays), *prepared),
             teacher_embedding=embedding,
         ),
-        buckets=buckets.whole_rows([ROWS] * GROUPS),
+        buckets=buckets.keep_whole_rows([ROWS] * GROUPS),
         inputs=inputs,
         validation_inputs=inputs,
         validation_labels=label,

@@ -64,7 +64,7 @@ def fleet_job(method: str = "lelp", steps: int = 20, size: int = 5) -> FleetJob:
             for i in range(size)
         ),
         rows=rows_of(method, online=True),
-        buckets=buckets.whole_rows([ROWS, ROWS - 1]),
+        buckets=buckets.keep_whole_rows([ROWS, ROWS - 1]),
         inputs=INPUTS,
         validation_inputs=INPUTS,
         validation_labels=np.arange(30) % 2,
@@ -154,7 +154,7 @@ def test_what_rides_along_counts() -> None:
     assert plan.members_per_program(1000, 1, "cpu", 300_000) == 32
     assert plan.members_per_program(1000, 1, "cpu", 10**8) == 2
     assert plan.members_per_program(1000, 1, "gpu", 10**10) == 1
-    alone, beside = (job.work_of_step(spec, INPUTS, 64, frozen) for frozen in (0, 300_000))
+    alone, beside = (job.estimate_work(spec, INPUTS, 64, frozen) for frozen in (0, 300_000))
     assert beside - alone == 2 * 300_000 * 64
     assert alone == 6 * 64 * job.count_trained(spec, INPUTS)
     # The runner counts what it is given as `count_frozen` does.
@@ -164,7 +164,7 @@ def test_what_rides_along_counts() -> None:
         patch.setattr(plan, "steps_per_dispatch", lambda *a: counted.append(a[0]) or original(*a))
         own = fleet_job()
         Runner(own)
-    assert counted == [job.work_of_step(own.spec, INPUTS, own.batch_size, teacher + arrays)]
+    assert counted == [job.estimate_work(own.spec, INPUTS, own.batch_size, teacher + arrays)]
 
 
 def network(num_classes: int) -> Network:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lelp_jax.train.gradients import ask_teacher
 from lelp_jax.train.predict import predict
-from lelp_jax.train.step import answers
 from tests.helpers.fleets import (
     BATCH,
     INPUTS,
@@ -149,7 +149,7 @@ def test_scores_that_overflow_leave_the_class_undivided() -> None:
     frozen, label = select(rows.frozen, 0), np.zeros(3, np.int32)
     far = np.stack([INPUTS[0], 1e24 * np.abs(INPUTS[0]), INPUTS[1]]).astype(np.float32)
     for mask in (WHOLE, PARTLY):
-        logits, _, scores = answers(spec, frozen, {"column_mask": mask}, far, label)
+        logits, _, scores = ask_teacher(spec, frozen, {"column_mask": mask}, far, label)
         assert scores.dtype == jnp.float32
         assert np.isfinite(logits).all()
         np.testing.assert_array_equal(scores[1], np.where(mask, 0, -np.inf))

@@ -15,7 +15,7 @@ def by_member(coordinates: list, trials: dict, capacity: dict) -> dict:
     """Returns each member's block."""
     return {
         coordinates[position]: block
-        for block, positions in plan.blocks(coordinates, trials, capacity).items()
+        for block, positions in plan.divide_into_fleets(coordinates, trials, capacity).items()
         for position in positions
     }
 
@@ -39,7 +39,7 @@ def test_other_members_do_not_change_a_block(trials, replicates, a, b, data):
 @given(trials=st.integers(1, 40), replicates=st.integers(1, 12), a=SIZES, b=SIZES)
 def test_blocks_hold_every_member_once_and_never_too_many(trials, replicates, a, b):
     coordinates, capacity = grid(trials, replicates), {"a": a, "b": b}
-    blocks = plan.blocks(coordinates, {"a": trials, "b": trials}, capacity)
+    blocks = plan.divide_into_fleets(coordinates, {"a": trials, "b": trials}, capacity)
     assert sorted(p for block in blocks.values() for p in block) == list(range(len(coordinates)))
     for (key, _, _), block in blocks.items():
         assert {coordinates[position][0] for position in block} == {key}
@@ -49,20 +49,20 @@ def test_blocks_hold_every_member_once_and_never_too_many(trials, replicates, a,
 @given(trials=st.integers(1, 12), replicates=st.integers(1, 12), capacity=SIZES)
 def test_blocks_are_no_smaller_than_half_the_capacity_can_hold(trials, replicates, capacity):
     coordinates = [("a", t, r) for t in range(trials) for r in range(replicates)]
-    blocks = plan.blocks(coordinates, {"a": trials}, {"a": capacity})
+    blocks = plan.divide_into_fleets(coordinates, {"a": trials}, {"a": capacity})
     wide, tall = min(trials, capacity), max(1, capacity // min(trials, capacity))
     assert len(blocks) == math.ceil(trials / wide) * math.ceil(replicates / tall)
 
 
 def test_more_trials_than_capacity_are_split():
     coordinates = [("a", t, 0) for t in range(10)]
-    blocks = plan.blocks(coordinates, {"a": 10}, {"a": 4})
+    blocks = plan.divide_into_fleets(coordinates, {"a": 10}, {"a": 4})
     assert list(blocks.values()) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
 def test_trials_come_together_before_replicates():
     coordinates = [("a", t, r) for t in range(3) for r in range(4)]
-    blocks = plan.blocks(coordinates, {"a": 3}, {"a": 6})
+    blocks = plan.divide_into_fleets(coordinates, {"a": 3}, {"a": 6})
     members = [[coordinates[p][1:] for p in block] for block in blocks.values()]
     assert members == [
         [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)],

@@ -2,8 +2,8 @@
 
 import collections
 import json
-import logging
 import os
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -57,7 +57,7 @@ for model, inputs, accumulate in (
     spec = StepSpec(
         model, method.loss, method.readout, optimizer.OptimizerConfig(), 25, accumulate=accumulate
     )
-    order = buckets.of_fleet(inputs, [np.arange(40)], (0.5, 1.0), 0)
+    order = buckets.make_buckets(inputs, [np.arange(40)], (0.5, 1.0), 0)
     job = FleetJob("students", spec, 16, members, rows, order, inputs, inputs, rows.label[0])
     runner = Runner(job)
     state = runner.new_state()
@@ -119,19 +119,13 @@ def test_programs_used_least_recently_are_dropped(monkeypatch: pytest.MonkeyPatc
     assert len(parallel._COMPILED) == 2
 
 
-def test_a_program_that_runs_once_computes_the_same(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # `set_up_logging`, which other tests call, keeps lines from the root logger.
-    monkeypatch.setattr(logging.getLogger("lelp_jax"), "propagate", True)
+def test_a_program_that_runs_once_computes_the_same(package_log: list) -> None:
     x = (jax.device_put(np.linspace(-3, 3, 24, dtype=np.float32).reshape(4, 6)),)
-    with caplog.at_level(logging.DEBUG, "lelp_jax.core.parallel"):
-        usual, _ = parallel.compiled(_mixed, "usual", x)
-        quick, _ = parallel.compiled(_mixed, "quick", x, runs_once=True)
+    usual, _ = parallel.compiled(_mixed, "usual", x)
+    quick, _ = parallel.compiled(_mixed, "quick", x, runs_once=True)
     np.testing.assert_allclose(usual(*x), quick(*x), atol=1e-6)
-    assert [record.message.partition(" in ")[0] for record in caplog.records] == [
-        "compiled _mixed(f4[4,6])"
-    ] * 2
+    lines = [message.partition(" in ")[0] for _, message in package_log]
+    assert lines == ["compiled _mixed(f4[4,6])"] * 2
 
 
 def _mixed(name: str, x: jax.Array) -> jax.Array:

@@ -17,10 +17,11 @@ from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.train import class_weights, optimizer
 from lelp_jax.train import fleet as job
+from lelp_jax.train.gradients import Fixed
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
 from lelp_jax.train.state import FleetState, GroupRows, StepSpec
-from lelp_jax.train.step import predict_fleet, train_member
+from lelp_jax.train.step import gather_batch, predict_fleet, train_member
 from tests.helpers.fleets import (
     BATCH,
     GROUPS,
@@ -358,16 +359,16 @@ def test_class_weights_balance_the_classes():
     dataset: Any = types.SimpleNamespace(
         num_classes=3, labels=labels, labelled_train=np.flatnonzero(labels >= 0)[:9]
     )
-    weights = class_weights.by_class(dataset, ("balanced",))
-    by_row = class_weights.by_row(weights, labels[dataset.labelled_train])
+    weights = class_weights.weigh_classes(dataset, ("balanced",))
+    by_row = class_weights.weigh_rows(weights, labels[dataset.labelled_train])
     for index in range(3):
         share = by_row[labels[dataset.labelled_train] == index].sum()
         assert share == pytest.approx(3)
-    np.testing.assert_array_equal(class_weights.by_class(dataset, ()), [1, 1, 1])
-    given = class_weights.by_class(dataset, (0.5, 2, 4))
-    np.testing.assert_array_equal(class_weights.by_row(given, labels[3:8]), [2, 4, 4, 1, 2])
+    np.testing.assert_array_equal(class_weights.weigh_classes(dataset, ()), [1, 1, 1])
+    given = class_weights.weigh_classes(dataset, (0.5, 2, 4))
+    np.testing.assert_array_equal(class_weights.weigh_rows(given, labels[3:8]), [2, 4, 4, 1, 2])
     with pytest.raises(UserError, match=r"2 values.*3 classes"):
-        class_weights.by_class(dataset, (1.0, 2.0))
+        class_weights.weigh_classes(dataset, (1.0, 2.0))
 
 
 def golden_losses() -> np.ndarray:
@@ -394,13 +395,11 @@ def test_losses_of_a_tiny_fleet_are_as_recorded():
 def test_losses_are_sums_with_their_weight():
     spec, members, rows, order = spec_of(), members_of(), rows_of(), order_of(STEPS)
     start = compiled_init(spec)(INPUTS[:1], members.seed)
+    own = select(members, 2)
+    seen = jax.tree.map(jnp.asarray, rows)
+    batch = gather_batch(spec, seen, jnp.asarray(INPUTS), own.group, jnp.asarray(order[0, 2]))
     member, log = jax.jit(functools.partial(train_member, spec))(
-        select(start.members, 2),
-        select(members, 2),
-        jnp.int32(0),
-        jax.tree.map(jnp.asarray, rows),
-        jnp.asarray(INPUTS),
-        jnp.asarray(order[0, 2]),
+        select(start.members, 2), own, batch, Fixed(jnp.int32(0), {"column_mask": MASK}, None)
     )
     fleet, fleet_log = compiled(spec)(
         FleetState(jnp.int32(0), start.members), members, rows, INPUTS, order[:1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -83,21 +83,15 @@ class Transformer(nn.Module):
         )
 
     @staticmethod
-    def check(
-        layers: int = 2,
-        dims: int = 128,
-        heads: int = 2,
-        hidden: int = 512,
-        positions: int = 512,
-        dropout: float = 0.1,
-        pooling: str = "mean",
-        compute_dtype: str = "float32",
-    ) -> str | None:
-        """Returns what is wrong with the settings, or None."""
-        if pooling not in _POOLINGS:
-            return f"pooling must be {' or '.join(map(repr, _POOLINGS))}, got {pooling!r}"
+    def check(**settings: Any) -> str | None:
+        """Checks the settings; the result says what is wrong, or is None."""
+        network = Transformer(1, 1, **settings)
+        if network.pooling not in _POOLINGS:
+            return f"pooling must be {' or '.join(map(repr, _POOLINGS))}, got {network.pooling!r}"
         try:
-            sizes = Transformer(1, 1, layers, dims, heads, hidden, positions).architecture
+            sizes = network.architecture
         except UserError as error:
             return str(error)
-        return Encoder.check(sizes, pooling, dropout, compute_dtype=compute_dtype)
+        return Encoder.check(
+            sizes, network.pooling, network.dropout, compute_dtype=network.compute_dtype
+        )

@@ -123,17 +123,17 @@ def make_result_lines(
         trained[student.trial.method].append(_make_line(run, outcome, exported, note))
     lines = []
     for method in config.methods:
-        status, note = verdicts.get(method, Verdict("ok", ""))
-        other = status.partition("equals:")[2]
-        if other:
-            changes = {"method": method, "status": status, "note": note}
+        verdict = verdicts.get(method, Verdict("ok", None, ""))
+        if verdict.kind == "same_as":
+            assert verdict.method is not None
+            changes = {"method": method, "status": verdict.status, "note": verdict.note}
             lines += [
                 line | (changes if line["status"] == "ok" else {"method": method})
-                for line in trained[other]
+                for line in trained[verdict.method]
             ]
-        elif status == "refused":
+        elif verdict.kind == "refused":
             lines += [
-                _refused(name, method, replicate, teachers.get(replicate), note)
+                _refused(name, method, replicate, teachers.get(replicate), verdict.note)
                 for replicate in range(config.replicates)
             ]
         else:
