@@ -57,8 +57,12 @@ def main(argv: Sequence[str]) -> int:
 def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
     from lelp_jax import pipeline
     from lelp_jax.core import parallel
+    from lelp_jax.experiment.help import explain
     from lelp_jax.report.results import table
 
+    if arguments.help_key:
+        print(explain(arguments.config, arguments.help_key))
+        return
     parallel.set_up()
     finished = pipeline.run(
         arguments.name, arguments.config, arguments.workdir, interrupts, Reporter()

@@ -87,7 +87,7 @@ def run(
 def _check(name: str, point: Point, root: Path) -> _Experiment:
     """Builds the config of one experiment, reads its data and checks both together."""
     config = from_config_dict(point.raw)
-    dataset = data.load(config.source, config.split)
+    dataset = data.load(config.data.source, config.data.splitting)
     config = in_steps(config, dataset)
     checks.check(config, dataset)
     title = f"{name}/{point.name}" if point.name else name

@@ -17,9 +17,11 @@ if version("jaxlib").startswith("0.10."):
     # Takes a third of the time to compile. jaxlib 0.12 knows no such flag, and would stop.
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
+import filelock
 import hypothesis
 import jax
 import pytest
+from matplotlib.figure import Figure
 
 from lelp_jax.core import parallel
 
@@ -37,6 +39,30 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Puts files with many slow tests first: what comes last keeps one process busy alone."""
     slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _coarse_pictures() -> Iterator[None]:
+    """Draws pictures of few pixels: in their usual size they take a quarter of a small run."""
+    save = Figure.savefig
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda self, path, dpi=None: save(self, path, dpi=30))
+        yield
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Gives the workdir of a finished `tiny.run`, which all test processes share: only read it."""
+    from tests.helpers import tiny
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with filelock.FileLock(folder / "finished_run.lock"):
+        if not (folder / "finished_run").exists():
+            assert tiny.run(folder / "unfinished_run") == 0
+            (folder / "unfinished_run").rename(folder / "finished_run")
+    return folder / "finished_run"
 
 
 @pytest.fixture(autouse=True, scope="module")

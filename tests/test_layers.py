@@ -78,7 +78,7 @@ ALLOWED = {
         *("bank", "data", "data registry", "deploy", "experiment", "report", "storage"),
         "students",
     ],
-    "main": ["cli", "pipeline", "report/results"],
+    "main": ["cli", "experiment", "pipeline", "report/results"],
     "project": ["cli", "deploy/targets"],
 }
 

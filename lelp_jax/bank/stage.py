@@ -8,13 +8,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.core import artifacts
+from lelp_jax.core.constraints import OneOf
 from lelp_jax.core.errors import Damaged, UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
@@ -34,14 +35,10 @@ class BankConfig:
         root: Folder or address (gs://bucket/folder) of the banks; "" keeps them in the workdir.
     """
 
-    dtype: str = "float32"
+    dtype: Annotated[str, OneOf(store.DTYPES)] = "float32"
     root: str = ""
 
     def __post_init__(self) -> None:
-        if self.dtype not in store.DTYPES:
-            raise UserError(
-                f"dtype must be {' or '.join(map(repr, store.DTYPES))}, got {self.dtype!r}"
-            )
         if self.root:
             objects.folder_spec(self.root)  # refuses addresses of no known kind
 

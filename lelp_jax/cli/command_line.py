@@ -29,11 +29,13 @@ class Arguments:
         name: The config's name, with its argument when there is one ("digits-quick").
         config: The config with overrides applied, as plain content.
         workdir: Where artifacts go.
+        help_key: The key of the config that --help=KEY asks about; "" where it does not.
     """
 
     name: str
     config: dict[str, Any]
     workdir: Path
+    help_key: str = ""
 
 
 def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
@@ -62,7 +64,14 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
         "Show the traceback of errors, and every program that is compiled.",
         flag_values=values,
     )
-    flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+    flags.DEFINE_bool(
+        "help",
+        False,
+        "Show this help; --help=config.KEY shows what a key of the config means and which values "
+        "are allowed, --help=config the sections.",
+        short_name="h",
+        flag_values=values,
+    )
     if asks_for_help(argv):
         flags.DEFINE_string(
             "config",
@@ -73,7 +82,8 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
         )
         print_help(values, usage)
         return None
-    path, others = _take_config(argv[1:])
+    help_key, others = _take_help(argv[1:])
+    path, others = _take_config(others)
     file, colon, argument = path.partition(":")
     config = load_config(Path(file), [argument] if colon else [])
     with mistakes_in_one_line(argv):
@@ -87,7 +97,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
         raise UserError("--workdir is empty; give a folder, or leave the flag out")
     name = Path(file).stem + (f"-{argument}" if argument else "")
     workdir = Path(os.path.expanduser(values["workdir"].value or Path("runs") / name))
-    return Arguments(name, config.to_dict(), workdir)
+    return Arguments(name, config.to_dict(), workdir, help_key)
 
 
 @contextlib.contextmanager
@@ -159,6 +169,20 @@ def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:
         ]
         line = f" line {lines[-1]}" if lines else ""
         raise UserError(f"{place}{line}: {type(error).__name__}: {one_line(error)}") from error
+
+
+def _take_help(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the value of --help, "" where there is none, and the arguments without it."""
+    found, others = "", []
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        if flag in ("--help", "-help") and equals:
+            if not value:
+                raise UserError("--help= has no value; for example --help=config.student.train")
+            found = value
+        else:
+            others.append(argument)
+    return found, others
 
 
 def _take_config(arguments: Sequence[str]) -> tuple[str, list[str]]:

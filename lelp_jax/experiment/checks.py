@@ -51,12 +51,12 @@ def _check_metrics(config: Config, dataset: Dataset) -> None:
 
 def _check_sizes(config: Config, dataset: Dataset) -> None:
     rows = len(dataset.train)
-    if config.transfer_size > rows:
+    if config.data.transfer_size > rows:
         raise UserError(
-            f"config.data.transfer_size {config.transfer_size} exceeds the {rows} training rows; "
-            "0 takes all of them"
+            f"config.data.transfer_size {config.data.transfer_size} exceeds the {rows} training "
+            "rows; set it to 0 for all of them"
         )
-    seen, wanted = config.transfer_size or rows, config.student.train.batch_size
+    seen, wanted = config.data.transfer_size or rows, config.student.train.batch_size
     if wanted > seen:
         raise UserError(
             f"config.student.train.batch_size {wanted} exceeds the {seen} rows that a student may "

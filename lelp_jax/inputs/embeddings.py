@@ -19,6 +19,7 @@ from lelp_jax.inputs.features import FeatureEncoding
 from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
+from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,14 +100,14 @@ class TextEmbeddings:
         checkpoint: Name or folder of the checkpoint; "" takes the teacher's.
         pooling: "mean" of the hidden states of all tokens, "cls" for that of the first token, or
             "pooler" for the checkpoint's dense layer with tanh on that of the first token.
-        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+        compute_dtype: Type of the matrix products.
     """
 
     of_tokens: ClassVar[bool] = False
 
     checkpoint: str = ""
-    pooling: str = "mean"
-    compute_dtype: str = "float32"
+    pooling: Pooling = "mean"
+    compute_dtype: ComputeDtype = "float32"
 
     def check(self, dataset: Dataset) -> None:
         """Checks that the data are texts.

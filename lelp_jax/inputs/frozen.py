@@ -11,8 +11,10 @@ import numpy as np
 
 from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
+from lelp_jax.core.sections import with_place
 from lelp_jax.models.encoder import trunk
 from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, check_pooling
 from lelp_jax.models.pretrained import Pretrained
 from lelp_jax.models.token_batches import Batch, make_batches
 from lelp_jax.models.tokens import PAD, lengths
@@ -25,17 +27,15 @@ class FrozenEncoder:
     Attributes:
         checkpoint: The checkpoint.
         pooling: How the vectors of all tokens become one; see `models.trunk.Trunk`.
-        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+        compute_dtype: Type of the matrix products.
     """
 
     checkpoint: Pretrained
-    pooling: str
-    compute_dtype: str
+    pooling: Pooling
+    compute_dtype: ComputeDtype
 
     def __post_init__(self) -> None:
-        problem = trunk.check(self._architecture, self.pooling, 0.0, self.compute_dtype)
-        if problem is not None:
-            raise UserError(f"inputs 'embeddings': {problem}")
+        with_place("inputs 'embeddings'", check_pooling, self._architecture, self.pooling)
 
     def batches(self, tokens: np.ndarray) -> list[Batch]:
         """Divides all rows into batches, which depend on the lengths alone.
@@ -108,5 +108,7 @@ def _places() -> tuple[Any, Any, int]:
     return parallel.sharding(mesh), parallel.sharding(mesh, parallel.DATA), mesh.size
 
 
-def _embed(static: tuple[Architecture, str, str], params: Any, tokens: jax.Array) -> jax.Array:
+def _embed(
+    static: tuple[Architecture, Pooling, ComputeDtype], params: Any, tokens: jax.Array
+) -> jax.Array:
     return trunk.embed(*static, params, tokens)

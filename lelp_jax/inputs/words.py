@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.trainers import WordLevelTrainer
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, AT_LEAST_TWO
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
@@ -36,13 +37,8 @@ class Words:
 
     of_tokens: ClassVar[bool] = True
 
-    vocabulary_size: int = 20_000
-    min_count: int = 2
-
-    def __post_init__(self) -> None:
-        for name, least in (("vocabulary_size", 2), ("min_count", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be {least} or more, got {getattr(self, name)}")
+    vocabulary_size: Annotated[int, AT_LEAST_TWO] = 20_000
+    min_count: Annotated[int, AT_LEAST_ONE] = 2
 
     def check(self, dataset: Dataset) -> None:
         """Checks that the data are texts.

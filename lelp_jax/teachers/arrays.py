@@ -7,11 +7,12 @@ import functools
 import hashlib
 import logging
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
 from lelp_jax.core import artifacts
+from lelp_jax.core.constraints import NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data import identity
@@ -51,16 +52,11 @@ class ImportedTeachers:
     answers_inputs: ClassVar[bool] = False
     training: ClassVar[None] = None
 
-    files: tuple[str, ...]
+    files: Annotated[tuple[Annotated[str, NonEmpty("a file")], ...], NonEmpty()]
     output_weights: tuple[str, ...] = ()
     id: str = _ID
 
     def __post_init__(self) -> None:
-        if not self.files or not all(self.files):
-            what = "holds an empty name" if any(self.files) else "is empty"
-            raise UserError(
-                f"files {what}; give a file per teacher with --config.teacher.files=FILE"
-            )
         if self.output_weights and len(self.output_weights) != len(self.files):
             raise UserError(
                 f"output_weights names {len(self.output_weights)} files, but files "

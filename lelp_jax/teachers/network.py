@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lelp_jax import inputs as views
 from lelp_jax import models
@@ -30,11 +30,12 @@ class Networks(TrainedTeachers):
         inputs: What it sees of the rows: the view's name and settings.
     """
 
-    model: Mapping[str, Any]
-    inputs: Mapping[str, Any] = dataclasses.field(default_factory=_numbers)
+    model: Annotated[Mapping[str, Any], models.SECTION]
+    inputs: Annotated[Mapping[str, Any], views.SECTION] = dataclasses.field(
+        default_factory=_numbers
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         tokens = 2 if self._view.of_tokens else 0
         with_place("model", models.build, self.model, 2, tokens)
 

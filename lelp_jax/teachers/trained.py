@@ -6,13 +6,14 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import jax
 import numpy as np
 
 from lelp_jax import models
-from lelp_jax.core import search_space, seeds
+from lelp_jax.core import seeds
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
@@ -33,8 +34,6 @@ from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, estimate_work
 from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Params, StepSpec
-
-_SETTINGS = {"learning_rate": search_space.LEARNING_RATE, "weight_decay": search_space.WEIGHT_DECAY}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,18 +68,10 @@ class TrainedTeachers(abc.ABC):
 
     answers_inputs: ClassVar[bool] = True
 
-    count: int
-    learning_rate: float
-    weight_decay: float
+    count: Annotated[int, AT_LEAST_ONE]
+    learning_rate: Annotated[float, POSITIVE]
+    weight_decay: Annotated[float, NON_NEGATIVE]
     train: TrainConfig
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"count must be 1 or more, got {self.count}")
-        for name, setting in _SETTINGS.items():
-            value = getattr(self, name)
-            if not setting.allows(value):
-                raise UserError(f"{name} must be {setting.must}, got {value}")
 
     @abc.abstractmethod
     def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:

@@ -16,6 +16,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 from lelp_jax import data
+from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels, loader
 from lelp_jax.data.dataset import UNLABELLED
@@ -112,8 +113,8 @@ def test_digits_in_more_classes_keep_their_fine_labels(classes: int, names: tupl
 
 @pytest.mark.parametrize("classes", [-1, 0, 1, 11])
 def test_digits_in_fewer_or_more_classes_than_there_are_are_refused(classes: int) -> None:
-    with pytest.raises(UserError, match=rf"classes must be in 2\.\.10, got {classes}"):
-        Digits(classes)
+    with pytest.raises(UserError, match=rf"whole number in \[2, 10\], got {classes}"):
+        sections.build(Digits, {"classes": classes}, "config.data")
 
 
 def test_the_split_depends_on_its_own_seed_alone() -> None:

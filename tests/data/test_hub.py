@@ -14,6 +14,7 @@ from huggingface_hub import errors
 from pyarrow import parquet
 
 from lelp_jax import data
+from lelp_jax.core import sections
 from lelp_jax.core.errors import Unavailable, UserError
 from lelp_jax.data.sources import hub_files
 from lelp_jax.data.sources.hub import Hub
@@ -317,14 +318,14 @@ def test_offline_mode_of_the_library_itself(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": ""}, "name is empty; name a data set of the hub"),
-        ({"train": ""}, "train is empty; name the split of training rows"),
-        ({"revision": ""}, "revision is empty; 'main' is usual"),
+        ({"name": ""}, "name is empty; give a data set of the hub"),
+        ({"train": ""}, "train is empty; give the split of training rows"),
+        ({"revision": ""}, "revision is empty; give a branch, tag or commit, usually 'main'"),
         ({"train": "test"}, "train and test are both 'test'"),
         ({"fine_label": "label"}, "label and fine_label are both 'label'"),
-        ({"train_rows": -1}, "train_rows must be 0 or more, got -1"),
+        ({"train_rows": -1}, "train_rows must be a whole number of 0 or more, got -1"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        Hub(**{"name": NAME, **settings})
+        sections.build(Hub, {"name": NAME, **settings}, "config.data")

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from lelp_jax import data
+from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.reading.table_file import TableFile
 from lelp_jax.data.sources.table import NumericTable
@@ -20,7 +21,7 @@ SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 
 def read(text: str | bytes, name: str = "t.csv", **settings: object) -> data.Parts:
     Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return NumericTable(train=name, **settings).parts()  # type: ignore[arg-type]
+    return sections.build(NumericTable, {"train": name, **settings}, "config.data").parts()
 
 
 def test_csv_tsv_json_and_parquet_give_the_same_rows() -> None:
@@ -167,7 +168,7 @@ def test_a_column_of_numbers_with_one_mistake_is_not_dropped_in_silence() -> Non
         ({"columns": ("label",)}, "columns holds 'label', which is not a feature"),
         ({"fine_label": "label"}, "label and fine_label are both 'label'"),
         ({"label": ""}, "label is empty"),
-        ({"num_classes": -2}, "num_classes must be 0 or at least 2, got -2"),
+        ({"num_classes": -2}, "num_classes must be a whole number of 2 or more, or 0, got -2"),
         ({"num_classes": 3}, "num_classes is 3, but the training rows have 2 names"),
         ({"label": "list"}, "column list: it holds list<"),
         ({"columns": ("list",)}, "column list: it holds list<"),

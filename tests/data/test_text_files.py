@@ -314,18 +314,18 @@ def test_a_test_file_with_other_columns_is_named() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"train": ""}, "train is empty; give a .csv"),
-        ({"text": ""}, "text is empty; name the column with --config.data.text=NAME"),
+        ({"train": ""}, "config.data.train is empty; give a .csv"),
+        ({"text": ""}, "config.data.text is empty; give the name of the column of texts"),
         ({"label": "text"}, "text and label are both 'text'; name two columns"),
         ({"id": "label"}, "label and id are both 'label'; name two columns"),
-        ({"num_classes": 1}, "num_classes must be 0 or at least 2, got 1"),
+        ({"num_classes": 1}, "num_classes must be a whole number of 2 or more, or 0, got 1"),
         ({"label_names": ("a", "b", "a")}, "label_names holds 'a' twice"),
-        ({"max_length": 0}, "max_length must be 1 or more, got 0"),
+        ({"max_length": 0}, "max_length must be a whole number of 1 or more, got 0"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        TextFiles(**{"train": "t.csv", **settings})
+        sections.build(TextFiles, {"train": "t.csv", **settings}, "config.data")
 
 
 def test_a_million_texts_take_no_loop_over_rows() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from lelp_jax import data
+from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.sources import tfds as source
 from lelp_jax.data.sources import tfds_prepared, tfds_reader
@@ -263,12 +264,12 @@ def test_damaged_records_are_named(folder: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": ""}, "name is empty; name a data set of TFDS"),
+        ({"name": ""}, "name is empty; give a data set of TFDS"),
         ({"train": "a", "test": "a"}, "train and test are both 'a'; name two different splits"),
         ({"text": "a", "label": "a"}, "text and label are both 'a'; name two columns"),
-        ({"max_length": -1}, "max_length must be 1 or more, got -1"),
+        ({"max_length": -1}, "max_length must be a whole number of 1 or more, got -1"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        Tfds(**{"name": "glue/sst2", **settings})
+        sections.build(Tfds, {"name": "glue/sst2", **settings}, "config.data")

@@ -283,12 +283,16 @@ BAD = {
     "setting": (
         changed(),
         ["--num_components=5"],
-        ["is not a hyperparameter of lelp"],
+        ["--num_components is not a hyperparameter of lelp"],
     ),
     "beta": (changed(), ["--beta=0"], ["--beta must be a number above 0, got 0.0"]),
     "beta text": (changed(), ["--beta=soft"], ["beta=soft"]),
     "temperature": (changed(), ["--temperature=nan"], ["--temperature must be a number above 0"]),
-    "seed": (changed(), ["--seed=-1"], ["--seed must be in 0..2147483647, got -1"]),
+    "seed": (
+        changed(),
+        ["--seed=-1"],
+        ["--seed must be a whole number in [0, 2147483647], got -1"],
+    ),
     "membership": (changed(), ["--membership=me"], ["--membership must be 'label' or 'teacher'"]),
     "label less": (changed(labels=None), ["--membership=label"], ["--membership=label", "labels"]),
     "flag": (changed(), ["--colour=red"], ["colour"]),
@@ -335,7 +339,10 @@ def test_missing_and_damaged_files_are_told_in_one_line(capsys) -> None:
         (["--out=targets.npz", "--save_projection=nowhere/p.npz"], "no folder nowhere"),
         (["--out=targets.npz", "--save_projection=."], "is a folder"),
         (["--out=nowhere/targets.npz"], "no folder"),
-        (["--out=targets.npz", "--method=random_split", "--beta=2"], "--beta must be 1"),
+        (
+            ["--out=targets.npz", "--method=random_split", "--beta=2"],
+            "--beta with --method=random_split must be 1",
+        ),
     ],
 )
 def test_places_are_checked_before_anything_is_fitted(arguments, word, capsys, monkeypatch) -> None:

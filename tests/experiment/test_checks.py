@@ -43,7 +43,7 @@ def checked(config: ConfigDict, changes: dict[str, Any]) -> Any:
                 section = section[name]
             section[last] = value
     frozen = from_config_dict(changed.to_dict())
-    dataset = data.load(frozen.source, frozen.split)
+    dataset = data.load(frozen.data.source, frozen.data.splitting)
     frozen = in_steps(frozen, dataset)
     checks.check(frozen, dataset)
     return frozen
@@ -60,10 +60,10 @@ def test_lengths_in_epochs_become_steps(config: ConfigDict) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"teacher.pooling": "poler"}, "config.teacher: pooling .*'poler'"),
-        ({"teacher.compute_dtype": "float16"}, "config.teacher: compute_dtype .*'float16'"),
-        ({"teacher.layer_decay": 1.5}, r"config.teacher: layer_decay must be in \(0, 1\], got 1.5"),
-        ({"teacher.checkpoint": ""}, "config.teacher: checkpoint is empty"),
+        ({"teacher.pooling": "poler"}, "config.teacher.pooling .*'poler'; did you mean 'pooler'"),
+        ({"teacher.compute_dtype": "float16"}, "config.teacher.compute_dtype .*'float16'"),
+        ({"teacher.layer_decay": 1.5}, r"layer_decay must be a number in \(0, 1\], got 1.5"),
+        ({"teacher.checkpoint": ""}, "config.teacher.checkpoint is empty"),
         ({"data.max_length": 41}, "config.data.max_length 41 exceeds the 40 tokens"),
         (
             {"teacher.train.epochs": 0.5},
@@ -73,8 +73,11 @@ def test_lengths_in_epochs_become_steps(config: ConfigDict) -> None:
             {"teacher.train.early_stopping.metric": "pr_auc"},
             "config.teacher.train.early_stopping.metric 'pr_auc' is defined for 2 classes",
         ),
-        ({"student.input_noise": 0.1}, "config.student.input_noise is for numbers"),
-        ({"student.inputs": {"name": "features"}}, "config.student.model: .*takes tokens"),
+        (
+            {"student.input_noise": 0.1},
+            "input_noise is 0.1, but the students see tokens",
+        ),
+        ({"student.inputs": {"name": "features"}}, "config.student.model.* takes tokens"),
         (
             {"student.inputs": {"name": "features"}, "student.model": {"name": "mlp", "hidden": 3}},
             "config.student: inputs 'features' are numbers, but the data are texts",

@@ -69,7 +69,7 @@ WITH_ORACLE = (
 )
 
 DATA = (
-    Case("no_train", (TABLE,), ("config.data", "train is empty")),
+    Case("no_train", (TABLE,), ("config.data.train is empty",)),
     Case("missing_file", (TABLE, "--config.data.train=a.csv"), ("a.csv: no such file",)),
     Case("folder", (TABLE, f"--config.data.train={CONFIGS}/a.csv/.."), ("unknown ending",)),
     Case("ending", (TABLE, "--config.data.train=a.xlsx"), ("a.xlsx", "'.xlsx'", ".parquet")),

@@ -1,5 +1,7 @@
 """Config files that change one of configs/."""
 
+import textwrap
+
 from tests.helpers.paths import CONFIGS
 
 
@@ -10,14 +12,14 @@ def changing(name: str, changes: str) -> str:
         name: The other file's, in configs/.
         changes: Statements, at any indent.
     """
-    lines = "\n".join(f"    {line.strip()}" for line in changes.strip().splitlines())
+    lines = textwrap.indent(textwrap.dedent(changes).strip(), "    ")
     return f"""
 import importlib.util
 from lelp_jax import methods
 from ml_collections import ConfigDict
 
 def get_config():
-    spec = importlib.util.spec_from_file_location("{name}_config", {str(CONFIGS / name)!r} ".py")
+    spec = importlib.util.spec_from_file_location("{name}_config", {str(CONFIGS / f"{name}.py")!r})
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     config = module.get_config("quick")

@@ -100,14 +100,16 @@ def install(point: str, count: int, number: int) -> None:
         if not matches(*arguments, *named.values()):
             return original(*arguments, **named)
         left -= 1
-        if left == 0 and when == "before":
+        # The call may call itself: a log writes to its follower.
+        last = left == 0
+        if last and when == "before":
             os.kill(os.getpid(), number)
-        if left == 0 and when == "during":
+        if last and when == "during":
             folder = arguments[0]._folder
             watcher = threading.Thread(target=_kill_in_mid_save, args=[folder], daemon=True)
             watcher.start()
         result = original(*arguments, **named)
-        if left == 0:
+        if last:
             os.kill(os.getpid(), number)
         return result
 

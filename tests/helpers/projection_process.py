@@ -40,7 +40,6 @@ result: dict = {"devices": len(jax.devices()), "processes": jax.process_count()}
 for kind, solver in (
     ("lelp", "covariance"),
     ("lelp", "randomized"),
-    ("lelp", "svd"),
     ("soft_kmeans", "covariance"),
     ("random_projection", "covariance"),
 ):

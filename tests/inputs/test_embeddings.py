@@ -258,7 +258,7 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
 
 def test_settings_that_the_checkpoint_does_not_have_are_refused(checkpoint, tmp_path):
     for name, value in (("pooling", "max"), ("compute_dtype", "int8")):
-        with pytest.raises(UserError, match=f"'embeddings': {name} must be"):
+        with pytest.raises(UserError, match=f"{name} must be"):
             ensure(checkpoint, tmp_path, **{name: value})
 
 

@@ -414,5 +414,5 @@ def test_words_that_nothing_could_be_made_of_are_refused(tmp_path):
     with pytest.raises(UserError, match="no word is in the 3 training rows 9 times"):
         view("words", min_count=9).ensure(tmp_path, dataset(), session())
     for name, value in (("vocabulary_size", 1), ("min_count", 0)):
-        with pytest.raises(UserError, match=rf"config\.student\.inputs: {name} must be"):
+        with pytest.raises(UserError, match=rf"config\.student\.inputs\.{name} must be"):
             view("words", **{name: value})

@@ -69,10 +69,13 @@ def test_models_of_equal_settings_are_one_program():
     ("settings", "message"),
     [
         ({"name": "mpl", "hidden": (5,)}, "did you mean 'mlp'"),
-        ({"hidden": (5,)}, "unknown model name"),
+        ({"hidden": (5,)}, "model.name must be 'mlp', .*, got ''"),
         ({"name": "mlp", "hiden": (5,)}, "did you mean 'hidden'"),
         ({"name": "mlp", "hidden": (5,), "num_outputs": 3}, "num_outputs"),
-        ({"name": "mlp", "hidden": (0,)}, "positive"),
+        (
+            {"name": "mlp", "hidden": (0,)},
+            r"hidden\[0\] must be a whole number of 1 or more, got 0",
+        ),
         ({"name": "mlp", "hidden": (5.5,)}, "whole number"),
         ({"name": "mlp"}, "hidden"),
         ({"name": "mlp", "hidden": (5,), "dropout": 1.0}, "dropout"),

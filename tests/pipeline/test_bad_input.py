@@ -1,5 +1,6 @@
 """Mistakes of the user's: exit code 2, one line that says what to mend, nothing written."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,25 +10,9 @@ import pytest
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.main import main
+from tests.helpers import tiny
 from tests.helpers.bad_cases import CONFIG_FILES, DIGITS, OVERRIDES, Case
 from tests.helpers.bad_data import DATA
-
-TINY = (
-    DIGITS,
-    "--config.teacher.count=1",
-    "--config.teacher.model.hidden=(8,)",
-    "--config.teacher.train.steps=3",
-    "--config.student.model.hidden=(4,)",
-    "--config.student.train.steps=3",
-    "--config.replicates=1",
-    "--config.methods.kd.trials=1",
-    "--config.methods.lelp.trials=1",
-    "--config.methods.lelp.num_subclasses=2",
-    *(
-        f"--config.methods.{name}.trials=0"
-        for name in ("labels", "soft_kmeans", "oracle", "random_split")
-    ),
-)
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
@@ -48,10 +33,8 @@ def write(folder: Path, files: dict) -> None:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("finished")
-    assert main(["main", *TINY, f"--workdir={workdir}"]) == 0
-    return workdir
+def finished(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("finished") / "run"))
 
 
 def error_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -108,9 +91,9 @@ def test_what_only_the_teacher_shows_is_told_in_one_line_too(
 ) -> None:
     before = {name: content for name, content in snapshot(finished).items() if content is not None}
     capsys.readouterr()
-    # A tuple that is given twice takes both values: the new one replaces TINY's.
-    base = [argument for argument in TINY if "num_subclasses" not in argument]
-    code = main(["main", *base, *overrides, f"--workdir={finished}"])
+    # A tuple that is given twice takes both values: the new one replaces the run's.
+    base = [argument for argument in tiny.OVERRIDES if "num_subclasses" not in argument]
+    code = main(["main", DIGITS, *base, *overrides, f"--workdir={finished}"])
     text = error_line(capsys)
     assert code == 2
     for part in words:
@@ -121,7 +104,7 @@ def test_what_only_the_teacher_shows_is_told_in_one_line_too(
 
 def test_workdir_below_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
-    assert main(["main", *TINY, f"--workdir={tmp_path}/file/run"]) == 2
+    assert tiny.run(tmp_path / "file/run") == 2
     assert "file/run: Not a directory" in error_line(capsys)
     assert (tmp_path / "file").read_text() == "mine"
 

@@ -17,16 +17,11 @@ from lelp_jax.main import main
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.helpers import tiny
+from tests.helpers.config_files import changing
 
-CONFIG = """
-import importlib.util
-from lelp_jax import methods
-
-def get_config():
-    spec = importlib.util.spec_from_file_location("digits_config", DIGITS)
-    digits = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(digits)
-    config = digits.get_config("quick")
+CONFIG = changing(
+    "digits",
+    """
     config.replicates = config.teacher.count = 1
     config.data.source = "rings"
     config.data.rows = 400
@@ -34,8 +29,8 @@ def get_config():
         section.model = {"name": "residual", "width": 16, "blocks": 1}
         section.train.steps, section.train.batch_size = 20, 32
     config.methods = methods.default_config("kd", "logit_mse", "shells", trials=1)
-    return config
-""".replace("DIGITS", repr(f"{tiny.ROOT}/configs/digits.py"))
+    """,
+)
 
 
 def examples() -> dict[str, str]:

@@ -35,49 +35,6 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
-@pytest.mark.slow
-def test_placed_kills_leave_the_results_of_an_uninterrupted_run(
-    reference: Path, tmp_path: Path
-) -> None:
-    workdir = tmp_path / "run"
-    resumed = []
-    for point, count in PLACED:
-        fault_runs.run_killed(point, count, workdir)
-        if point == "checkpoint save":
-            resumed += [path.name for path in workdir.glob("*/*/checkpoints/*tmp*")]
-    assert len(resumed) == 2, "the kill did not fall inside a checkpoint save"
-    final = fault_runs.run("none", 0, workdir)
-    assert final.returncode == 0, final.stderr
-    fault_runs.assert_same(workdir, reference)
-
-
-@pytest.mark.slow
-def test_a_resumed_fleet_continues_with_steps_still_to_do(reference: Path, tmp_path: Path) -> None:
-    workdir = tmp_path / "run"
-    fault_runs.run_killed("students", 2, workdir)
-    final = fault_runs.run("none", 0, workdir)
-    assert final.returncode == 0, final.stderr
-    assert "students: resumed at step 17 of 50" in final.stderr
-    fault_runs.assert_same(workdir, reference)
-
-
-@pytest.mark.slow
-def test_a_bank_resumes_at_the_chunk_where_it_was_killed(reference: Path, tmp_path: Path) -> None:
-    workdir = tmp_path / "run"
-    fault_runs.run_killed("bank chunk", 3, workdir)
-    done = sorted(workdir.glob("banks/*/chunks/*.json"))
-    assert [path.name for path in done] == ["000000.json", "000001.json", "000002.json"]
-    bank = done[0].parents[1]
-    chunks = [
-        bank / name / f"c/{number}/0" for name in ("logits", "embeddings") for number in "012"
-    ]
-    written = [path.stat().st_mtime_ns for path in chunks]
-    final = fault_runs.run("none", 0, workdir)
-    assert final.returncode == 0, final.stderr
-    assert [path.stat().st_mtime_ns for path in chunks] == written
-    fault_runs.assert_same(workdir, reference)
-
-
 def damage(checkpoint: Path) -> None:
     """Cuts the largest file of a checkpoint short."""
     files = [path for path in checkpoint.rglob("*") if path.is_file()]
@@ -86,21 +43,49 @@ def damage(checkpoint: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mishap", [damage, shutil.rmtree])
-def test_a_lost_latest_checkpoint_costs_steps_but_not_bits(
-    mishap, reference: Path, tmp_path: Path
+def test_kills_at_every_point_leave_the_results_of_an_uninterrupted_run(
+    reference: Path, tmp_path: Path
 ) -> None:
     workdir = tmp_path / "run"
-    fault_runs.run_killed("teachers", 3, workdir)
-    earlier, latest = sorted(
-        path for path in workdir.glob("teachers/*/checkpoints/*") if path.is_dir()
-    )
-    mishap(latest)
+
+    def kill(point: str, count: int) -> str:
+        return fault_runs.run_killed(point, count, workdir)
+
+    def checkpoints(stage: str) -> list[Path]:
+        return sorted(path for path in workdir.glob(f"{stage}/*/checkpoints/*") if path.is_dir())
+
+    # A damaged checkpoint costs steps, but no bits: the one before it serves.
+    kill("teachers", 3)
+    [_, latest] = checkpoints("teachers")
+    damage(latest)
+    log = kill("checkpoint save", 1)
+    assert "teachers: resumed at step 17 of 50" in log
+    assert "resuming from the one before it" in log
+    assert "Traceback" not in log
+    assert any("tmp" in path.name for path in checkpoints("teachers")), "killed outside of a save"
+    # And so does a lost one.
+    kill("teachers", 2)
+    shutil.rmtree(checkpoints("teachers")[-1])
+    log = kill("bank chunk", 3)
+    assert "teachers: resumed at step 17 of 50" in log
+    assert "resuming from the one before it" not in log
+    # A bank resumes at the chunk where it was killed.
+    done = sorted(workdir.glob("banks/*/chunks/*.json"))
+    assert [path.name for path in done] == ["000000.json", "000001.json", "000002.json"]
+    arrays = [done[0].parents[1] / name for name in ("logits", "embeddings")]
+    chunks = [array / f"c/{number}/0" for array in arrays for number in "012"]
+    written = [path.stat().st_mtime_ns for path in chunks]
+    kill("bank", 2)
+    assert [path.stat().st_mtime_ns for path in chunks] == written
+    kill("projection", 2)
+    # A resumed fleet goes on with the steps that are still to do.
+    kill("students", 2)
+    assert "students: resumed at step 17 of 50" in kill("checkpoint save", 1)
+    assert any("tmp" in path.name for path in checkpoints("students")), "killed outside of a save"
+    for point, count in PLACED[PLACED.index(("curve log", 1)) :]:
+        kill(point, count)
     final = fault_runs.run("none", 0, workdir)
     assert final.returncode == 0, final.stderr
-    assert f"teachers: resumed at step {earlier.name} of 50" in final.stderr
-    assert ("resuming from the one before it" in final.stderr) == (mishap is damage)
-    assert "Traceback" not in final.stderr
     fault_runs.assert_same(workdir, reference)
 
 

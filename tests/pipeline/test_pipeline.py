@@ -22,16 +22,9 @@ LINE_KEYS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    workdir = tmp_path_factory.mktemp("finished") / "run"
-    assert tiny.run(workdir) == 0
-    return workdir
-
-
 @pytest.fixture
-def workdir(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "run"))
+def workdir(finished_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
 
 
 def to_train(log: str) -> dict[str, tuple[int, int]]:
@@ -40,8 +33,8 @@ def to_train(log: str) -> dict[str, tuple[int, int]]:
     return {name: (int(new), int(old)) for name, new, old in found}
 
 
-def test_every_student_has_one_result_line_in_a_fixed_order(finished: Path) -> None:
-    lines = tiny.results(finished)
+def test_every_student_has_one_result_line_in_a_fixed_order(finished_run: Path) -> None:
+    lines = tiny.results(finished_run)
     assert all(list(line) == LINE_KEYS for line in lines)
     order = [(line["method"], line["trial"], line["replicate"]) for line in lines]
     assert order == [(m, t, r) for m in tiny.METHODS for t in range(2) for r in range(2)]
@@ -50,8 +43,8 @@ def test_every_student_has_one_result_line_in_a_fixed_order(finished: Path) -> N
     assert len({line["fingerprint"] for line in lines}) == len(lines)
 
 
-def test_only_selected_lines_carry_test_metrics(finished: Path) -> None:
-    lines = tiny.results(finished)
+def test_only_selected_lines_carry_test_metrics(finished_run: Path) -> None:
+    lines = tiny.results(finished_run)
     for line in lines:
         assert (line["test"] is not None) == line["selected"]
         assert (line["teacher_test"] is not None) == line["selected"]
@@ -62,8 +55,8 @@ def test_only_selected_lines_carry_test_metrics(finished: Path) -> None:
         assert line["test"]["nll"] > 0
 
 
-def test_the_selected_trial_has_the_best_validation_mean(finished: Path) -> None:
-    lines = tiny.results(finished)
+def test_the_selected_trial_has_the_best_validation_mean(finished_run: Path) -> None:
+    lines = tiny.results(finished_run)
     for method in tiny.METHODS:
         means = {}
         for trial in range(2):
@@ -74,9 +67,9 @@ def test_the_selected_trial_has_the_best_validation_mean(finished: Path) -> None
         assert chosen == {min(means, key=lambda trial: means[trial])}
 
 
-def test_the_table_follows_from_results_jsonl_alone(finished: Path) -> None:
-    lines = tiny.results(finished)
-    report = (finished / "report" / "report.md").read_text()
+def test_the_table_follows_from_results_jsonl_alone(finished_run: Path) -> None:
+    lines = tiny.results(finished_run)
+    report = (finished_run / "report" / "report.md").read_text()
     value = {(x["method"], x["replicate"]): x["test"]["accuracy"] for x in lines if x["selected"]}
     for method in tiny.METHODS:
         own = np.array([value[method, r] for r in range(2)])
@@ -89,16 +82,16 @@ def test_the_table_follows_from_results_jsonl_alone(finished: Path) -> None:
             assert cells[1].startswith(f"{100 * difference.mean():+.2f} [")
 
 
-def test_run_json_holds_config_versions_and_devices(finished: Path) -> None:
-    run = json.loads((finished / "run.json").read_text())
+def test_run_json_holds_config_versions_and_devices(finished_run: Path) -> None:
+    run = json.loads((finished_run / "run.json").read_text())
     assert run["config"]["teacher"]["model"]["hidden"] == [16]
     assert run["plan"]["trials"] == dict.fromkeys(tiny.METHODS, 2)
     assert run["versions"]["jax"]
     assert run["devices"][0].startswith("cpu")
 
 
-def test_training_curves_reach_the_last_step_of_every_fleet(finished: Path) -> None:
-    lines = [json.loads(x) for x in (finished / "metrics.jsonl").read_text().splitlines()]
+def test_training_curves_reach_the_last_step_of_every_fleet(finished_run: Path) -> None:
+    lines = [json.loads(x) for x in (finished_run / "metrics.jsonl").read_text().splitlines()]
     last = {}
     for line in lines:
         assert line["step"] > last.get(line["fleet"], 0)
@@ -107,13 +100,13 @@ def test_training_curves_reach_the_last_step_of_every_fleet(finished: Path) -> N
     assert all(math.isfinite(loss) for line in lines for loss in line["loss"])
 
 
-def test_a_selected_student_is_loadable_on_its_own(finished: Path) -> None:
+def test_a_selected_student_is_loadable_on_its_own(finished_run: Path) -> None:
     dataset = data.load(digits.Digits(), data.Split((0.6, 0.2, 0.2), 0))
     raw = digits.Digits().parts().train.inputs[dataset.test]
-    kept = np.load(finished / "report" / "test_predictions.npz")
-    for line in tiny.results(finished):
+    kept = np.load(finished_run / "report" / "test_predictions.npz")
+    for line in tiny.results(finished_run):
         if line["selected"]:
-            student = export.load(finished / line["student"])
+            student = export.load(finished_run / line["student"])
             own = (kept["method"] == line["method"]) & (kept["replicate"] == line["replicate"])
             logits = student.class_logits(raw)
             np.testing.assert_allclose(logits, kept["class_logits"][own][0], atol=1e-4)

@@ -134,7 +134,7 @@ def _shrink(config: ConfigDict, place: Path) -> None:
     config.data.split = (0.6, 0.2, 0.2)
     albert = "albert" in config.teacher.checkpoint
     config.teacher.checkpoint = str(place / ("albert" if albert else "teacher"))
-    config.teacher.count = 1
+    config.teacher.count = config.replicates = 1
     for part in (config.teacher, config.student):
         part.train.update({"steps": 1, "epochs": 0.0, "batch_size": 8})
         part.train.early_stopping.evaluations = min(part.train.early_stopping.evaluations, 1)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from lelp_jax.projection.engine import clusters, lloyd, per_class, refine, seeding, stream
+from lelp_jax.core import seeds
+from lelp_jax.projection.engine import clusters, kmeans, sample, stream
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.helpers.embeddings import SEEDS
 from tests.helpers.processes import finish_all, launch_pair, run_script
@@ -21,25 +22,24 @@ ROOM, DIMS, COUNT = 64, 4, 3
 @pytest.fixture(autouse=True)
 def _several_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes blocks so small that the rows of most tests take several."""
-    monkeypatch.setattr(per_class, "_MOST_CACHED_ROWS", 16)
-    monkeypatch.setattr(per_class, "_MOST_ROWS", 16)
+    monkeypatch.setattr(kmeans, "_MOST_CACHED_ROWS", 16)
 
 
-def packed(*groups: np.ndarray, room: int = ROOM) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns points, index and mask of classes with the rows given."""
-    shape = (len(groups), room)
-    points, mask = np.zeros((*shape, groups[0].shape[1]), np.float32), np.zeros(shape, bool)
+def packed(*groups: np.ndarray, room: int = ROOM) -> clusters.Points:
+    """Returns points of classes with the rows given."""
+    dims = groups[0].shape[1]
+    room, _ = kmeans.padded_rows(room, dims)
+    points = np.zeros((len(groups), room, dims), np.float32)
     for label, group in enumerate(groups):
         points[label, : len(group)] = group
-        mask[label, : len(group)] = True
-    return points, np.arange(points[..., 0].size).reshape(shape), mask
+    index = np.arange(points[..., 0].size).reshape(len(groups), room)
+    size = np.array([len(group) for group in groups], np.int32)
+    return clusters.Points(points, index, size, np.zeros(len(groups), np.float32))
 
 
-def fit(
-    points: np.ndarray, index: np.ndarray, mask: np.ndarray, **changes: object
-) -> clusters.Clusters:
-    settings = {"count": COUNT, "seed": 0, "restarts": 2, "passes": 300}
-    return clusters.fit(points, index, mask, **{**settings, **changes})
+def fit(points: clusters.Points, **changes: int) -> clusters.Clusters:
+    settings = {"num_clusters": COUNT, "seed": 0, "restarts": 2}
+    return clusters.fit_points(points, clusters.Options(**{**settings, **changes}))
 
 
 def inertia(points: np.ndarray, centers: np.ndarray) -> float:
@@ -76,11 +76,11 @@ def test_inertia_is_that_of_scikit_learn(restarts, monkeypatch):
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    monkeypatch.setattr(per_class, "_MOST_CACHED_ROWS", 4096)
+    monkeypatch.setattr(kmeans, "_MOST_CACHED_ROWS", 4096)
 
     data = kinds_of_data()
     rows = packed(*data, room=600)
-    ours = [fit(*rows, count=8, seed=seed, restarts=restarts).inertia for seed in range(30)]
+    ours = [fit(rows, num_clusters=8, seed=seed, restarts=restarts).inertia for seed in range(30)]
     for own, points in zip(np.transpose(ours), data, strict=True):
         with threadpool_limits(limits=1):
             theirs = [
@@ -97,7 +97,7 @@ def test_planted_clusters_are_found():
     places = 20 * np.eye(COUNT, DIMS)
     owners = [random.integers(0, COUNT, 60) for _ in range(2)]
     groups = [places[owner] + 0.1 * random.normal(size=(60, DIMS)) for owner in owners]
-    found = fit(*packed(*groups))
+    found = fit(packed(*groups))
     for label, (group, owner) in enumerate(zip(groups, owners, strict=True)):
         means = [group[owner == kind].mean(axis=0) for kind in range(COUNT)]
         np.testing.assert_allclose(
@@ -109,7 +109,7 @@ def test_planted_clusters_are_found():
 @hypothesis.given(SEEDS)
 def test_centres_are_means_and_the_inertia_is_exact(seed):
     group = normal(seed, 50)
-    found = fit(*packed(group, 100 * group), seed=seed)
+    found = fit(packed(group, 100 * group), seed=seed)
     for label, points in enumerate((group, 100 * group)):
         centers = found.centers[label]
         assert found.inertia[label] == pytest.approx(inertia(points, centers), rel=1e-5)
@@ -123,16 +123,11 @@ def test_centres_are_means_and_the_inertia_is_exact(seed):
 
 @hypothesis.given(SEEDS, st.integers(1, ROOM))
 def test_padding_and_other_classes_do_not_matter(seed, rows):
-    random = np.random.default_rng(seed)
-    group = normal(seed, rows)
-    points, index, mask = packed(group, normal(1, 20))
-    found = fit(points, index, mask)
-    place = np.sort(random.permutation(ROOM)[:rows])
-    scattered, own = 1e3 * random.normal(size=points.shape).astype(np.float32), np.zeros_like(mask)
-    numbers = np.zeros_like(index)
-    scattered[0, place], own[0, place], numbers[0, place] = group, True, index[0, :rows]
-    own[1] = random.integers(0, 2, ROOM)
-    again = fit(scattered, numbers, own)
+    points = packed(normal(seed, rows), normal(1, 20))
+    found = fit(points)
+    other = packed(normal(seed, rows), normal(2, 60), room=2 * ROOM)
+    number = np.concatenate([points.number, points.number], axis=1)
+    again = fit(other._replace(number=number))
     np.testing.assert_allclose(again.centers[0], found.centers[0], atol=1e-5)
     assert again.inertia[0] == pytest.approx(found.inertia[0], rel=1e-5, abs=1e-6)
     assert again.distinct[0] == found.distinct[0] == min(rows, COUNT)
@@ -140,10 +135,12 @@ def test_padding_and_other_classes_do_not_matter(seed, rows):
 
 @hypothesis.given(SEEDS)
 def test_the_order_of_rows_does_not_matter(seed):
-    points, index, mask = packed(normal(seed, 60), normal(seed + 1, 40))
-    found = fit(points, index, mask, seed=seed)
-    order = np.random.default_rng(seed).permutation(ROOM)
-    again = fit(points[:, order], index[:, order], mask[:, order], seed=seed)
+    rows = packed(normal(seed, 60), normal(seed + 1, 60))
+    found = fit(rows, seed=seed)
+    order = np.concatenate([np.random.default_rng(seed).permutation(60), np.arange(60, ROOM)])
+    again = fit(
+        rows._replace(points=rows.points[:, order], number=rows.number[:, order]), seed=seed
+    )
     np.testing.assert_allclose(again.centers, found.centers, atol=1e-5)
 
 
@@ -152,42 +149,42 @@ def test_the_order_of_rows_does_not_matter(seed):
     [([2, 1.000001, 1, 3], 1), ([2, 1.001, 1, 3], 2), ([0, 0], 0), ([1e-9, 0], 1)],
 )
 def test_rounding_does_not_choose_among_restarts_that_agree(inertia, best):
-    assert clusters._first_of_the_best(jnp.array(inertia, jnp.float32)) == best
+    assert kmeans.first_of_the_best(jnp.array(inertia, jnp.float32)) == best
 
 
 @hypothesis.given(SEEDS, st.sampled_from([2.0**-20, 0.25, 2.0**20]))
 def test_centres_go_with_turned_and_scaled_points(seed, scale):
-    points, index, mask = packed(normal(seed, 60), normal(seed + 1, 40))
-    found = fit(points, index, mask)
-    np.testing.assert_array_equal(fit(scale * points, index, mask).centers, scale * found.centers)
+    rows = packed(normal(seed, 60), normal(seed + 1, 40))
+    found = fit(rows)
+    scaled = fit(rows._replace(points=np.float32(scale) * rows.points))
+    np.testing.assert_array_equal(scaled.centers, scale * found.centers)
     turn = np.linalg.qr(np.random.default_rng(seed).normal(size=(DIMS, DIMS)))[0]
-    turned = fit((points @ turn).astype(np.float32), index, mask)
+    turned = fit(rows._replace(points=(rows.points @ turn).astype(np.float32)))
     np.testing.assert_allclose(turned.centers, found.centers @ turn, atol=1e-5)
 
 
 def test_one_centre_is_the_mean():
     groups = [normal(0, 60) + 2, normal(1, 5) - 1]
-    found = fit(*packed(*groups), count=1)
+    found = fit(packed(*groups), num_clusters=1)
     for label, group in enumerate(groups):
         np.testing.assert_allclose(found.centers[label, 0], group.mean(axis=0), atol=1e-6)
 
 
 def test_as_many_centres_as_rows_are_the_rows():
     group = normal(0, COUNT)
-    found = fit(*packed(group, normal(1, 60)))
+    found = fit(packed(group, normal(1, 60)))
     np.testing.assert_allclose(in_order(found.centers[0]), in_order(group), atol=1e-6)
     assert found.inertia[0] == pytest.approx(0, abs=1e-9)
 
 
 def test_few_distinct_rows_and_none_stay_finite():
     twice = np.repeat(normal(0, 2), 20, axis=0)
-    found = fit(*packed(twice, np.zeros((7, DIMS)), normal(1, 2), np.zeros((0, DIMS))))
+    found = fit(packed(twice, np.zeros((7, DIMS)), normal(1, 2), np.zeros((0, DIMS))))
     for field in found:
         assert np.isfinite(field).all()
     np.testing.assert_array_equal(found.distinct, [2, 1, 2, 0])
     np.testing.assert_allclose(found.inertia, 0, atol=1e-9)
-    rows = EmbeddedRows(np.zeros((7, 1)), np.arange(7), np.array([0, 0, 1, 1, 2, 2, -1]))
-    assert (clusters.spread(found, rows) > 0).all()
+    assert (found.spread > 0).all()
 
 
 @pytest.mark.parametrize("kinds", [1, 2, 3, 5])
@@ -199,85 +196,76 @@ def test_rows_that_differ_by_rounding_are_counted_once(kinds):
     # Nearer to each other than the squares of their norms resolve, but no rounding.
     near = np.float32([[100, 0, 0, 0], [100, 0, 0, 0.01], [100, 0, 0.01, 0], [-300, 0, 0, 0]])
     for count in (3, 5):
-        found = fit(*packed(group, near[np.arange(60) % 4]), count=count)
+        found = fit(packed(group, near[np.arange(60) % 4]), num_clusters=count)
         np.testing.assert_array_equal(found.distinct, [min(kinds, count), min(4, count)])
-    coarse = fit(*packed(group, group), rounding=np.array([0, 100]))
+    coarse = fit(packed(group, group)._replace(rounding=np.array([0, 100], np.float32)))
     np.testing.assert_array_equal(coarse.distinct, [min(kinds, COUNT), 1])
 
 
 def test_fits_are_repeatable_and_depend_on_the_seed():
     rows = packed(normal(0, 60), normal(0, 60))
-    first, second = fit(*rows, seed=5), fit(*rows, seed=5)
+    first, second = fit(rows, seed=5), fit(rows, seed=5)
     for one, two in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, two)
-    seen = {fit(*rows, seed=seed).centers[0].tobytes() for seed in range(8)}
+    seen = {fit(rows, seed=seed).centers[0].tobytes() for seed in range(8)}
     assert len(seen) > 1
     # Classes of equal rows start from different ones, whatever their place in the data set.
-    points, index, mask = rows
-    same = [fit(points, 0 * index + index[0], mask, seed=seed).centers for seed in range(8)]
+    alike = rows._replace(number=0 * rows.number + rows.number[0])
+    same = [fit(alike, seed=seed).centers for seed in range(8)]
     assert any((centers[0] != centers[1]).any() for centers in same)
 
 
 def test_more_restarts_and_more_passes_are_no_worse():
     rows = packed(normal(0, 60), normal(1, 60))
-    one, eight = (fit(*rows, restarts=restarts, count=8) for restarts in (1, 8))
+    one, eight = (fit(rows, restarts=restarts, num_clusters=8) for restarts in (1, 8))
     assert (eight.inertia <= one.inertia).all()
     assert (eight.inertia < one.inertia).any()
-    short = fit(*rows, restarts=1, count=8, passes=1)
-    assert (short.passes == 1).all()
+    short = fit(rows, restarts=1, num_clusters=8, iterations=1)
+    assert (short.iterations == 1).all()
     assert (short.inertia > one.inertia).any()
-    assert (one.passes > 1).all()
+    assert (one.iterations > 1).all()
 
 
-@hypothesis.given(SEEDS)
-def test_classes_one_by_one_and_all_together_agree(seed):
-    rows = packed(normal(seed, 60), np.repeat(normal(1, 2), 9, axis=0), normal(seed, 33))
-    found = fit(*rows, seed=seed)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(per_class.parallel, "is_cpu", lambda: False)
-        together = fit(*rows, seed=seed)
-    for one, two in zip(found, together, strict=True):
-        np.testing.assert_allclose(two, one, atol=1e-5, rtol=1e-5)
+def const_of(group: np.ndarray) -> kmeans.Const:
+    points, index, size, rounding = packed(group)
+    words = seeds.hash_words(0, index[0]).view(np.uint32).reshape(ROOM, 2)
+    return kmeans.describe(*map(jnp.asarray, (points[0], words, size[0], rounding[0])))
 
 
-def from_one_place(_: None, beside: tuple[str, ...], block: int, part: seeding.Part) -> tuple:
-    """Starts all centres of a class at one place far away."""
-    start = jnp.full((COUNT, part.points.shape[1]), 50.0)
-    state = lloyd.iterate(part, start, passes=100, block=block, beside=beside)
-    return state.centers, state.label, state.passes
+@jax.jit
+def from_one_place(const: kmeans.Const) -> kmeans.Carry:
+    """Starts all centres at one place far away."""
+    return kmeans.iterate(const, jnp.full((COUNT, DIMS), 50.0), jnp.int32(100), 16)
 
 
-@pytest.mark.parametrize("processor", [True, False])
-def test_centres_without_rows_move_to_the_farthest_rows(processor, monkeypatch):
-    monkeypatch.setattr(per_class.parallel, "is_cpu", lambda: processor)
+def test_centres_without_rows_move_to_the_farthest_rows():
     random = np.random.default_rng(0)
     places = 20 * np.eye(COUNT, DIMS)
     planted = places[np.arange(60) % COUNT] + 0.1 * random.normal(size=(60, DIMS))
-    points, index, mask = packed(planted, places[np.arange(10) % 2], np.full((4, DIMS), 7))
-    arguments = per_class.place(points, mask, clusters._words(index, 0), np.zeros(3))
-    block = per_class.part_size(ROOM, DIMS)[1]
-    centers, label, passes = per_class.run(from_one_place, None, block, arguments)
-    np.testing.assert_array_equal(np.bincount(label[0], minlength=4), [20, 20, 20, ROOM - 60])
+    found = from_one_place(const_of(planted))
+    np.testing.assert_array_equal(np.bincount(found.label[:60], minlength=COUNT), [20, 20, 20])
     means = [planted[kind::COUNT].mean(axis=0) for kind in range(COUNT)]
-    np.testing.assert_allclose(in_order(centers[0]), in_order(np.array(means)), atol=1e-5)
+    np.testing.assert_allclose(
+        in_order(np.asarray(found.centers)), in_order(np.array(means)), atol=1e-5
+    )
+    assert found.iteration < 10
     # Rows of fewer kinds than centres have a centre each, and one that gets none stays.
-    assert inertia(points[1, :10], centers[1]) < 1e-6
-    np.testing.assert_allclose(in_order(centers[2])[:, 0], [7, 7, 50])
-    assert (passes < 10).all()
+    few = places[np.arange(10) % 2]
+    assert inertia(few, np.asarray(from_one_place(const_of(few)).centers)) < 1e-6
+    alike = from_one_place(const_of(np.full((4, DIMS), 7)))
+    np.testing.assert_allclose(in_order(np.asarray(alike.centers))[:, 0], [7, 7, 50])
+    assert alike.iteration < 10
 
 
-def draws(_: None, beside: tuple[str, ...], block: int, part: seeding.Part) -> tuple:
-    del beside, block
-    weight = part.points[:, 0]
-    row = jax.vmap(lambda number: seeding._draw(part, weight, number, 3))(jnp.arange(4000))
-    return row[0][..., 1], row[1]
+@jax.jit
+def draws(const: kmeans.Const) -> tuple[jax.Array, jax.Array]:
+    weight = const.points[:, 0]
+    return jax.lax.map(lambda number: kmeans.draw(const, weight, number, 3), jnp.arange(4000))
 
 
 def test_rows_are_drawn_in_proportion_to_their_weight():
     weight = np.arange(12.0)
-    points, index, mask = packed(np.stack([weight, np.arange(12)], axis=1))
-    arguments = per_class.place(points, mask, clusters._words(index, 0), np.zeros(1))
-    rows, drawn = per_class.run(draws, None, per_class.part_size(ROOM, 2)[1], arguments)
+    rows, drawn = map(np.asarray, draws(const_of(weight[:, None])))
     assert drawn.all()
     share = weight / weight.sum()
     # The second is drawn without the first.
@@ -285,25 +273,20 @@ def test_rows_are_drawn_in_proportion_to_their_weight():
         share[i] * np.where(np.arange(12) == i, 0, share) / (1 - share[i]) for i in range(12)
     )
     for number, expected in enumerate((share, rest)):
-        counts = np.bincount(rows[0, :, number].astype(int), minlength=12)
+        counts = np.bincount(rows[:, number], minlength=12)
         deviation = np.sqrt(4000 * expected * (1 - expected))
         assert (np.abs(counts - 4000 * expected) <= 4 * deviation).all()
-    assert all(len(set(three)) == 3 for three in rows[0].tolist())
+    assert all(len(set(three)) == 3 for three in rows.tolist())
 
 
 def test_parts_have_few_sizes(monkeypatch):
-    monkeypatch.setattr(per_class, "_MOST_CACHED_ROWS", 4096)
+    monkeypatch.setattr(kmeans, "_MOST_CACHED_ROWS", 4096)
     for dims in (1, 20, 768, 100_000):
-        sizes = [per_class.part_size(rows, dims) for rows in range(1, 100_000, 37)]
+        sizes = [kmeans.padded_rows(rows, dims) for rows in range(1, 100_000, 37)]
         for rows, (size, block) in zip(range(1, 100_000, 37), sizes, strict=True):
             assert size % block == 0
             assert rows <= size <= max(1.125 * rows + block, 16)
         assert len(set(sizes)) < 100
-
-
-def offsets(rows: jax.Array, label: jax.Array, count: jax.Array, mean: jax.Array) -> jax.Array:
-    del count
-    return rows - mean[label]
 
 
 def far_rows(size: int, far: float) -> tuple[EmbeddedRows, np.ndarray, np.ndarray]:
@@ -319,10 +302,12 @@ def far_rows(size: int, far: float) -> tuple[EmbeddedRows, np.ndarray, np.ndarra
 
 
 def fit_rows(
-    rows: EmbeddedRows, mean: np.ndarray, memory: int, **changes: object
+    rows: EmbeddedRows, mean: np.ndarray, memory: int, **changes: int
 ) -> clusters.Clusters:
-    settings = {"count": 5, "seed": 1, "restarts": 2, "passes": 300, "project": offsets}
-    return clusters.fit_rows(rows, 2, constants=(mean,), memory=memory, **{**settings, **changes})
+    options = clusters.Options(**{"num_clusters": 5, "seed": 1, "restarts": 2, **changes})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "MEMORY", memory)
+        return clusters.fit(rows, mean, options)
 
 
 @pytest.mark.parametrize("far", [0, 1e4])
@@ -334,18 +319,17 @@ def test_rows_far_from_the_origin_are_clustered(far):
         assert found.inertia[kind] == pytest.approx(inertia(own, found.centers[kind]), rel=1e-5)
         assert found.inertia[kind] < 0.8 * np.square(own).sum()
     sizes = np.bincount(rows.label[rows.label >= 0])
-    np.testing.assert_allclose(clusters.spread(found, rows), found.inertia / sizes, rtol=1e-6)
+    np.testing.assert_allclose(found.spread, found.inertia / sizes, rtol=1e-6)
 
 
 @pytest.mark.slow
 def test_rows_beyond_the_memory_are_clustered_as_well(monkeypatch):
     monkeypatch.setattr(stream, "_MOST_ROWS", 256)
     rows, mean, wide = far_rows(8000, 1)
-    seeds = range(5)
-    whole = [fit_rows(rows, mean, 1 << 30, seed=seed).inertia for seed in seeds]
+    whole = [fit_rows(rows, mean, 1 << 30, seed=seed).inertia for seed in range(5)]
     # 700 rows of each class: all of neither.
     few = 700 * 2 * 4 * DIMS
-    some = [fit_rows(rows, mean, few, seed=seed) for seed in seeds]
+    some = [fit_rows(rows, mean, few, seed=seed) for seed in range(5)]
     assert (
         np.median([one.inertia for one in some], axis=0) <= 1.01 * np.median(whole, axis=0)
     ).all()
@@ -356,31 +340,32 @@ def test_rows_beyond_the_memory_are_clustered_as_well(monkeypatch):
     order = np.random.default_rng(0).permutation(len(rows))
     again = fit_rows(rows.part(order), mean, few, seed=0)
     np.testing.assert_allclose(again.centers, some[0].centers, atol=1e-4)
-    assert (some[0].passes <= clusters._STREAM_PASSES).all()
+    assert (some[0].iterations <= clusters._MOST_PASSES).all()
 
 
 def test_a_class_is_sampled_by_its_rows_alone():
     rows, _, _ = far_rows(3000, 0)
-    some = clusters._some_of_each_class(rows, 2, 500, 3)
-    assert np.bincount(some.label).tolist() == [500, 500]
+    drawn = [rows.index[own] for own in sample.draw(rows, [500, 500], 3)]
+    assert [len(own) for own in drawn] == [500, 500]
     kept = rows.part(np.flatnonzero(rows.label != 0))
-    alone = clusters._some_of_each_class(kept, 2, 500, 3)
-    np.testing.assert_array_equal(some.index[some.label == 1], alone.index[alone.label == 1])
-    other = clusters._some_of_each_class(rows, 2, 500, 4)
-    assert (some.index != other.index).any()
+    alone = kept.index[sample.draw(kept, [0, 500], 3)[1]]
+    np.testing.assert_array_equal(alone, drawn[1])
+    other = rows.index[sample.draw(rows, [500, 500], 4)[1]]
+    assert (other != drawn[1]).any()
 
 
 def test_passes_over_rows_lower_the_inertia_and_leave_empty_centres():
     rows, mean, wide = far_rows(3000, 0)
-    start = np.full((2, 3, DIMS), 99.0, np.float32)
-    start[:, :2] = normal(0, 2)
+    places = np.full((2, 3, DIMS), 99, np.float32)
+    places[:, :2] = normal(0, 2)
+    start = fit_rows(rows, mean, 1 << 30, num_clusters=3)._replace(centers=places)
     before = np.inf
     for passes in range(1, 5):
-        found = refine.refine(rows, 2, start, passes, project=offsets, constants=(mean,))
-        assert found.passes == passes
+        found = clusters.refine(rows, mean, start, passes, None)
+        assert (found.iterations == passes).all()
         assert (found.inertia < before).all()
         before = found.inertia
-        np.testing.assert_array_equal(found.centers[:, 2], start[:, 2])
+        np.testing.assert_array_equal(found.centers[:, 2], start.centers[:, 2])
     for kind in range(2):
         own = wide[rows.label == kind] - mean[kind].astype(np.float64)
         assert before[kind] == pytest.approx(inertia(own, found.centers[kind]), rel=1e-5)
@@ -404,7 +389,7 @@ for name, memory in (("memory", 1 << 30), ("stream", 300 * 2 * 4 * tests.DIMS)):
     found = tests.fit_rows(rows, mean, memory)
     result[name] = [field.tolist() for field in (found.centers, found.inertia / 1000)]
 few = tests.EmbeddedRows(rows.embedding[:40] // 2, rows.index[:40], rows.label[:40] * 0)
-found = tests.fit_rows(few, mean, 1 << 30, count=30)
+found = tests.fit_rows(few, mean, 1 << 30, num_clusters=30)
 result["few"] = [found.distinct.tolist(), found.inertia.tolist()]
 if parallel.is_first_process():
     print(json.dumps(result))

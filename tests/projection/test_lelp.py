@@ -322,7 +322,7 @@ def values_of(method: str) -> dict[str, Value]:
     """Returns what a method hands to its projector by default, for a few subclasses."""
     chosen = METHODS[method]
     assert chosen.projector is lelp.PROJECTOR
-    return {name: chosen.settings[name].default[0] for name in lelp.PROJECTOR.search_space} | {
+    return {name: chosen.search_space[name].default[0] for name in lelp.PROJECTOR.search_space} | {
         "num_subclasses": 3
     }
 

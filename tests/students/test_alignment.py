@@ -29,7 +29,7 @@ def experiment() -> tuple[config.Config, data.Dataset]:
     raw["replicates"] = 5
     raw["data"]["transfer_size"] = 70
     frozen = config.from_config_dict(raw)
-    return frozen, data.load(frozen.source, frozen.split)
+    return frozen, data.load(frozen.data.source, frozen.data.splitting)
 
 
 @pytest.fixture

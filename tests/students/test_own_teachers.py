@@ -12,25 +12,20 @@ from lelp_jax.data import Split
 from lelp_jax.data.sources.digits import Digits
 from lelp_jax.deploy import export
 from tests.helpers import tiny
+from tests.helpers.config_files import changing
 
 NAMES = ("kd", "dkd", "dist", "logit_standardization", "subclass_distillation", "subclass_matched")
-CONFIG = """
-import importlib.util
-from lelp_jax import methods
-
-def get_config():
-    spec = importlib.util.spec_from_file_location("digits_config", DIGITS)
-    digits = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(digits)
-    config = digits.get_config("quick")
-    config.methods = methods.default_config(*NAMES, trials=2)
+CONFIG = changing(
+    "digits",
+    f"""
+    config.methods = methods.default_config(*{NAMES}, trials=2)
     config.teacher.model.hidden = (16,)
     config.teacher.train.steps = 60
     config.student.model.hidden = (8,)
     config.student.train.steps = 300
     config.methods.subclass_matched.num_subclasses = (3,)
-    return config
-""".replace("DIGITS", repr(f"{tiny.ROOT}/configs/digits.py")).replace("NAMES", repr(NAMES))
+    """,
+)
 
 
 @pytest.fixture(scope="module")
@@ -139,20 +134,14 @@ def test_a_refused_baseline_is_a_mistake(tmp_path: Path, capsys) -> None:
     assert not (tmp_path / "run").exists()
 
 
-BROUGHT = """
-import importlib.util
-from lelp_jax import methods
-
-def get_config():
-    spec = importlib.util.spec_from_file_location("own_teacher_config", CONFIG)
-    own_teacher = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(own_teacher)
-    config = own_teacher.get_config("quick")
+BROUGHT = changing(
+    "own_teacher",
+    """
     config.methods = methods.default_config("kd", "subclass_distillation", trials=1)
     config.student.train.batch_size = 8
     config.data.train, config.teacher.files = "data.npz", ("teacher.npz",)
-    return config
-""".replace("CONFIG", repr(f"{tiny.ROOT}/configs/own_teacher.py"))
+    """,
+)
 
 
 def test_a_teacher_from_elsewhere_is_not_retrained(tmp_path: Path, capsys) -> None:

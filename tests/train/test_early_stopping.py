@@ -337,12 +337,12 @@ def test_members_are_evaluated_evenly_however_they_are_dispatched() -> None:
 
 def test_settings_out_of_range_are_refused() -> None:
     rule = OptimizerConfig()
-    with pytest.raises(UserError, match="evaluations must be 0 or more, got -1"):
-        EarlyStopping(evaluations=-1)
+    with pytest.raises(UserError, match="evaluations must be a whole number of 0 or more, got -1"):
+        sections.build(EarlyStopping, {"evaluations": -1}, "early_stopping")
     with pytest.raises(UserError, match=r"patience 3 .* without evaluations"):
         EarlyStopping(patience=3)
-    with pytest.raises(UserError, match="unknown metric: 'acuracy'; did you mean 'accuracy'"):
-        EarlyStopping(metric="acuracy")
+    with pytest.raises(UserError, match="got 'acuracy'; did you mean 'accuracy'"):
+        sections.build(EarlyStopping, {"metric": "acuracy"}, "early_stopping")
     with pytest.raises(UserError, match=r"evaluations 11 exceeds the 10 steps"):
         TrainConfig(10, 4, rule, early_stopping=EarlyStopping(evaluations=11))
 

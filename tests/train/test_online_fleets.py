@@ -113,33 +113,32 @@ parallel.set_up()
 from lelp_jax.train.runner import Runner
 from tests.train.test_online_fleets import fleet_job
 
-mesh_shape = json.loads(sys.argv[1])
-if mesh_shape:
-    parallel.fleet_mesh = lambda members, batch: parallel.make_mesh(*mesh_shape)
-runner = Runner(fleet_job())
-state = runner.new_state()
-for first in range(0, 20, runner.steps):
-    state, log = runner.dispatch(state, first)
-params = jax.device_get(jax.tree.map(lambda leaf: leaf[:5], state.members.params))
-leaves = [leaf.tolist() for leaf in jax.tree.leaves(params)]
-mesh = dict(runner.mesh.shape)
-print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}))
+rule_of_meshes = parallel.fleet_mesh
+runs = []
+for mesh in json.loads(sys.argv[1]):
+    parallel.fleet_mesh = (lambda *_: parallel.make_mesh(*mesh)) if mesh else rule_of_meshes
+    runner = Runner(fleet_job())
+    state = runner.new_state()
+    for first in range(0, 20, runner.steps):
+        state, log = runner.dispatch(state, first)
+    params = jax.device_get(jax.tree.map(lambda leaf: leaf[:5], state.members.params))
+    leaves = [leaf.tolist() for leaf in jax.tree.leaves(params)]
+    runs.append({"mesh": dict(runner.mesh.shape), "leaves": leaves})
+print(json.dumps({"devices": len(jax.devices()), "runs": runs}))
 """
-
-
-def train_on(devices: int, mesh: list[int]) -> dict:
-    return run_script(SCRIPT, json.dumps(mesh), devices=devices)
 
 
 @pytest.mark.slow
 def test_one_device_and_eight_train_the_same_fleet() -> None:
-    single = train_on(1, [])
-    assert single["mesh"] == {"member": 1, "data": 1}
-    for mesh, expected in (([], {"member": 5, "data": 1}), ([2, 4], {"member": 2, "data": 4})):
-        several = train_on(8, mesh)
-        assert several["devices"] == 8
-        assert several["mesh"] == expected
-        for one, many in zip(single["leaves"], several["leaves"], strict=True):
+    single = run_script(SCRIPT, json.dumps([[]]))
+    several = run_script(SCRIPT, json.dumps([[], [2, 4]]), devices=8)
+    assert (single["devices"], several["devices"]) == (1, 8)
+    meshes = [(run["mesh"]["member"], run["mesh"]["data"]) for run in several["runs"]]
+    assert meshes == [(5, 1), (2, 4)]
+    [alone] = single["runs"]
+    assert alone["mesh"] == {"member": 1, "data": 1}
+    for run in several["runs"]:
+        for one, many in zip(alone["leaves"], run["leaves"], strict=True):
             np.testing.assert_allclose(many, one, atol=2e-5)
 
 
@@ -183,7 +182,7 @@ def student_of(
     method = dataclasses.replace(entry.method, projector=projector)
     methods = {**frozen.methods, name: dataclasses.replace(entry, method=method)}
     frozen = dataclasses.replace(frozen, methods=methods)
-    dataset = data.load(frozen.source, frozen.split)
+    dataset = data.load(frozen.data.source, frozen.data.splitting)
     bank: Any = type("Bank", (), {"fingerprint": "bank"})
     teacher: Any = type("Teacher", (), {"network": network(2), "dims": 4})
     replicate = replicates.Replicate(0, 0, teacher, bank, dataset.train[:100], 0)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.methods.base import Dims, LossInputs, LossOutput, identity_readout
 from lelp_jax.models.mlp import MLP
@@ -47,8 +48,8 @@ def test_linear_falls_evenly_to_zero_after_the_warmup(warmup: float) -> None:
 def test_schedules_start_alike_and_are_known_by_name() -> None:
     starts = [sizes(OptimizerConfig(name))[0] for name in ("cosine", "linear", "constant")]
     np.testing.assert_allclose(starts, PEAK, rtol=1e-5)
-    with pytest.raises(UserError, match="'cosine' or 'linear' or 'constant', got 'step'"):
-        OptimizerConfig("step")
+    with pytest.raises(UserError, match="'cosine', 'linear' or 'constant', got 'step'"):
+        sections.build(OptimizerConfig, {"schedule": "step"}, "optimizer")
 
 
 class Layers(MLP):

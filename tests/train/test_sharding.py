@@ -12,6 +12,7 @@ import pytest
 from lelp_jax.core import parallel
 from tests.helpers.processes import run_script
 
+NETWORKS = ("mlp", "transformer")
 SCRIPT = """
 import json, sys
 import jax
@@ -24,9 +25,6 @@ from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.runner import Runner
 from lelp_jax.train.state import GroupRows, StepSpec
 
-mesh_shape = json.loads(sys.argv[1])
-if mesh_shape:
-    parallel.fleet_mesh = lambda members, batch: parallel.make_mesh(*mesh_shape)
 method = methods.METHODS["lelp"]
 random = np.random.default_rng(0)
 rows = GroupRows(
@@ -40,20 +38,25 @@ numbers = random.standard_normal((40, 5)).astype(np.float32)
 tokens = random.integers(0, 9, (40, 12), dtype=np.int32)
 tokens[np.arange(12) >= random.integers(3, 13, (40, 1))] = -1
 transformer = {"name": "transformer", "layers": 1, "dims": 16, "hidden": 16, "positions": 12}
-members = tuple(
-    Member(
-        str(i),
-        {"learning_rate": 0.01, "weight_decay": 0.0, "temperature": 2.0, "beta": 0.5, "alpha": 0.1,
-         "label_smoothing": 0.1, "hard_mixing": 0.2, "warmup": 0.5},
-        seed=i, order_seed=i, group=0,
+networks = {
+    "mlp": (models.build({"name": "mlp", "hidden": (16,)}, 6), numbers, 1),
+    "transformer": (models.build(transformer, 6, 9), tokens, 2),
+}
+rule_of_meshes = parallel.fleet_mesh
+runs = []
+for name, mesh, count in json.loads(sys.argv[1]):
+    chosen = (lambda *_: parallel.make_mesh(*mesh)) if mesh else rule_of_meshes
+    parallel.fleet_mesh = chosen
+    model, inputs, accumulate = networks[name]
+    members = tuple(
+        Member(
+            str(i),
+            {"learning_rate": 0.01, "weight_decay": 0.0, "temperature": 2.0, "beta": 0.5,
+             "alpha": 0.1, "label_smoothing": 0.1, "hard_mixing": 0.2, "warmup": 0.5},
+            seed=i, order_seed=i, group=0,
+        )
+        for i in range(count)
     )
-    for i in range(int(sys.argv[2]))
-)
-leaves = []
-for model, inputs, accumulate in (
-    (models.build({"name": "mlp", "hidden": (16,)}, 6), numbers, 1),
-    (models.build(transformer, 6, 9), tokens, 2),
-):
     spec = StepSpec(
         model, method.loss, method.readout, optimizer.OptimizerConfig(), 25, accumulate=accumulate
     )
@@ -63,28 +66,35 @@ for model, inputs, accumulate in (
     state = runner.new_state()
     for first in range(0, 25, runner.steps):
         state, log = runner.dispatch(state, first)
-    params = jax.device_get(jax.tree.map(lambda leaf: leaf[: len(members)], state.members.params))
-    leaves += [leaf.tolist() for leaf in jax.tree.leaves(params)]
-mesh = dict(runner.mesh.shape)
-print(json.dumps({"devices": len(jax.devices()), "mesh": mesh, "leaves": leaves}))
+    params = jax.device_get(jax.tree.map(lambda leaf: leaf[:count], state.members.params))
+    leaves = [leaf.tolist() for leaf in jax.tree.leaves(params)]
+    runs.append({"mesh": list(runner.mesh.shape.values()), "leaves": leaves})
+print(json.dumps({"devices": len(jax.devices()), "runs": runs}))
 """
 
 
-def train(devices: int, mesh: list[int], members: int = 5) -> dict:
-    return run_script(SCRIPT, json.dumps(mesh), str(members), devices=devices)
+def train(devices: int, *fleets: tuple[str, list[int], int]) -> list[dict]:
+    """Trains fleets in a process of that many devices: network, mesh or [] for the rule's, size."""
+    found = run_script(SCRIPT, json.dumps(fleets), devices=devices)
+    assert found["devices"] == devices
+    return found["runs"]
 
 
 @pytest.mark.slow
 def test_one_device_and_eight_train_the_same_fleet() -> None:
-    single = train(1, [])
-    assert single["mesh"] == {"member": 1, "data": 1}
+    single = dict(zip(NETWORKS, train(1, *((name, [], 5) for name in NETWORKS)), strict=True))
+    assert all(run["mesh"] == [1, 1] for run in single.values())
     # The rule's own mesh, with members padded to its size; one that shares each batch; and the
     # first member alone, its batch shared by all.
-    for given, mesh, members in (([], [5, 1], 5), ([2, 4], [2, 4], 5), ([1, 8], [1, 8], 1)):
-        several = train(8, given, members)
-        assert several["devices"] == 8
-        assert list(several["mesh"].values()) == mesh
-        for one, many in zip(single["leaves"], several["leaves"], strict=True):
+    fleets: list[tuple[str, list[int], int]] = [
+        ("mlp", [], 5),
+        ("mlp", [2, 4], 5),
+        ("mlp", [1, 8], 1),
+        ("transformer", [2, 4], 5),
+    ]
+    for (name, given, members), several in zip(fleets, train(8, *fleets), strict=True):
+        assert several["mesh"] == (given or [5, 1])
+        for one, many in zip(single[name]["leaves"], several["leaves"], strict=True):
             assert len(many) == members
             np.testing.assert_allclose(many, one[:members], atol=1e-4)
 

@@ -7,10 +7,11 @@ import functools
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from lelp_jax.core.constraints import NUM_CLASSES, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
@@ -35,16 +36,10 @@ class Arrays:
         num_classes: Number of classes; 0 takes the largest training label + 1.
     """
 
-    train: str
+    train: Annotated[str, NonEmpty("an .npz file")]
     validation: str = ""
     test: str = ""
-    num_classes: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.train:
-            raise UserError("train is empty; give an .npz file with --config.data.train=FILE")
-        if self.num_classes < 0 or self.num_classes == 1:
-            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
+    num_classes: Annotated[int, NUM_CLASSES] = 0
 
     def parts(self) -> Parts:
         """Reads the files.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from lelp_jax.core.constraints import Range
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import Parts, Preprocessing, Rows
 
@@ -23,11 +25,7 @@ class Digits:
             and odd; with ten every class is one digit.
     """
 
-    classes: int = 2
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.classes <= _DIGITS:
-            raise UserError(f"classes must be in 2..{_DIGITS}, got {self.classes}")
+    classes: Annotated[int, Range(2, _DIGITS, "[]")] = 2
 
     def parts(self) -> Parts:
         """Reads all rows as training rows, [1797, 64], to be split by the caller."""

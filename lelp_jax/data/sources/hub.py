@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED, Parts
@@ -42,33 +43,23 @@ class Hub:
         max_length: How many tokens of a text are seen at most.
     """
 
-    name: str
+    name: Annotated[str, NonEmpty('a data set of the hub, such as "fancyzhx/amazon_polarity"')]
     subset: str = ""
-    revision: str = "main"
-    text: str = "text"
-    label: str = "label"
+    revision: Annotated[str, NonEmpty("a branch, tag or commit, usually 'main'")] = "main"
+    text: Annotated[str, NonEmpty("the name of the column of texts")] = "text"
+    label: Annotated[str, NonEmpty("the name of the label column")] = "label"
     fine_label: str = ""
-    train: str = "train"
+    train: Annotated[str, NonEmpty("the split of training rows, usually 'train'")] = "train"
     validation: str = ""
     test: str = "test"
-    train_rows: int = 0
+    train_rows: Annotated[int, NON_NEGATIVE] = 0
     class_map: tuple[Any, ...] = ()
-    max_length: int = 128
+    max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise UserError(
-                'name is empty; name a data set of the hub, such as "fancyzhx/amazon_polarity"'
-            )
-        if not self.revision:
-            raise UserError("revision is empty; 'main' is usual")
-        if not self.train:
-            raise UserError("train is empty; name the split of training rows, usually 'train'")
         columns = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
-        texts.check_settings(self.max_length, columns, needed=("text", "label"))
+        texts.refuse_same_columns(columns)
         texts.refuse_same({"train": self.train, "validation": self.validation, "test": self.test})
-        if self.train_rows < 0:
-            raise UserError(f"train_rows must be 0 or more, got {self.train_rows}")
 
     def parts(self) -> Parts:
         """Reads the files, and downloads those that are not in the cache.

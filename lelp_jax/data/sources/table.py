@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from lelp_jax.core.constraints import DISTINCT, NUM_CLASSES, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
@@ -39,23 +40,16 @@ class NumericTable:
         num_classes: Number of classes of whole-number labels; 0 takes the largest + 1.
     """
 
-    train: str
+    train: Annotated[str, NonEmpty("a .csv, .tsv, .jsonl or .parquet file")]
     validation: str = ""
     test: str = ""
-    columns: tuple[str, ...] = ()
-    label: str = "label"
+    columns: Annotated[tuple[str, ...], DISTINCT] = ()
+    label: Annotated[str, NonEmpty("the name of the label column")] = "label"
     fine_label: str = ""
     id: str = ""
-    num_classes: int = 0
+    num_classes: Annotated[int, NUM_CLASSES] = 0
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise UserError(
-                "train is empty; give a .csv, .tsv, .jsonl or .parquet file with "
-                "--config.data.train=FILE"
-            )
-        if not self.label:
-            raise UserError("label is empty; name the label column with --config.data.label=NAME")
         if self.fine_label == self.label:
             raise UserError(f"label and fine_label are both {self.label!r}; name two columns")
         if self.id and self.id in (self.label, self.fine_label):
@@ -63,10 +57,6 @@ class NumericTable:
         for name in self.columns:
             if name in (self.label, self.fine_label, self.id):
                 raise UserError(f"columns holds {name!r}, which is not a feature; leave it out")
-            if self.columns.count(name) > 1:
-                raise UserError(f"columns holds {name!r} twice; leave one out")
-        if self.num_classes < 0 or self.num_classes == 1:
-            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
 
     def parts(self) -> Parts:
         """Reads the files.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, DISTINCT, NUM_CLASSES, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts
@@ -47,36 +48,26 @@ class TextFiles:
         max_length: How many tokens of a text are seen at most.
     """
 
-    train: str
+    train: Annotated[str, NonEmpty("a .csv, .tsv, .jsonl or .parquet file")]
     validation: str = ""
     test: str = ""
-    text: str = "text"
-    label: str = "label"
+    text: Annotated[str, NonEmpty("the name of the column of texts")] = "text"
+    label: Annotated[str, NonEmpty("the name of the label column")] = "label"
     fine_label: str = ""
     id: str = ""
-    num_classes: int = 0
-    label_names: tuple[str, ...] = ()
+    num_classes: Annotated[int, NUM_CLASSES] = 0
+    label_names: Annotated[tuple[str, ...], DISTINCT] = ()
     class_map: tuple[Any, ...] = ()
-    max_length: int = 128
+    max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise UserError(
-                "train is empty; give a .csv, .tsv, .jsonl or .parquet file with "
-                "--config.data.train=FILE"
-            )
         columns = {
             "text": self.text,
             "label": self.label,
             "fine_label": self.fine_label,
             "id": self.id,
         }
-        texts.check_settings(self.max_length, columns, needed=("text", "label"))
-        if self.num_classes < 0 or self.num_classes == 1:
-            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
-        for name in self.label_names:
-            if self.label_names.count(name) > 1:
-                raise UserError(f"label_names holds {name!r} twice; give each label its own")
+        texts.refuse_same_columns(columns)
 
     def parts(self) -> Parts:
         """Reads the files.

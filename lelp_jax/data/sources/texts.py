@@ -93,22 +93,15 @@ def parts(
     )
 
 
-def check_settings(max_length: int, columns: Mapping[str, str], needed: Sequence[str]) -> None:
-    """Checks settings that all sources of texts share.
+def refuse_same_columns(columns: Mapping[str, str]) -> None:
+    """Checks that no column serves as two.
 
     Args:
-        max_length: How many tokens of a text are seen at most.
-        columns: The column that each setting names; "" for none.
-        needed: The settings that must name one.
+        columns: The column that each key of the section names; "" for none.
 
     Raises:
-        UserError: A column is not named, or is used twice.
+        UserError: Two of them are the same.
     """
-    if max_length < 1:
-        raise UserError(f"max_length must be 1 or more, got {max_length}")
-    for key in needed:
-        if not columns[key]:
-            raise UserError(f"{key} is empty; name the column with --config.data.{key}=NAME")
     taken: dict[str, str] = {}
     for key, column in columns.items():
         if column and taken.setdefault(column, key) != key:

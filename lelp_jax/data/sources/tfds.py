@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED, Parts
 from lelp_jax.data.sources import texts
@@ -64,7 +65,7 @@ class Tfds:
         max_length: How many tokens of a text are seen at most.
     """
 
-    name: str
+    name: Annotated[str, NonEmpty('a data set of TFDS, such as "glue/sst2"')]
     data_dir: str = ""
     text: str = ""
     label: str = ""
@@ -73,13 +74,11 @@ class Tfds:
     validation: str = ""
     test: str = ""
     class_map: tuple[Any, ...] = ()
-    max_length: int = 128
+    max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise UserError('name is empty; name a data set of TFDS, such as "glue/sst2"')
         columns = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
-        texts.check_settings(self.max_length, columns, needed=())
+        texts.refuse_same_columns(columns)
         texts.refuse_same({"train": self.train, "validation": self.validation, "test": self.test})
 
     def parts(self) -> Parts:
