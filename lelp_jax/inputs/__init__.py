@@ -15,7 +15,7 @@ VIEWS: Mapping[str, type] = {
     "features": features.Features,
     "tokens": tokens.Tokens,
     "words": words.Words,
-    "embeddings": embeddings.Embeddings,
+    "embeddings": embeddings.TextEmbeddings,
 }
 SECTION = sections.Named("name", VIEWS)
 ENCODINGS: Mapping[str, Any] = {
@@ -32,7 +32,7 @@ def build(settings: Mapping[str, Any], place: str) -> View:
     """Builds a view.
 
     Args:
-        settings: Its name under "name", and its own keys.
+        settings: Its name under "name", and its other keys.
         place: The section's name, for messages ("config.student.inputs").
 
     Raises:

@@ -88,7 +88,12 @@ OVERRIDES = (
     override("teacher.train.batch_size", "5000"),
     override("teacher.source", "array", "config.teacher.source", "did you mean 'arrays'?"),
     override("bank.dtype", "float16", "config.bank", "'bfloat16'", "'float16'"),
-    override("bank.root", "hdfs://x", "config.bank: hdfs://x is no address", "gs://bucket/folder"),
+    override(
+        "bank.root",
+        "hdfs://x",
+        "config.bank: hdfs://x is not a supported address",
+        "gs://bucket/folder",
+    ),
     override("bank.roots", "x", "config.bank: 'roots'", "did you mean 'root'?"),
     override("report.baseline", "kdd", "config.report.baseline", "did you mean 'kd'?"),
     override("report.selection_metric", "acuracy", "selection_metric", "'accuracy'"),
