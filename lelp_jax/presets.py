@@ -230,8 +230,8 @@ def text_files(max_length: int) -> ConfigDict:
         text="text",
         label="label",
         fine_label="",  # "": the column `fine_label`, if there is one
-        id="",  # column that names the rows, to join a teacher's answers by
-        num_classes=0,  # 0: as many as the training rows show
+        id="",  # column with row ids, to join a teacher's outputs
+        num_classes=0,  # 0: as many as in the training rows
         label_names=(),
     )
 
