@@ -22,7 +22,8 @@ from lelp_jax.core.constraints import (
     Range,
 )
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.sections import Named, build, check_value, describe, read_fields, read_meanings
+from lelp_jax.core.fields import Named, describe, read_fields, read_meanings
+from lelp_jax.core.sections import build, check_value
 
 Balanced = tuple[Literal["balanced"]] | tuple[Annotated[int | float, POSITIVE], ...]
 HUGE = 10**400

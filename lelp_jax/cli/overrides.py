@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.core.sections import describe
+from lelp_jax.core.fields import describe
 
 _FLAG = re.compile(r"--?(no)?config\.(?P<key>[^=]*)(=(?P<value>.*))?", re.DOTALL)
 _PARSERS: dict[type, flags.ArgumentParser] = {

@@ -12,6 +12,7 @@ from lelp_jax.cli import command_line
 from lelp_jax.core import search_space, sections
 from lelp_jax.core.constraints import SEED
 from lelp_jax.core.errors import UserError
+from lelp_jax.core.fields import describe
 from lelp_jax.core.search_space import Hyperparameter, Value
 
 # What this program makes of a hyperparameter besides.
@@ -135,7 +136,7 @@ def _define(values: flags.FlagValues) -> None:
             flags.DEFINE_integer(name, None, text, flag_values=values)
         else:
             flags.DEFINE_string(
-                name, None, f"{text} ({sections.describe(setting.kind)})", flag_values=values
+                name, None, f"{text} ({describe(setting.kind)})", flag_values=values
             )
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
