@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from lelp_jax.core.constraints import Only
+from lelp_jax.core.fields import describe, split_marks
 from lelp_jax.core.search_space import Hyperparameter
-from lelp_jax.core.sections import describe, split_marks
 from lelp_jax.methods import METHODS
 
 README = Path(__file__).parent.parent / "README.md"

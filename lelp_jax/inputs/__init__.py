@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from lelp_jax.core import sections
+from lelp_jax.core.fields import Named
 from lelp_jax.inputs import embeddings, features, text_encoding, tokens, words
 from lelp_jax.inputs.base import Encoding as Encoding
 from lelp_jax.inputs.base import Inputs as Inputs
@@ -17,7 +18,7 @@ VIEWS: Mapping[str, type] = {
     "words": words.Words,
     "embeddings": embeddings.TextEmbeddings,
 }
-SECTION = sections.Named("name", VIEWS)
+SECTION = Named("name", VIEWS)
 ENCODINGS: Mapping[str, Any] = {
     encoding.kind: encoding
     for encoding in (

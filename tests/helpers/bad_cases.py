@@ -112,7 +112,11 @@ OVERRIDES = (
     ),
     Case("stray", (DIGITS, "seed=3"), ("'seed=3'", "flags begin with --")),
     Case("unknown_flag", (DIGITS, "--wrokdir=x"), ("wrokdir", "--help")),
-    Case("switch", (DIGITS, "--noconfig.seed"), ("--noconfig.seed", "no switch")),
+    Case(
+        "switch",
+        (DIGITS, "--noconfig.seed"),
+        ("--noconfig.seed works for booleans only", "--config.seed=VALUE"),
+    ),
     Case("no_value", (DIGITS, "--config.seed"), ("--config.seed has no value",)),
     Case("empty_workdir", (DIGITS, "--workdir="), ("--workdir is empty",)),
     Case("workdir_is_a_file", (DIGITS, "--workdir=f"), ("--workdir=f is a file",), {"f": "mine"}),
