@@ -15,8 +15,8 @@ WORKERS ?= 2
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kills lint format bench-fleet bench-compare bench-launch \
-    bench-projection bench-text clean
+.PHONY: help demo test test-fast test-kills test-damage lint format tables bench-fleet \
+    bench-compare bench-launch bench-latency bench-projection bench-text clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
 
@@ -27,25 +27,33 @@ help: ## list the targets
 demo: $(VENV)/.installed ## teachers, students and the report on the bundled digits, in runs/digits
 	$(RUN) -m lelp_jax.main --config=configs/digits.py
 
-test: lint ## lint, format, types and all tests but the kill rounds
-	$(PYTEST) -m "not kills"
+test: lint ## lint and all tests but the kill and damage rounds
+	$(PYTEST) -m "not kills and not damage"
 
 test-fast: $(VENV)/.installed-dev ## the quick tests alone
-	$(PYTEST) -m "not slow and not kills"
+	$(PYTEST) -m "not slow and not kills and not damage"
 
 test-kills: $(VENV)/.installed-dev ## twenty rounds of killing a run and resuming it, fully compiled
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(PYTEST) -m kills
 
-lint: $(VENV)/.installed-dev ## lint, format and types
+test-damage: $(VENV)/.installed-dev ## every artifact of a run, damaged: the next launch mends it
+	$(PYTEST) -m damage
+
+lint: $(VENV)/.installed-dev ## lint, format, types, dead and repeated code
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+	$(RUN) -m vulture
+	$(RUN) -m pylint lelp_jax benchmarks tests
 
 format: $(VENV)/.installed-dev ## rewrite the sources in the project's format
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
 
-bench-fleet: $(VENV)/.installed-bench ## time per student beside a bare PyTorch loop
+tables: $(VENV)/.installed-dev ## rewrite the tables of the README that follow from the code
+	$(RUN) -m tests.hyperparameter_table
+
+bench-fleet: $(VENV)/.installed-bench ## time per student beside bare PyTorch and JAX loops
 	$(RUN) -m benchmarks.fleet
 
 bench-compare: $(VENV)/.installed-bench ## the whole comparison of methods, beside a bare PyTorch loop
@@ -56,6 +64,9 @@ bench-projection: $(VENV)/.installed-bench ## the projections beside scikit-lear
 
 bench-text: $(VENV)/.installed-bench ## fine-tuning an encoder beside PyTorch
 	$(RUN) -m benchmarks.text
+
+bench-latency: $(VENV)/.installed-bench ## size and latency of a teacher and of students
+	$(RUN) -m benchmarks.latency
 
 bench-launch: $(VENV)/.installed ## seconds to launch a run that is already finished
 	$(RUN) -m benchmarks.launch

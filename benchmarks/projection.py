@@ -59,12 +59,6 @@ def labels(rows: int) -> np.ndarray:
     return (np.arange(rows) % CLASSES).astype(np.int32)
 
 
-def from_mean(rows: Any, label: Any, count: Any, mean: Any) -> Any:
-    """Returns rows of one class from its mean."""
-    del count
-    return rows - mean[label]
-
-
 def tasks(embedding: Any, label: np.ndarray) -> Mapping[str, Mapping[str, Callable[[], Any]]]:
     """Returns what is measured: ours and theirs of each task, each giving what it optimised.
 
@@ -95,17 +89,7 @@ def tasks(embedding: Any, label: np.ndarray) -> Mapping[str, Mapping[str, Callab
     mean = np.stack([embedding[label == index].mean(axis=0) for index in range(CLASSES)])
 
     def our_kmeans(seed: int) -> float:
-        found = clusters.fit_rows(
-            rows,
-            CLASSES,
-            count=SUBCLASSES,
-            seed=seed,
-            restarts=1,
-            passes=300,
-            project=from_mean,
-            constants=(mean,),
-            memory=clusters.MEMORY,
-        )
+        found = clusters.fit(rows, mean, clusters.Options(SUBCLASSES, seed, restarts=1))
         return float(found.inertia.sum())
 
     def their_kmeans(seed: int) -> float:
@@ -202,16 +186,10 @@ def grow(rows: int, folder: str) -> dict[str, Any]:
 
     of = {"teacher": "benchmark", "data": str(rows)}
     start = time.perf_counter()
-    store.write(
-        folder,
-        of,
-        np.arange(rows),
-        answers,
-        lambda: weights,
-        shape=(CLASSES, DIMS),
-        dtype="float32",
-        check=lambda: None,
+    contents = store.Contents(
+        of, np.arange(rows), answers, lambda: weights, (CLASSES, DIMS), "float32"
     )
+    store.write(folder, contents, check=lambda: None)
     result: dict[str, Any] = {"write": {"seconds": time.perf_counter() - start, "mib": peak()}}
     for name in ("lelp", "soft_kmeans", "kmeans"):
         projector = PROJECTORS[name]

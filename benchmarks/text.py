@@ -38,6 +38,7 @@ from lelp_jax.methods.base import identity_readout
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.classifier import Encoder
+from lelp_jax.models.encoder.trunk import ComputeDtype
 from lelp_jax.train import buckets
 from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
@@ -62,7 +63,7 @@ class Ours:
         compile_seconds: What compiling the training step took.
     """
 
-    def __init__(self, architecture: Architecture, initial: Any, compute_dtype: str):
+    def __init__(self, architecture: Architecture, initial: Any, compute_dtype: ComputeDtype):
         """Compiles and warms up.
 
         Args:

@@ -1,8 +1,8 @@
-"""Distils teachers into students and compares methods, as one config says.
+"""Trains teachers, distils them into students and compares methods, as set up by one config file.
 
     python -m lelp_jax.main --config=configs/digits.py [--workdir=DIR] [--config.KEY=VALUE ...]
 
-The same command again resumes a run that was stopped and reuses everything that still holds.
+The same command again resumes a stopped run and reuses every artifact that is still valid.
 """
 
 # Kept short: flags, then pipeline.run. JAX is imported after the flags are read, so that --help and
@@ -57,8 +57,12 @@ def main(argv: Sequence[str]) -> int:
 def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
     from lelp_jax import pipeline
     from lelp_jax.core import parallel
+    from lelp_jax.experiment.help import explain
     from lelp_jax.report.results import table
 
+    if arguments.help_key:
+        print(explain(arguments.config, arguments.help_key))
+        return
     parallel.set_up()
     finished = pipeline.run(
         arguments.name, arguments.config, arguments.workdir, interrupts, Reporter()

@@ -5,7 +5,9 @@ import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent.parent / "lelp_jax"
+from tests.helpers.paths import ROOT
+
+PACKAGE = ROOT / "lelp_jax"
 
 # From the bottom to the top. A room is a folder; the `__init__` of one that lists what is in it by
 # name, its registry, comes after the rooms below it. Every room may import `core` and itself.
@@ -42,16 +44,19 @@ ALLOWED = {
         *("teachers", "teachers registry", "train"),
     ],
     "students": [
-        *("bank", "data", "experiment", "inputs registry", "methods", "models registry"),
-        *("projection", "projection/engine", "storage", "teachers", "train"),
+        *("bank", "data", "experiment", "methods", "models registry", "projection"),
+        *("projection/engine", "storage", "teachers", "train"),
     ],
-    "deploy": ["inputs registry", "methods", "methods registry", "models registry", "train"],
+    "deploy": [
+        *("experiment", "inputs registry", "methods", "methods registry", "models"),
+        *("models registry", "students"),
+    ],
     "deploy/targets": [
         *("cli", "data", "methods", "methods registry", "projection", "projection registry"),
         *("projection/engine", "storage", "teachers"),
     ],
     "report/results": [
-        *("data", "deploy", "experiment", "inputs registry", "methods", "students", "train"),
+        *("data", "experiment", "inputs registry", "methods", "students", "train"),
     ],
     "report/figures": [
         *("data", "experiment", "projection registry", "report/results", "students", "teachers"),
@@ -66,11 +71,14 @@ ALLOWED = {
         *("report/diagnostics", "report/results"),
     ],
     "report": [
-        *("bank", "data", "experiment", "inputs registry", "methods", "report/diagnostics"),
-        *("report/explorer", "report/figures", "report/results", "students", "teachers", "train"),
+        *("bank", "data", "experiment", "methods", "report/diagnostics", "report/explorer"),
+        *("report/figures", "report/results", "students", "teachers"),
     ],
-    "pipeline": ["bank", "data registry", "experiment", "report", "students"],
-    "main": ["cli", "pipeline", "report/results"],
+    "pipeline": [
+        *("bank", "data", "data registry", "deploy", "experiment", "report", "storage"),
+        "students",
+    ],
+    "main": ["cli", "experiment", "pipeline", "report/results"],
     "project": ["cli", "deploy/targets"],
 }
 

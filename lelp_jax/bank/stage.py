@@ -8,14 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.core import artifacts as stages
-from lelp_jax.core.errors import UserError
+from lelp_jax.core import artifacts
+from lelp_jax.core.constraints import OneOf
+from lelp_jax.core.errors import Damaged, UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.storage import objects
@@ -34,14 +35,10 @@ class BankConfig:
         root: Folder or address (gs://bucket/folder) of the banks; "" keeps them in the workdir.
     """
 
-    dtype: str = "float32"
+    dtype: Annotated[str, OneOf(store.DTYPES)] = "float32"
     root: str = ""
 
     def __post_init__(self) -> None:
-        if self.dtype not in store.DTYPES:
-            raise UserError(
-                f"dtype must be {' or '.join(map(repr, store.DTYPES))}, got {self.dtype!r}"
-            )
         if self.root:
             objects.folder_spec(self.root)  # refuses addresses of no known kind
 
@@ -71,16 +68,15 @@ def ensure(
         return objects.join(config.root, folder.name) if config.root else str(folder)
 
     def build(folder: Path) -> Mapping[str, Any]:
-        store.write(
-            location(folder),
-            of,
-            index,
-            lambda rows: _finite(teacher, rows),
-            teacher.output_weights,
+        contents = store.Contents(
+            of=of,
+            index=index,
+            answers=lambda rows: _check_finite(teacher, rows),
+            output_weights=teacher.output_weights,
             shape=(teacher.outputs, teacher.dims),
             dtype=config.dtype,
-            check=session.interrupts.check,
         )
+        store.write(location(folder), contents, session.interrupts.check)
         return {"rows": len(index), "dims": teacher.dims}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Bank:
@@ -88,13 +84,19 @@ def ensure(
         if config.root and not store.exists(location(folder)):
             # Deleted there, or kept elsewhere so far: the marker in the workdir does not know.
             build(folder)
-        return store.read(location(folder), folder.name, of, index)
+        try:
+            return store.read(location(folder), folder.name, of, index)
+        except Damaged as damage:
+            objects.delete_tree(damage.location)
+            raise
 
-    return stages.run(root, STAGE, {"version": _VERSION, **of, "dtype": config.dtype}, build, load)
+    key = {"version": _VERSION, **of, "dtype": config.dtype}
+    # The chunks are checked while they are read: they need not fit into memory.
+    return artifacts.run(root, STAGE, key, build, load, unlisted=store.ARRAYS)
 
 
-def _finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns a teacher's answers; refuses those that are not finite."""
+def _check_finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Asks a teacher; refuses answers that are not finite."""
     logits, embeddings = teacher.answers(index)
     for name, values in (("logits", logits), ("embedding", embeddings)):
         finite = np.isfinite(values).all(axis=1)

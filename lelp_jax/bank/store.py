@@ -23,12 +23,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core import parallel
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import Damaged, Unavailable, UserError
 from lelp_jax.storage import objects, zarr
 from lelp_jax.storage.checked import CheckedArray, checksum
 
 FORMAT = 1
 DTYPES = ("float32", "bfloat16")
+ARRAYS = ("index", "logits", "embeddings", "output_weights")
 _CHUNK_BYTES = 8 << 20
 _MOST_CHUNK_ROWS = 16384
 
@@ -82,55 +83,64 @@ class Bank:
 
     def _array(self, name: str) -> CheckedArray:
         shape, checksums = self.manifest["shapes"][name], self.manifest["checksums"][name]
-        mend = _mend(self.location)
         try:
             array = zarr.open(objects.join(self.location, name))
+        except Unavailable:
+            raise
         except UserError as error:
-            raise UserError(f"the bank {self.location} is damaged ({error}); {mend}") from error
+            problem = f"the bank {self.location} is damaged ({error})"
+            raise Damaged(problem, self.location) from error
         if list(array.shape) != shape or math.ceil(len(array) / array.chunk_rows) != len(checksums):
-            raise UserError(
+            raise Damaged(
                 f"the bank {self.location} is damaged ({name} has shape {array.shape} in chunks of "
-                f"{array.chunk_rows}, the manifest says {tuple(shape)} in {len(checksums)} chunks)"
-                f"; {mend}"
+                f"{array.chunk_rows}, the manifest says {tuple(shape)} in {len(checksums)} chunks)",
+                self.location,
             )
-        return CheckedArray(array, checksums, mend)
+        return CheckedArray(array, checksums, self.location)
 
 
-def write(
-    location: str,
-    of: Mapping[str, str],
-    index: np.ndarray,
-    answers: Answers,
-    output_weights: Callable[[], np.ndarray],
-    *,
-    shape: tuple[int, int],
-    dtype: str,
-    check: Callable[[], None],
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a bank is to hold.
+
+    Attributes:
+        of: Names of teacher and data.
+        index: Data-set indices of the rows, sorted, [rows].
+        answers: Computes logits [n, outputs] and embeddings [n, dims] of rows given by their
+            data-set index [n].
+        output_weights: Computes the weights of the output layer, [dims, outputs].
+        shape: Outputs and dims.
+        dtype: In which the embeddings are kept, one of `DTYPES`.
+    """
+
+    of: Mapping[str, str]
+    index: np.ndarray
+    answers: Answers
+    output_weights: Callable[[], np.ndarray]
+    shape: tuple[int, int]
+    dtype: str
+
+
+def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
     """Writes a bank, or what is missing of one; the processes share the chunks.
 
     Args:
         location: Folder or address.
-        of: What the bank is of: names of teacher and data.
-        index: Data-set indices of its rows, sorted, [rows].
-        answers: Logits [n, outputs] and embeddings [n, dims] of rows given by their data-set index
-            [n].
-        output_weights: Weights of the output layer, [dims, outputs].
-        shape: Outputs and dims.
-        dtype: In which the embeddings are kept, one of `DTYPES`.
+        contents: What it is to hold.
         check: Called before every chunk; may raise to stop.
 
     Raises:
         OSError: The disk is full or cannot be written.
         UserError: The address cannot be written.
     """
-    outputs, dims = shape
+    index, dtype = contents.index, contents.dtype
+    outputs, dims = contents.shape
     rows = len(index)
     chunk_rows = min(_CHUNK_BYTES // (4 * dims), _MOST_CHUNK_ROWS, rows)
     chunk_rows = 1 << max(chunk_rows, 1).bit_length() - 1
     plan = {
         "format": FORMAT,
-        **of,
+        **contents.of,
         "rows": rows,
         "index": checksum(index.astype(np.int64)),
         "shape": [outputs, dims],
@@ -158,7 +168,7 @@ def write(
             continue
         check()
         start = number * chunk_rows
-        logits, embeddings = answers(index[start : start + chunk_rows])
+        logits, embeddings = contents.answers(index[start : start + chunk_rows])
         # The checksums are those of the values as they will be read.
         parts = {
             "logits": np.asarray(logits, np.float32),
@@ -169,7 +179,7 @@ def write(
         done = {name: checksum(values) for name, values in parts.items()}
         _write_json(location, _chunk(number), done)
     # By all processes: they may have to join to find them.
-    found = output_weights()
+    found = contents.output_weights()
     parallel.wait_for_processes("bank written")
     if parallel.is_first_process():
         _finish(location, plan, index, found, chunks)
@@ -214,31 +224,27 @@ def read(location: str, fingerprint: str, of: Mapping[str, str], index: np.ndarr
         index: Data-set indices that its rows must have, sorted, [rows].
 
     Raises:
-        UserError: The bank is of another teacher, other data or another order, or is damaged.
+        Damaged: The bank is of another teacher, other data or another order, or is damaged.
     """
     manifest = _read_manifest(location)
-    mend = _mend(location)
     if manifest is None:
         problem = "not as it was written" if exists(location) else "missing"
-        raise UserError(f"the bank {location} is damaged (manifest.json is {problem}); {mend}")
+        raise Damaged(f"the bank {location} is damaged (manifest.json is {problem})", location)
     for name, wanted in {**of, "format": FORMAT}.items():
         if manifest.get(name) != wanted:
-            raise UserError(
+            raise Damaged(
                 f"the bank {location} is not the one wanted: its {name} is "
-                f"{manifest.get(name)}, not {wanted}; {mend}"
+                f"{manifest.get(name)}, not {wanted}",
+                location,
             )
     bank = Bank(location, fingerprint, manifest)
     if not np.array_equal(bank.index, index):
-        raise UserError(
+        raise Damaged(
             f"the bank {location} holds {len(bank.index)} rows in an order of its own, not the "
-            f"{len(index)} rows of these data; {mend}"
+            f"{len(index)} rows of these data",
+            location,
         )
     return bank
-
-
-def _mend(location: str) -> str:
-    check = "check the connection and the right to read, or " if objects.is_url(location) else ""
-    return f"{check}delete {location} to compute it again"
 
 
 def _chunk(number: int) -> str:

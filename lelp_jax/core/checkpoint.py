@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import logging
 import shutil
 import sys
@@ -25,9 +26,10 @@ _KEEP = 2
 class Checkpoints:
     """The latest training states of one fleet.
 
-    A save in progress lies under a temporary name, so a killed run leaves the states before it
-    intact. Saving waits until the state is on disk: the training step that follows takes over the
-    buffers.
+    A save in progress has a temporary name, so a killed run leaves the states before it intact.
+    Saving waits until the state is on disk: the training step that follows takes over the buffers.
+    Beside each state a file keeps the SHA-256 of its files: Orbax reads a flipped bit without a
+    word.
     """
 
     def __init__(self, folder: Path):
@@ -41,10 +43,10 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: Any, facts: Mapping[str, Any]) -> None:
-        """Keeps a state and a few JSON-like facts.
+        """Keeps a state and a few JSON-like facts; if the step is already saved, nothing happens.
 
         Args:
-            step: Steps done; a state of the same step is replaced by nothing.
+            step: Steps done.
             state: Pytree of arrays.
             facts: What else a resumed run needs.
         """
@@ -55,39 +57,68 @@ class Checkpoints:
                     state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(dict(facts))
                 ),
             )
+            files.write_json(self._checksums(step), files.hash_folder(self._folder / str(step)))
+        kept = {self._checksums(number) for number in self._manager.all_steps()}
+        for stale in set(self._folder.glob("*.json")) - kept:
+            stale.unlink()
 
     def restore(self, abstract: Any) -> tuple[int, Any, Mapping[str, Any]] | None:
-        """Returns step, state and facts of the newest state that can be read, or None.
+        """Reads step, state and facts of the newest state that is as it was written.
 
         A damaged state is reported, removed and passed over for the one before it.
 
         Args:
             abstract: Pytree of `jax.ShapeDtypeStruct` with shardings.
+
+        Returns:
+            None where there is no such state.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            reason = ""
-            with _abandoned_tasks_unheard():
-                try:
-                    result = self._manager.restore(
-                        step,
-                        args=ocp.args.Composite(
-                            state=ocp.args.StandardRestore(abstract), facts=ocp.args.JsonRestore()
-                        ),
-                    )
-                    return step, result["state"], result["facts"]
-                except Exception as error:  # Orbax raises bare Exceptions for damaged files
-                    reason = " ".join(str(error).split())[:80]
-                    # Reads of the other arrays are still under way.
-                    time.sleep(_SECONDS_FOR_READS)
-                gc.collect()
+            reason = self._find_damage(step)
+            if not reason:
+                with silence_orbax_tasks():
+                    try:
+                        result = self._manager.restore(
+                            step,
+                            args=ocp.args.Composite(
+                                state=ocp.args.StandardRestore(abstract),
+                                facts=ocp.args.JsonRestore(),
+                            ),
+                        )
+                        return step, result["state"], result["facts"]
+                    except Exception as error:  # Orbax raises bare Exceptions for damaged files
+                        reason = " ".join(str(error).split())[:80]
+                        # Reads of the other arrays are still under way.
+                        time.sleep(_SECONDS_FOR_READS)
+                    gc.collect()
             _LOG.warning(
-                "checkpoint %s cannot be read (%s); the one before it is used",
+                "checkpoint %s cannot be used (%s); resuming from the one before it",
                 self._folder / str(step),
                 reason,
             )
             shutil.rmtree(self._folder / str(step), ignore_errors=True)
+            self._checksums(step).unlink(missing_ok=True)
             self._manager.reload()
         return None
+
+    def _checksums(self, step: int) -> Path:
+        return self._folder / f"{step}.json"
+
+    def _find_damage(self, step: int) -> str:
+        """Says what is wrong with the files of a state; "" where nothing is.
+
+        A state without checksums is left to Orbax: a run may be killed before they are written.
+        """
+        path = self._checksums(step)
+        if not path.exists():
+            return ""
+        try:
+            wanted = json.loads(path.read_bytes())
+            found = files.hash_folder(self._folder / str(step))
+        except (OSError, ValueError) as error:
+            return " ".join(str(error).split())[:80]
+        changed = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+        return f"{changed[0]} is not as it was written" if changed else ""
 
     def close(self) -> None:
         """Releases the manager's threads."""
@@ -95,7 +126,7 @@ class Checkpoints:
 
 
 @contextlib.contextmanager
-def _abandoned_tasks_unheard() -> Iterator[None]:
+def silence_orbax_tasks() -> Iterator[None]:
     """Silences what the tasks of a failed restore print when they are thrown away.
 
     The error itself is raised; each of its sibling tasks would add a traceback of its own.

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; ends the run with exit code 2.
+    """An error that the user can fix; ends the run with exit code 2.
 
-    The message is one line that names the offending value, its place and the mend.
+    The message is one line that names the offending value, where it is and how to fix it.
     """
 
 
 class Unavailable(UserError):
-    """Something elsewhere cannot be reached now; the same command may go on from here later."""
+    """Something elsewhere cannot be reached now; the same command may resume from here later."""
+
+
+class Damaged(UserError):
+    """Something that this program wrote is no longer as it was written; it can be built again.
+
+    Attributes:
+        problem: What is wrong, without what to do about it.
+        location: Folder or address to delete so that it is built again.
+    """
+
+    def __init__(self, problem: str, location: str | os.PathLike[str]):
+        super().__init__(f"{problem}; delete {location} to build it again")
+        self.problem, self.location = problem, os.fspath(location)
 
 
 class Interrupted(Exception):
@@ -30,10 +44,10 @@ class Interrupted(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Returns the error for a name that is not known, with the nearest one that is.
+    """Makes the error for an unknown name, with the closest one that exists as a hint.
 
     Args:
-        kind: What the name is for, with its place ("setting methods.kd").
+        kind: What the name is for, and where it is ("hyperparameter config.methods.kd").
         name: The name that the user gave.
         known: The names that exist.
     """

@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # What metadata and chunks take beside the arrays themselves.
 _OVERHEAD = 1.2
 _RESERVE = 1 << 20
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file for writing that gets its name when the block ends without an exception.
+
+    A reader sees the old content or the new, never a part.
+
+    Args:
+        path: The file to write; its folder exists.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        # NumPy says "50000 requested and 2484 written", without a number.
+        code = error.errno or errno.ENOSPC
+        # The user knows the file by its name, not by that of the temporary one.
+        raise OSError(code, os.strerror(code), os.fspath(path)) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -23,17 +54,28 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         path: The file to write; its folder exists.
         content: What it shall hold.
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with open_atomic(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def hash_file(path: Path) -> str:
+    """Computes the SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_folder(folder: Path) -> dict[str, str]:
+    """Computes the SHA-256 of every file below a folder, by its path relative to the folder.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in found}
 
 
 @contextlib.contextmanager

@@ -151,9 +151,9 @@ def is_cpu() -> bool:
     return jax.local_devices()[0].platform == "cpu"
 
 
-def own_mesh() -> Mesh:
-    """Makes a mesh of this process's devices, along the data axis."""
-    return _data_mesh(jax.local_devices())
+def own_mesh(most: int | None = None) -> Mesh:
+    """Makes a mesh of this process's devices, or the first `most` of them, along the data axis."""
+    return _data_mesh(jax.local_devices()[:most])
 
 
 def whole_mesh() -> Mesh:
@@ -233,6 +233,24 @@ def across_processes(tree: Any) -> Any:
         )
 
     return jax.tree.map(whole, tree)
+
+
+def gather_processes(tree: Any) -> Any:
+    """Collects an array of equal shape from each process, [processes, ...] on the host."""
+    if not several_processes():
+        return jax.tree.map(lambda array: array[None], tree)
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.asarray, multihost_utils.process_allgather(tree))
+
+
+def take_from_first_process(tree: Any) -> Any:
+    """Sends the first process's arrays to every process, on the host."""
+    if not several_processes():
+        return tree
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
 
 
 def on_first_device(tree: Any) -> Any:

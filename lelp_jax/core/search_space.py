@@ -1,12 +1,25 @@
-"""The settings of methods and projections: defaults, ranges, and which ones are traced."""
+"""Hyperparameters of methods and projections: meaning, allowed values, defaults, which are traced.
+
+They are declared here once each; a method lists those that it takes, with defaults of its own where
+these differ. The README's table of hyperparameters and `--help=config.methods.NAME` show them.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
+from lelp_jax.core import sections
+from lelp_jax.core.constraints import (
+    AT_LEAST_ONE,
+    NON_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    WHOLE_SHARE,
+    Only,
+)
 from lelp_jax.core.errors import UserError, unknown_name
 
 Value = bool | int | float | str
@@ -14,28 +27,51 @@ Value = bool | int | float | str
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameter:
-    """One setting of a method.
+    """A hyperparameter of a method.
 
     Attributes:
+        meaning: What it does, in one sentence for users.
+        kind: The type of its values, with constraints.
         default: The values tried when a config says nothing else.
-        must: What a value must be, for messages ("a number above 0").
-        allows: Whether a value is within the range.
         traced: Whether compiled programs take it as an argument, so that members of one fleet may
-            differ in it; the other settings change shapes or artifacts.
+            differ in it; the others change shapes or artifacts.
     """
 
+    meaning: str
+    kind: Any
     default: tuple[Value, ...]
-    must: str
-    allows: Callable[[Any], bool]
     traced: bool = False
 
     def trying(self, *values: Value) -> Hyperparameter:
-        """Returns the same setting with other defaults."""
+        """Returns the same hyperparameter with other defaults."""
         return dataclasses.replace(self, default=values)
+
+    def only(self, value: Value, why: str) -> Hyperparameter:
+        """Returns the same hyperparameter with a single value.
+
+        Args:
+            value: The value.
+            why: The reason, for messages ("as the split is hard").
+        """
+        annotated: Any = Annotated
+        kind = annotated[self.kind, Only(value, why)]
+        return dataclasses.replace(self, kind=kind, default=(value,))
+
+    def check(self, value: Any, place: str) -> None:
+        """Refuses a value that is not allowed.
+
+        Args:
+            value: A single value.
+            place: Where it was given, for messages.
+
+        Raises:
+            UserError: It is of another type or out of range.
+        """
+        sections.check_value(value, self.kind, place)
 
 
 def is_number(value: Any) -> bool:
-    """Returns whether a value is a finite number; True and False are none."""
+    """Tells whether a value is a finite number; True and False are none."""
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -43,101 +79,128 @@ def is_number(value: Any) -> bool:
     )
 
 
-def is_positive(value: Any) -> bool:
-    """Returns whether a value is a finite number above 0."""
-    return is_number(value) and value > 0
+def _positive(meaning: str, *default: float) -> Hyperparameter:
+    return Hyperparameter(meaning, Annotated[float, POSITIVE], default, traced=True)
 
 
-def _count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+def _weight(meaning: str) -> Hyperparameter:
+    return Hyperparameter(meaning, Annotated[float, NON_NEGATIVE], (1.0,), traced=True)
 
 
-def _switch(default: bool) -> Hyperparameter:
-    return Hyperparameter((default,), "True or False", lambda value: isinstance(value, bool))
+def _share(meaning: str) -> Hyperparameter:
+    return Hyperparameter(meaning, Annotated[float, SHARE], (0.0,), traced=True)
 
 
-def _is_weight(value: Any) -> bool:
-    return is_number(value) and value >= 0
+def _count(meaning: str, default: int) -> Hyperparameter:
+    return Hyperparameter(meaning, Annotated[int, AT_LEAST_ONE], (default,))
 
 
-def _share(default: float) -> Hyperparameter:
-    return Hyperparameter(
-        (default,), "in [0, 1)", lambda v: is_number(v) and 0 <= v < 1, traced=True
-    )
+def _switch(meaning: str) -> Hyperparameter:
+    return Hyperparameter(meaning, bool, (True,))
 
 
-def fixed(value: Value, why: str) -> Hyperparameter:
-    """Returns a setting that has one value only.
+# Of training.
+LEARNING_RATE = _positive("Peak learning rate.", 1e-3, 3e-3, 1e-2)
+WEIGHT_DECAY = _weight("Decoupled weight decay of matrices.").trying(1e-4)
 
-    Args:
-        value: The value.
-        why: The reason, for messages.
-    """
-    return Hyperparameter(
-        (value,), f"{value!r}, {why}", lambda given: type(given) is type(value) and given == value
-    )
-
-
-def _choice(*names: str) -> Hyperparameter:
-    return Hyperparameter(names[:1], " or ".join(map(repr, names)), lambda value: value in names)
-
-
-LEARNING_RATE = Hyperparameter((1e-3, 3e-3, 1e-2), "a number above 0", is_positive, traced=True)
-WEIGHT_DECAY = Hyperparameter((1e-4,), "a number of 0 or more", _is_weight, traced=True)
-TEMPERATURE = Hyperparameter(
-    (1.0, 2.0, 4.0, 8.0, 16.0), "a number above 0", is_positive, traced=True
+# Of losses.
+ALPHA = Hyperparameter(
+    "Weight of the label's loss; that of the teacher's loss is 1 - alpha.",
+    Annotated[float, WHOLE_SHARE],
+    (0.0,),
+    traced=True,
 )
-BETA = Hyperparameter((0.25, 0.5, 1.0), "a number above 0", is_positive, traced=True)
-ALPHA = Hyperparameter((0.0,), "in [0, 1]", lambda v: is_number(v) and 0 <= v <= 1, traced=True)
-LABEL_SMOOTHING = _share(0.0)
-HARD_MIXING = _share(0.0)
-WARMUP = _share(0.0)
-HINT_SHARE = _share(0.0)
-AUXILIARY_WEIGHT = Hyperparameter((1.0,), "a number of 0 or more", _is_weight)
-AUXILIARY_TEMPERATURE = Hyperparameter((1.0,), "a number above 0", is_positive)
-LOSS_WEIGHT = Hyperparameter((1.0,), "a number of 0 or more", _is_weight, traced=True)
-NUM_SUBCLASSES = Hyperparameter((10,), "a whole number above 0", _count)
-NUM_COMPONENTS = Hyperparameter((20,), "a whole number above 0", _count)
-NUM_ROTATIONS = Hyperparameter((4,), "a whole number above 0", _count)
-NULL_SPACE = _switch(True)
-ROTATE = _switch(True)
-CENTER = _switch(True)
-STANDARDIZE = _switch(True)
-MEMBERSHIP = _choice("label", "teacher")
-FIT_ON = _choice("train", "transfer")
-ASSIGNMENT = _choice("hard", "soft")
-SAMPLE_SIZE = Hyperparameter((2000,), "a whole number above 0", _count)
-NEGATIVES = _choice("other_class", "any")
-SOLVER = _choice("auto", "covariance", "randomized", "svd")
+LABEL_SMOOTHING = _share("Share of the label's target that is spread evenly over all classes.")
+HARD_MIXING = _share("Share of the teacher's class probabilities that is given to the label.")
+WARMUP = _share("Share of training over which the weight of the teacher's loss rises from 0 to 1.")
+TEMPERATURE = _positive(
+    "Divides logits before the softmax: the higher, the softer the classes.",
+    *(1.0, 2.0, 4.0, 8.0, 16.0),
+)
+BETA = _positive(
+    "Divides pseudo-subclass scores before the softmax: the higher, the softer the split.",
+    *(0.25, 0.5, 1.0),
+)
+LOSS_WEIGHT = _weight("Weight of the loss on the embedding.")
+TARGET_WEIGHT = _weight("Weight of the loss on the probability of the label's class.")
+NONTARGET_WEIGHT = _weight("Weight of the loss on the probabilities of the other classes.")
+INTER_WEIGHT = _weight("Weight of the correlation over the outputs of each row.")
+INTRA_WEIGHT = _weight("Weight of the correlation over the batch in each output.")
+HINT_SHARE = _share("Share of training, at its start, that learns the embedding alone.")
+CONTRAST_TEMPERATURE = _positive("Divides the similarities of embeddings.", 0.07)
+NEGATIVES = Hyperparameter(
+    "Rows that an embedding is contrasted with: those of other classes, or any.",
+    Literal["other_class", "any"],
+    ("other_class",),
+)
+# Of the loss that makes a teacher use all of its subclasses; the teacher depends on them, so they
+# cannot differ within a fleet.
+AUXILIARY_WEIGHT = Hyperparameter(
+    "Weight of the loss that spreads the teacher's rows over its subclasses.",
+    Annotated[float, NON_NEGATIVE],
+    (1.0,),
+)
+AUXILIARY_TEMPERATURE = Hyperparameter(
+    "Divides the similarities of rows in that loss.", Annotated[float, POSITIVE], (1.0,)
+)
+
+# Of ways to split classes.
+NUM_SUBCLASSES = _count("Pseudo-subclasses per class.", 10)
+NUM_COMPONENTS = _count("Principal coordinates that are clustered.", 20)
+NUM_ROTATIONS = _count("Random rotations; each splits every class in its own way.", 4)
+SAMPLE_SIZE = _count("Rows that are clustered; the others join the nearest cluster.", 2000)
+NULL_SPACE = _switch("Leave out the directions that the teacher's output layer sees.")
+ROTATE = _switch("Rotate the principal directions at random.")
+CENTER = _switch("Subtract the mean of each class.")
+STANDARDIZE = _switch("Divide by the standard deviation along each direction.")
+ASSIGNMENT = Hyperparameter(
+    "Whether a row belongs to the nearest centre alone, or to all by distance.",
+    Literal["hard", "soft"],
+    ("hard",),
+)
+MEMBERSHIP = Hyperparameter(
+    "Class in which a row is fitted: its label, or what the teacher predicts.",
+    Literal["label", "teacher"],
+    ("label",),
+)
+FIT_ON = Hyperparameter(
+    "Rows that are fitted: all training rows, or those that the student sees.",
+    Literal["train", "transfer"],
+    ("train",),
+)
+SOLVER = Hyperparameter(
+    "How principal components are computed.",
+    Literal["auto", "covariance", "randomized"],
+    ("auto",),
+)
 
 
 def check(
     method: str, given: Mapping[str, Any], known: Mapping[str, Hyperparameter]
 ) -> dict[str, tuple[Value, ...]]:
-    """Returns the values to try for every setting of a method.
+    """Checks the values to try for every hyperparameter of a method, and fills in the defaults.
 
     Args:
         method: The method's name, for messages.
         given: Values from a config; a single one or a tuple of several.
-        known: The method's settings.
+        known: The method's hyperparameters.
 
     Raises:
-        UserError: A setting is unknown, has no value, or a value is out of range.
+        UserError: A hyperparameter is unknown, has no value, or a value is out of range.
     """
     place = f"config.methods.{method}"
     for name in given:
         if name not in known:
-            raise unknown_name(f"setting {place}", name, [*known, "trials"])
+            raise unknown_name(f"hyperparameter {place}", name, [*known, "trials"])
     values = {}
-    for name, setting in known.items():
-        entry = given.get(name, setting.default)
+    for name, hyperparameter in known.items():
+        entry = given.get(name, hyperparameter.default)
         tried = tuple(entry) if isinstance(entry, (tuple, list)) else (entry,)
         if not tried:
             raise UserError(f"{place}.{name} is empty; give at least one value")
         for value in tried:
-            if not setting.allows(value):
-                raise UserError(f"{place}.{name} must be {setting.must}, got {value!r}")
+            hyperparameter.check(value, f"{place}.{name}")
         if len(set(tried)) < len(tried):
             raise UserError(f"{place}.{name} holds a value twice: {tried}")
-        values[name] = tuple(float(v) if setting.traced else v for v in tried)
+        values[name] = tuple(float(v) if hyperparameter.traced else v for v in tried)
     return values

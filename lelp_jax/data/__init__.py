@@ -10,7 +10,7 @@ import numpy as np
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
-from lelp_jax.data.split import Split, split_off
+from lelp_jax.data.split import Split, Strata, split_off
 
 
 class Source(Protocol):
@@ -24,7 +24,7 @@ class Source(Protocol):
 SOURCES: Mapping[str, type] = {
     "digits": digits.Digits,
     "arrays": arrays.Arrays,
-    "table": table.Table,
+    "table": table.NumericTable,
     "files": text_files.TextFiles,
     "tfds": tfds.Tfds,
     "hub": hub.Hub,
@@ -38,7 +38,7 @@ def load(source: Source, split: Split) -> Dataset:
     preprocessing is fitted on training rows alone.
 
     Raises:
-        UserError: The rows cannot be used; the message names the place.
+        UserError: The rows cannot be used; the message names file and row.
     """
     parts = source.parts()
     pieces: dict[str, Rows] = {"train": parts.train}
@@ -67,16 +67,11 @@ def load(source: Source, split: Split) -> Dataset:
     }
     _, validation_share, test_share = split.fractions
     rest = 1.0
+    strata = Strata(labels, fine_labels, parts.class_names)
     for name, share in (("test", test_share), ("validation", validation_share)):
         if name not in indices:
             indices["train"], indices[name] = split_off(
-                indices["train"],
-                labels,
-                fine_labels,
-                share / rest,
-                split.seed,
-                name,
-                parts.class_names,
+                indices["train"], strata, share / rest, split.seed, name
             )
             rest -= share
     preprocessing = None
@@ -105,9 +100,9 @@ def load(source: Source, split: Split) -> Dataset:
 
 
 def _ids(pieces: Mapping[str, Rows]) -> np.ndarray | None:
-    """Returns the names of all rows, or None where rows have none.
+    """Concatenates the ids of all rows; None where rows have none.
 
-    Those of different files may be equal: whoever joins by them has to look.
+    Ids of different files may be equal: code that joins by them has to check.
     """
     named = [rows.ids for rows in pieces.values() if rows.ids is not None]
     if len(named) < len(pieces):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,35 +15,40 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lelp_jax import methods, models
-from lelp_jax.core import files
-from lelp_jax.inputs import ENCODINGS, Encoding, Inputs
+from lelp_jax.core import artifacts, files
+from lelp_jax.experiment.run import Run
+from lelp_jax.inputs import ENCODINGS, Encoding
 from lelp_jax.methods.base import identity_readout
-from lelp_jax.train.state import Params
+from lelp_jax.models import tokens
+from lelp_jax.students.selection import Outcome
 
+STAGE = "exports"
+_VERSION = 1
 _FORMAT = 2
 _PARAMETERS = "parameters.safetensors"
 _CARD = "student.json"
 
 
 @dataclasses.dataclass(frozen=True)
-class Student:
-    """A loaded student.
+class ExportedStudent:
+    """A student read from its folder.
 
     Attributes:
         class_names: One name per class.
-        card: What `student.json` holds.
+        card: The content of `student.json`.
     """
 
     class_names: tuple[str, ...]
     card: Mapping[str, Any]
     _encoding: Encoding
     _model: models.Model
-    _params: Any
-    _extra: Any
-    _constants: Mapping[str, Any]
+    _arrays: Mapping[str, Any]
 
     def class_logits(self, raw: Any) -> np.ndarray:
-        """Returns class logits of rows.
+        """Computes class logits of rows.
+
+        The network is compiled for a few shapes only: numbers of rows, and lengths of texts, are
+        padded to powers of two.
 
         Args:
             raw: Rows as the data source gives them: features, [rows, features...], or texts,
@@ -51,44 +57,90 @@ class Student:
         Returns:
             [rows, classes] float32; their softmax gives the probabilities.
         """
-        inputs = jnp.asarray(self._encoding(raw))
-        outputs = self._model.apply({"params": self._params}, inputs, train=False)
-        hyperparameters = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
+        inputs = np.asarray(self._encoding(raw))
+        rows = len(inputs)
+        if not rows:
+            return np.zeros((0, len(self.class_names)), np.float32)
+        padded = self._pad(inputs)
+        return np.asarray(self._program(self._arrays, padded))[:rows]
+
+    def _pad(self, inputs: np.ndarray) -> np.ndarray:
+        """Pads rows, and the length of tokens, to powers of two."""
+        padding = [(0, _round_up(len(inputs)) - len(inputs)), *[(0, 0)] * (inputs.ndim - 1)]
+        if not tokens.are_tokens(inputs):
+            return np.pad(inputs, padding)
+        # No further than the encoding cuts: the network may have no position beyond.
+        longest = max(inputs.shape[1], getattr(self._encoding, "max_length", inputs.shape[1]))
+        length = min(_round_up(inputs.shape[1]), longest)
+        padding[1] = (0, length - inputs.shape[1])
+        return np.pad(inputs, padding, constant_values=tokens.PAD)
+
+    @functools.cached_property
+    def _program(self) -> Any:
+        # Compiled here, not with the steps of training: this is used without a run.
         readout = methods.find(self.card["method"]).readout
-        return np.asarray(readout(outputs, self._extra, self._constants, hyperparameters))
+        numbers = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
+
+        def compute(arrays: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
+            outputs = self._model.apply({"params": arrays["params"]}, inputs, train=False)
+            return readout(outputs, arrays["extra"], arrays["constants"], numbers)
+
+        return jax.jit(compute)
 
 
-def save(
-    folder: Path,
-    *,
-    method: str,
-    hyperparameters: Mapping[str, float],
-    model: Mapping[str, Any],
-    num_outputs: int,
-    inputs: Inputs,
-    params: Params,
-    constants: Mapping[str, np.ndarray],
-    class_names: Sequence[str],
-    facts: Mapping[str, Any],
-) -> None:
-    """Writes a student into a folder of its own.
+def _round_up(number: int) -> int:
+    """Rounds up to a power of two."""
+    return 1 << (number - 1).bit_length()
+
+
+def ensure(run: Run, outcomes: Sequence[Outcome]) -> dict[str, Path]:
+    """Exports the selected students, each into a folder of its own, where that is not done yet.
 
     Args:
-        folder: Made where it is not there.
-        method: Name of the method, which says how class logits are read out.
-        hyperparameters: Its traced settings.
-        model: Family and settings of the network.
-        num_outputs: Width of the output layer.
-        inputs: What it sees of rows.
-        params: Parameters; the method's own are kept where its readout takes them.
-        constants: The method's arrays, likewise.
-        class_names: One name per class.
-        facts: What else to keep in `student.json`.
+        run: The run.
+        outcomes: The trained students.
+
+    Returns:
+        The folder of each selected student, by its fingerprint.
+    """
+    return {
+        outcome.trained.fingerprint: _ensure_one(run, outcome)
+        for outcome in outcomes
+        if outcome.selected
+    }
+
+
+def _ensure_one(run: Run, outcome: Outcome) -> Path:
+    key = {
+        "version": _VERSION,
+        "format": _FORMAT,
+        "student": outcome.trained.fingerprint,
+        "class_names": list(run.dataset.class_names),
+        "parameters": [outcome.trained.folder.name, outcome.trained.position],
+    }
+
+    def build(folder: Path) -> Mapping[str, Any]:
+        run.session.interrupts.check()
+        save(folder, run, outcome)
+        return {}
+
+    return artifacts.run(run.root, STAGE, key, build, lambda folder, _: folder)
+
+
+def save(folder: Path, run: Run, outcome: Outcome) -> None:
+    """Writes a student into a folder.
+
+    Args:
+        folder: A folder that is there.
+        run: The run that trained it.
+        outcome: The student. The method's own parameters and arrays are kept where its readout
+            takes them.
     """
     from safetensors.numpy import save as to_bytes
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if methods.find(method).readout is identity_readout:
+    student, trained = outcome.student, outcome.trained
+    params, constants = trained.load(student.spec, run.inputs.values), student.constants
+    if student.spec.readout is identity_readout:
         params, constants = params._replace(extra=None), {}
     arrays = {
         **{f"constants.{name}": np.asarray(array) for name, array in constants.items()},
@@ -103,19 +155,22 @@ def save(
         folder / _CARD,
         {
             "format": _FORMAT,
-            "method": method,
-            "numeric": hyperparameters,
-            "model": dict(model),
-            "num_outputs": num_outputs,
-            "num_tokens": inputs.num_tokens,
-            "inputs": {"kind": inputs.encoding.kind, **inputs.encoding.save(folder)},
-            "class_names": class_names,
-            **facts,
+            "method": student.trial.method,
+            "numeric": student.trial.traced,
+            "model": dict(student.network.settings),
+            "num_outputs": student.num_outputs,
+            "num_tokens": run.inputs.num_tokens,
+            "inputs": {"kind": run.inputs.encoding.kind, **run.inputs.encoding.save(folder)},
+            "class_names": run.dataset.class_names,
+            "settings": student.trial.hyperparameters,
+            "replicate": student.replicate.number,
+            "validation": trained.validation,
+            "fingerprint": trained.fingerprint,
         },
     )
 
 
-def load(folder: Path | str) -> Student:
+def load(folder: Path | str) -> ExportedStudent:
     """Reads a student that `save` wrote."""
     from safetensors.numpy import load_file
 
@@ -126,12 +181,16 @@ def load(folder: Path | str) -> Student:
         groups[group][rest] = array
     model = {key: tuple(v) if isinstance(v, list) else v for key, v in card["model"].items()}
     encoding = ENCODINGS[card["inputs"]["kind"]]
-    return Student(
+    return ExportedStudent(
         class_names=tuple(card["class_names"]),
         card=card,
         _encoding=encoding.load(Path(folder), card["inputs"]),
         _model=models.build(model, card["num_outputs"], card["num_tokens"]),
-        _params=jax.device_put(unflatten_dict(groups["params"], sep=".")),
-        _extra=jax.device_put(unflatten_dict(groups["extra"], sep=".")),
-        _constants=groups["constants"],
+        _arrays=jax.device_put(
+            {
+                "params": unflatten_dict(groups["params"], sep="."),
+                "extra": unflatten_dict(groups["extra"], sep="."),
+                "constants": groups["constants"],
+            }
+        ),
     )

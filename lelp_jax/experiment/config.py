@@ -1,77 +1,102 @@
-"""The frozen form of a config: built once from the ConfigDict, checked, and passed on in parts."""
+"""The config of an experiment: built once from the ConfigDict, checked, frozen, passed on in parts.
+
+The dataclasses here and those of the sources and networks that they name are the reference of
+config files: `--help=config.KEY` shows their types, defaults and docstrings.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from lelp_jax import data, inputs, methods, teachers
+from lelp_jax import inputs, methods, teachers
 from lelp_jax.bank.stage import BankConfig
 from lelp_jax.core import metrics, search_space
+from lelp_jax.core.constraints import (
+    AT_LEAST_ONE,
+    LIMIT,
+    NON_NEGATIVE,
+    POSITIVE,
+    PROPER_SHARE,
+    SEED,
+    SHARES_OF_ALL,
+    OneOf,
+)
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.core.sections import build, section, typed
-from lelp_jax.core.sections import with_place as with_place
+from lelp_jax.core.fields import Named
+from lelp_jax.core.sections import build, check_value, section, with_place
+from lelp_jax.data import SOURCES as DATA_SOURCES
 from lelp_jax.data import Source, Split
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.experiment import student_network as student_model
+from lelp_jax.experiment import student_network
 from lelp_jax.inputs import View
 from lelp_jax.methods.base import Method
 from lelp_jax.teachers.encoder import Encoders
 from lelp_jax.train.config import TrainConfig
 
-_SECTIONS = (
-    "seed",
-    "replicates",
-    "data",
-    "teacher",
-    "bank",
-    "student",
-    "methods",
-    "report",
-    "checkpoint",
-)
-_LARGEST_SEED = 2**31 - 1
-# Trials are drawn from a list of them all.
+TRIALS = Annotated[int, NON_NEGATIVE]
+# Trials are drawn from a list of all combinations.
 _MOST_COMBINATIONS = 10_000_000
-_TEACHER_OUTPUTS = ("bank", "online")
 
 
-def _numbers() -> Mapping[str, Any]:
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The data: their source, how they are split, and how much of them a student sees.
+
+    The other keys of the section are those of the source.
+
+    Attributes:
+        source: Where the data come from.
+        split: Shares of training, validation and test rows, for the splits that the source does not
+            have itself.
+        split_seed: Seed of the split only, so that it stays fixed while `config.seed` changes.
+        transfer_size: Number of training rows that a student sees; 0 shows all of them.
+    """
+
+    source: Source
+    split: Annotated[
+        tuple[Annotated[float, POSITIVE], Annotated[float, POSITIVE], Annotated[float, POSITIVE]],
+        SHARES_OF_ALL,
+    ] = (0.6, 0.2, 0.2)
+    split_seed: Annotated[int, SEED] = 0
+    transfer_size: Annotated[int, NON_NEGATIVE] = 0
+
+    @property
+    def splitting(self) -> Split:
+        """How the rows are split."""
+        return Split(self.split, self.split_seed)
+
+
+def _features() -> Mapping[str, Any]:
     return {"name": "features"}
 
 
 @dataclasses.dataclass(frozen=True)
 class StudentConfig:
-    """The students.
+    """The students: their network, their inputs and their training.
 
     Attributes:
-        model: The network's family and settings, or "teacher_layers", every k-th layer of the
-            teacher.
-        train: How they are trained; learning rate and weight decay are settings of each method.
-        inputs: What the students see of the rows: the view's name and settings.
-        input_noise: Standard deviation of the Gaussian noise added to every input in every training
-            step, in units of the preprocessed inputs; 0 adds none.
-        teacher_outputs: "bank" teaches the teacher's answers for the rows as they are, computed
-            once; "online" asks the frozen teacher in every step for the very inputs that the
-            student sees.
+        model: The network: a family with its sizes, "teacher_layers" for every k-th layer of the
+            teacher, or "pretrained" for a smaller checkpoint.
+        train: Training. The learning rate and weight decay are hyperparameters of each method.
+        inputs: What the students see of each row.
+        input_noise: Standard deviation of the Gaussian noise that is added to the preprocessed
+            inputs anew in every training step; 0 adds none.
+        teacher_outputs: "bank" uses the teacher's outputs for the clean rows, computed once;
+            "online" evaluates the frozen teacher in every step on the inputs that the student
+            sees, noise included.
     """
 
-    model: Mapping[str, Any]
+    model: Annotated[Mapping[str, Any], student_network.SECTION]
     train: TrainConfig
-    inputs: Mapping[str, Any] = dataclasses.field(default_factory=_numbers)
-    input_noise: float = 0.0
-    teacher_outputs: str = "bank"
-
-    def __post_init__(self) -> None:
-        if not (search_space.is_number(self.input_noise) and self.input_noise >= 0):
-            raise UserError(f"input_noise must be a number of 0 or more, got {self.input_noise}")
-        if self.teacher_outputs not in _TEACHER_OUTPUTS:
-            raise UserError(
-                f"teacher_outputs must be {' or '.join(map(repr, _TEACHER_OUTPUTS))}, "
-                f"got {self.teacher_outputs!r}"
-            )
+    inputs: Annotated[Mapping[str, Any], inputs.SECTION] = dataclasses.field(
+        default_factory=_features
+    )
+    input_noise: Annotated[float, NON_NEGATIVE] = 0.0
+    teacher_outputs: Literal["bank", "online"] = "bank"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +105,8 @@ class MethodConfig:
 
     Attributes:
         method: The method.
-        trials: How many settings it may try.
-        values: The values to try for each setting.
+        trials: How many combinations of hyperparameters it may try.
+        values: The values to try for each hyperparameter.
     """
 
     method: Method
@@ -91,129 +116,101 @@ class MethodConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-    """The comparison at the end.
+    """The comparison of the methods.
 
     Attributes:
-        baseline: The method to which the others are compared.
-        selection_metric: The validation metric that chooses each method's settings.
-        confidence: Coverage of the intervals, in (0, 1).
+        baseline: The method that the others are compared with.
+        selection_metric: The validation metric that chooses each method's hyperparameters.
+        confidence: Coverage of the intervals.
     """
 
     baseline: str
-    selection_metric: str = "accuracy"
-    confidence: float = 0.95
-
-    def __post_init__(self) -> None:
-        metrics.direction(self.selection_metric)
-        if not 0 < self.confidence < 1:
-            raise UserError(f"confidence must be in (0, 1), got {self.confidence}")
+    selection_metric: Annotated[str, OneOf(metrics.METRICS)] = "accuracy"
+    confidence: Annotated[float, PROPER_SHARE] = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    """Checkpoints of fleets in training.
+    """Checkpoints during training.
 
     Attributes:
-        every_seconds: Time between checkpoints; 0 saves after every dispatch.
+        every_seconds: Time between checkpoints; 0 saves one after every dispatch.
     """
 
-    every_seconds: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not self.every_seconds >= 0:
-            raise UserError(f"every_seconds must be 0 or more, got {self.every_seconds}")
+    every_seconds: Annotated[float, LIMIT] = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One experiment.
+    """An experiment: one teacher's knowledge distilled by several methods, and their comparison.
 
     Attributes:
-        seed: Root of all random choices, but for the split of the data.
-        replicates: Students per setting; each differs in transfer set, projection, initialisation,
-            example order and, in turn, teacher.
-        transfer_size: How many training rows a student may see; 0 shows all.
-        source: Where the data come from.
-        split: How they are split.
-        teacher: Where the teachers come from.
-        bank: Where and how their answers are kept.
+        seed: Root of all random choices except the split of the data.
+        replicates: Number of students per method and combination of hyperparameters. Each has its
+            own transfer set, projection, initialisation and example order, and the teachers take
+            turns.
+        data: The data.
+        teacher: The teachers.
+        bank: Where and how the teachers' outputs are stored.
         student: The students.
-        view: What they see of the rows.
-        methods: The methods compared, in the order of the report.
+        methods: The methods compared, each with `trials` and the values of its hyperparameters to
+            try: a tuple of values, or a single one.
         report: The comparison.
-        checkpoint: Checkpoints.
+        checkpoint: Checkpoints during training.
     """
 
-    seed: int
-    replicates: int
-    transfer_size: int
-    source: Source
-    split: Split
-    teacher: teachers.Source
+    seed: Annotated[int, SEED]
+    replicates: Annotated[int, AT_LEAST_ONE]
+    data: Annotated[DataConfig, Named("source", DATA_SOURCES)]
+    teacher: Annotated[teachers.TeacherSource, Named("source", teachers.SOURCES)]
     bank: BankConfig
     student: StudentConfig
-    view: View
     methods: Mapping[str, MethodConfig]
     report: ReportConfig
     checkpoint: CheckpointConfig
+
+    @functools.cached_property
+    def view(self) -> View:
+        """What students see of the rows; tokens without a checkpoint are the teacher's.
+
+        Raises:
+            UserError: There is no checkpoint, or the network takes other inputs.
+        """
+        return _build_view(self.student, self.teacher)
 
 
 def from_config_dict(raw: Mapping[str, Any]) -> Config:
     """Builds the frozen config.
 
     Args:
-        raw: What a config file's `get_config` returned, with overrides applied.
+        raw: The result of a config file's `get_config`, with overrides applied.
 
     Raises:
-        UserError: A key is unknown or missing, or a value is out of range.
+        UserError: A key is unknown or missing, or a value is not allowed.
     """
-    sections = dict(raw)
-    for key in sections:
-        if key not in _SECTIONS:
-            raise unknown_name("key of config", key, _SECTIONS)
-    for key in _SECTIONS:
-        if key not in sections:
-            raise UserError(f"config.{key} is missing; the files in configs/ show how to set it")
-    seed = _seed(sections["seed"], "config.seed")
-    replicates = typed(sections["replicates"], int, "config.replicates")
-    with_place("config.replicates", _at_least, "", replicates, 1)
-    transfer_size, source, split = _data(section(sections["data"], "config.data"))
-    teacher = _teacher(section(sections["teacher"], "config.teacher"))
-    bank = build(BankConfig, sections["bank"], "config.bank")
-    student = build(StudentConfig, sections["student"], "config.student")
-    view = _view(student, teacher)
-    compared = _methods(section(sections["methods"], "config.methods"))
-    report = build(ReportConfig, sections["report"], "config.report")
-    if report.baseline not in compared:
-        raise unknown_name("baseline config.report.baseline", report.baseline, compared)
-    checkpoint = build(CheckpointConfig, sections["checkpoint"], "config.checkpoint")
-    return Config(
-        seed,
-        replicates,
-        transfer_size,
-        source,
-        split,
-        teacher,
-        bank,
-        student,
-        view,
-        compared,
-        report,
-        checkpoint,
-    )
+    config = build(Config, raw, "config")
+    # So far only known to be a section: its keys follow from the methods, not from a class.
+    config = dataclasses.replace(config, methods=_build_methods(config.methods))
+    # Computed now, so that an error is found before the data are read.
+    _ = config.view
+    if config.report.baseline not in config.methods:
+        raise unknown_name(
+            "baseline config.report.baseline", config.report.baseline, config.methods
+        )
+    return config
 
 
 def in_steps(config: Config, dataset: Dataset) -> Config:
-    """Returns a config with the length of every training in steps.
+    """Converts the length of every training into steps.
 
     Args:
         config: The config.
         dataset: Its data.
 
     Raises:
-        UserError: A training is too short for its evaluations.
+        UserError: A training has fewer steps than evaluations.
     """
-    seen = config.transfer_size or len(dataset.train)
+    seen = config.data.transfer_size or len(dataset.train)
     train = with_place("config.student.train", config.student.train.resolve_steps, seen)
     return dataclasses.replace(
         config,
@@ -222,69 +219,42 @@ def in_steps(config: Config, dataset: Dataset) -> Config:
     )
 
 
-def _data(values: dict[str, Any]) -> tuple[int, Source, Split]:
-    name = typed(values.pop("source", ""), str, "config.data.source")
-    if name not in data.SOURCES:
-        raise unknown_name("data source config.data.source", name, data.SOURCES)
-    transfer_size = typed(values.pop("transfer_size", 0), int, "config.data.transfer_size")
-    with_place("config.data.transfer_size", _at_least, "", transfer_size, 0)
-    seed = _seed(values.pop("split_seed", 0), "config.data.split_seed")
-    place = "config.data.split"
-    fractions = typed(values.pop("split", (0.6, 0.2, 0.2)), tuple[Any, ...], place)
-    if len(fractions) != 3 or not all(map(search_space.is_positive, fractions)):
-        raise UserError(
-            f"{place} must hold three positive shares (training, validation, test), got {fractions}"
-        )
-    if abs(sum(fractions) - 1) > 1e-6:
-        raise UserError(f"{place} must sum to 1, got {fractions} = {sum(fractions):g}")
-    source: Source = build(data.SOURCES[name], values, "config.data")
-    return transfer_size, source, Split((fractions[0], fractions[1], fractions[2]), seed)
-
-
-def _teacher(values: dict[str, Any]) -> teachers.Source:
-    name = typed(values.pop("source", ""), str, "config.teacher.source")
-    if name not in teachers.SOURCES:
-        raise unknown_name("teacher source config.teacher.source", name, teachers.SOURCES)
-    source: teachers.Source = build(teachers.SOURCES[name], values, "config.teacher")
-    return source
-
-
-def _view(student: StudentConfig, teacher: teachers.Source) -> View:
-    """Returns what students see; where tokens name no checkpoint, they are the teacher's."""
+def _build_view(student: StudentConfig, teacher: teachers.TeacherSource) -> View:
     place, values = "config.student.inputs", dict(student.inputs)
-    if values.get("name") == "tokens" and not values.get("checkpoint"):
-        if student.model.get("name") == "pretrained":
-            values["checkpoint"] = student.model.get("checkpoint", "")
+    if values["name"] == "tokens" and not values.get("checkpoint"):
+        if student.model["name"] == "pretrained":
+            values["checkpoint"] = student.model["checkpoint"]
         elif isinstance(teacher, Encoders):
             values["checkpoint"] = teacher.checkpoint
         else:
             raise UserError(
-                f"{place}.checkpoint is empty, and the teacher has none; name a checkpoint whose "
-                "tokenizer to take, or take the inputs 'words'"
+                f"{place}.checkpoint is empty, and the teacher has none; name the checkpoint whose "
+                "tokenizer to use, or set config.student.inputs.name to 'words'"
             )
     view = inputs.build(values, place)
-    with_place("config.student.model", student_model.check, student.model, of_tokens=view.of_tokens)
+    student_network.check(student.model, of_tokens=view.of_tokens)
     if student.input_noise and view.of_tokens:
         raise UserError(
-            "config.student.input_noise is for numbers, but the students see tokens; set it to 0"
+            f"config.student.input_noise is {student.input_noise}, but the students see tokens, to "
+            "which no noise can be added; set it to 0"
         )
     return view
 
 
-def _methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
+def _build_methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
     for name in compared:
         methods.find(name)
     result = {}
     # In the registry's order: a ConfigDict keeps none.
     for name in [name for name in methods.METHODS if name in compared]:
-        method, values = methods.find(name), section(compared[name], f"config.methods.{name}")
-        trials = typed(values.pop("trials", 1), int, f"config.methods.{name}.trials")
-        with_place(f"config.methods.{name}.trials", _at_least, "", trials, 0)
+        place = f"config.methods.{name}"
+        method, values = methods.find(name), section(compared[name], place)
+        trials = check_value(values.pop("trials", 1), TRIALS, f"{place}.trials")
         checked = search_space.check(name, values, method.search_space)
         combinations = math.prod(len(tried) for tried in checked.values())
         if combinations > _MOST_COMBINATIONS:
             raise UserError(
-                f"config.methods.{name} has {combinations:,} combinations of values, more than "
+                f"{place} has {combinations:,} combinations of values, more than "
                 f"{_MOST_COMBINATIONS:,} to draw trials from; give fewer values"
             )
         if trials:
@@ -292,14 +262,3 @@ def _methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
     if not result:
         raise UserError("config.methods names no method with trials above 0")
     return result
-
-
-def _seed(value: Any, place: str) -> int:
-    if not 0 <= typed(value, int, place) <= _LARGEST_SEED:
-        raise UserError(f"{place} must be in 0..{_LARGEST_SEED}, got {value}")
-    return value
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise UserError(f"{name} must be {least} or more, got {value}".strip())

@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from lelp_jax import models
 from lelp_jax.core import sections
+from lelp_jax.core.constraints import AT_LEAST_ONE, SHARE, NonEmpty
 from lelp_jax.core.errors import UserError
+from lelp_jax.core.fields import Named
 from lelp_jax.inputs import Inputs
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
+from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling
 from lelp_jax.teachers.base import Teacher
+
+_PLACE = "config.student.model"
 
 
 class StudentModel(NamedTuple):
@@ -38,17 +43,11 @@ class TeacherLayers:
 
     Attributes:
         layers: How many.
-        dropout: Share of values dropped in training, in [0, 1).
+        dropout: Share of values dropped in training.
     """
 
-    layers: int
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.layers < 1:
-            raise UserError(f"layers must be 1 or more, got {self.layers}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout must be in [0, 1), got {self.dropout}")
+    layers: Annotated[int, AT_LEAST_ONE]
+    dropout: Annotated[float, SHARE] = 0.1
 
     def build(self, num_outputs: int, inputs: Inputs, teacher: Teacher) -> StudentModel:
         """Returns the network of a student.
@@ -94,20 +93,16 @@ class FromCheckpoint:
     Attributes:
         checkpoint: Its folder, or its name on the hub.
         pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
-        dropout: Share of values dropped in training, in [0, 1).
+        dropout: Share of values dropped in training.
         checkpointing: Whether the gradient computes each layer again in place of keeping it.
-        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+        compute_dtype: Type of the matrix products.
     """
 
-    checkpoint: str
-    pooling: str = "mean"
-    dropout: float = 0.1
+    checkpoint: Annotated[str, NonEmpty("a Hugging Face checkpoint")]
+    pooling: Pooling = "mean"
+    dropout: Annotated[float, SHARE] = 0.1
     checkpointing: bool = False
-    compute_dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if not self.checkpoint:
-            raise UserError("checkpoint is empty; name a Hugging Face checkpoint")
+    compute_dtype: ComputeDtype = "float32"
 
     def build(self, num_outputs: int, inputs: Inputs, teacher: Teacher) -> StudentModel:
         """Returns the network of a student.
@@ -121,22 +116,19 @@ class FromCheckpoint:
             UserError: The checkpoint cannot be used, or does not know the tokens.
         """
         del teacher
-        found = pretrained.load(self.checkpoint, "config.student.model.checkpoint")
+        found = pretrained.load(self.checkpoint, f"{_PLACE}.checkpoint")
         options = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name != "checkpoint"
         }
-        problem = Encoder.check(found.architecture, **options)
-        if problem:
-            raise UserError(f"config.student.model: {problem}")
+        model = sections.with_place(_PLACE, Encoder, num_outputs, found.architecture, **options)
         if inputs.num_tokens > found.architecture.num_tokens:
             raise UserError(
                 f"config.student.model.checkpoint embeds {found.architecture.num_tokens} tokens, "
                 f"but the students see {inputs.num_tokens}; leave config.student.inputs.checkpoint "
                 "empty, so that they are the checkpoint's own"
             )
-        model = Encoder(num_outputs, found.architecture, **options)
         initial = functools.partial(_trunk, found, self.pooling)
         return _from_encoder(model, initial, found.fingerprint)
 
@@ -145,25 +137,29 @@ ORIGINS: Mapping[str, type[TeacherLayers] | type[FromCheckpoint]] = {
     "teacher_layers": TeacherLayers,
     "pretrained": FromCheckpoint,
 }
+SECTION = Named("name", models.MODELS, ORIGINS, hidden=models.SECTION.hidden)
 
 
 def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
-    """Refuses settings of which no network can be made.
+    """Checks that a network can be built.
 
     Args:
-        settings: The family under "name", and its settings.
+        settings: The family under "name", and its own keys.
         of_tokens: Whether its inputs are tokens.
 
     Raises:
-        UserError: The family or a setting is unknown, or a value is out of range.
+        UserError: The family or a key is unknown, a value is not allowed, or the family takes other
+            inputs.
     """
-    name = settings.get("name", "")
-    if name not in ORIGINS:
-        models.build(settings, 2, 2 if of_tokens else 0, others=ORIGINS)
+    if sections.find_class(SECTION, settings, _PLACE) not in ORIGINS.values():
+        sections.with_place(_PLACE, models.build, settings, 2, 2 if of_tokens else 0)
         return
     _of(settings)
     if not of_tokens:
-        raise UserError(f"{name!r} takes tokens, but the inputs are numbers; take inputs 'tokens'")
+        raise UserError(
+            f"{_PLACE}.name {settings['name']!r} takes tokens, but the inputs are numbers; set "
+            "config.student.inputs.name to 'tokens'"
+        )
 
 
 def build(
@@ -188,7 +184,7 @@ def build(
 def _of(settings: Mapping[str, Any]) -> TeacherLayers | FromCheckpoint:
     values = {key: value for key, value in settings.items() if key != "name"}
     found: TeacherLayers | FromCheckpoint = sections.build(
-        ORIGINS[settings["name"]], values, "config.student.model"
+        ORIGINS[settings["name"]], values, _PLACE
     )
     return found
 

@@ -1,4 +1,4 @@
-"""One launch, several experiments: a config in which a value or whole sections are swept."""
+"""Sweeps: one launch that runs several experiments, over values of a key or whole sections."""
 
 from __future__ import annotations
 
@@ -6,14 +6,36 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from lelp_jax.core.constraints import DISTINCT, NonEmpty
 from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.core.search_space import Value
-from lelp_jax.core.sections import section, typed
+from lelp_jax.core.sections import build, section
 
 SECTION = "sweep"
-_KEYS = ("key", "values", "cases")
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """Several experiments in one launch, with a report for each and curves over all.
+
+    Either `values` or `cases` is given.
+
+    Attributes:
+        key: What is swept: the dotted key that takes the values ("data.transfer_size"), or a name
+            for what the cases are ("task").
+        values: Values for the key.
+        cases: By name, the sections that replace the config's own.
+    """
+
+    key: Annotated[str, NonEmpty('a dotted key such as "data.transfer_size"')]
+    values: Annotated[tuple[Any, ...], DISTINCT] = ()
+    cases: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.values) == bool(self.cases):
+            raise UserError("give either values or cases, one of them or more")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +43,7 @@ class Point:
     """One experiment of a launch.
 
     Attributes:
-        key: What is swept: a dotted key of the config, or what its cases are called; "" where
-            nothing is.
+        key: What is swept, see `SweepConfig`; "" if nothing is.
         value: Its value here, or the name of the case.
         raw: The config.
     """
@@ -33,11 +54,11 @@ class Point:
 
     @property
     def name(self) -> str:
-        """What tells it from the other points ("transfer_size=50")."""
+        """Its name among the points ("transfer_size=50")."""
         return f"{self.key.rpartition('.')[2]}={self.value}" if self.key else ""
 
     def folder(self, root: Path) -> Path:
-        """Returns where its own report lies.
+        """Returns the folder of its own report.
 
         Args:
             root: The workdir.
@@ -46,54 +67,39 @@ class Point:
 
 
 def points(raw: Mapping[str, Any]) -> list[Point]:
-    """Returns the experiments that a config asks for: one, or as many as values are swept.
+    """Lists the experiments of a config: one, or one per value or case of its section `sweep`.
 
     Args:
-        raw: What a config file's `get_config` returned, with overrides applied. Its section
-            `sweep`, if it has one, holds `key`, a dotted key such as "data.transfer_size", and
-            `values`, a tuple of values for it; or `key`, what the cases are called ("task"), and
-            `cases`, by name the sections that take the place of the config's own.
+        raw: The result of a config file's `get_config`, with overrides applied.
 
     Raises:
-        UserError: The section is not understood, or the config has no such key or section.
+        UserError: The section `sweep` is not valid, or the config has no such key or section.
     """
     base = {key: value for key, value in raw.items() if key != SECTION}
     if SECTION not in raw:
         return [Point("", "", base)]
-    wanted = section(raw[SECTION], f"config.{SECTION}")
-    for key in wanted:
-        if key not in _KEYS:
-            raise unknown_name(f"key of config.{SECTION}", key, _KEYS)
-    key = typed(wanted.get("key", ""), str, f"config.{SECTION}.key")
-    if "cases" in wanted:
-        return _cases(base, key, wanted)
-    values = typed(wanted.get("values", ()), tuple[Any, ...], f"config.{SECTION}.values")
-    if not values or len(set(map(repr, values))) < len(values):
-        raise UserError(
-            f"config.{SECTION}.values must be a tuple of different values, got {values}"
-        )
-    return [Point(key, value, _with(base, key, value)) for value in values]
+    sweep = build(SweepConfig, raw[SECTION], f"config.{SECTION}")
+    if sweep.cases:
+        return _cases(base, sweep)
+    return [Point(sweep.key, value, _with(base, sweep.key, value)) for value in sweep.values]
 
 
-def _cases(base: Mapping[str, Any], key: str, wanted: Mapping[str, Any]) -> list[Point]:
+def _cases(base: Mapping[str, Any], sweep: SweepConfig) -> list[Point]:
     """Returns a point for each case."""
     place = f"config.{SECTION}.cases"
-    cases = section(wanted["cases"], place)
-    if not key or not cases or "values" in wanted:
-        raise UserError(f"{place} must hold a case or more, with a key for them and no values")
     found = []
     # A ConfigDict keeps no order.
-    for name in sorted(cases):
-        sections_of_case = section(cases[name], f"{place}.{name}")
+    for name in sorted(sweep.cases):
+        sections_of_case = section(sweep.cases[name], f"{place}.{name}")
         for own in sections_of_case:
             if own not in base:
                 raise unknown_name(f"section of {place}.{name}", own, base)
-        found.append(Point(key, name, {**copy.deepcopy(dict(base)), **sections_of_case}))
+        found.append(Point(sweep.key, name, {**copy.deepcopy(dict(base)), **sections_of_case}))
     return found
 
 
 def _with(raw: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Returns a copy of a config in which the value under a dotted key is another one."""
+    """Returns a copy of a config with another value under a dotted key."""
     changed = copy.deepcopy(dict(raw))
     *path, last = key.split(".")
     place, inner = "config", changed

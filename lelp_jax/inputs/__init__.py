@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from lelp_jax.core import sections
-from lelp_jax.core.errors import unknown_name
+from lelp_jax.core.fields import Named
 from lelp_jax.inputs import embeddings, features, text_encoding, tokens, words
 from lelp_jax.inputs.base import Encoding as Encoding
 from lelp_jax.inputs.base import Inputs as Inputs
@@ -16,8 +16,9 @@ VIEWS: Mapping[str, type] = {
     "features": features.Features,
     "tokens": tokens.Tokens,
     "words": words.Words,
-    "embeddings": embeddings.Embeddings,
+    "embeddings": embeddings.TextEmbeddings,
 }
+SECTION = Named("name", VIEWS)
 ENCODINGS: Mapping[str, Any] = {
     encoding.kind: encoding
     for encoding in (
@@ -29,18 +30,14 @@ ENCODINGS: Mapping[str, Any] = {
 
 
 def build(settings: Mapping[str, Any], place: str) -> View:
-    """Returns a view.
+    """Builds a view.
 
     Args:
-        settings: Its name under "name", and its own settings.
-        place: Where they stand, for messages ("config.student.inputs").
+        settings: Its name under "name", and its other keys.
+        place: The section's name, for messages ("config.student.inputs").
 
     Raises:
-        UserError: The name or a setting is unknown, or a value is out of range.
+        UserError: The name or a key is unknown, or a value is not allowed.
     """
-    values = dict(settings)
-    name = values.pop("name", "")
-    if name not in VIEWS:
-        raise unknown_name(f"inputs {place}.name", name, VIEWS)
-    view: View = sections.build(VIEWS[name], values, place)
+    view: View = sections.check_value(settings, Annotated[View, SECTION], place)
     return view

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from tokenizers.trainers import WordLevelTrainer
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, AT_LEAST_TWO
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
@@ -23,7 +24,7 @@ _UNKNOWN = "[UNK]"
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """The most frequent words of the training rows; token 0 stands for all others.
+    """The most frequent words of the training rows; token 0 is any other word.
 
     Words are lower-cased and freed of accents, and split at blanks and punctuation, which counts
     as words.
@@ -36,16 +37,11 @@ class Words:
 
     of_tokens: ClassVar[bool] = True
 
-    vocabulary_size: int = 20_000
-    min_count: int = 2
-
-    def __post_init__(self) -> None:
-        for name, least in (("vocabulary_size", 2), ("min_count", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be {least} or more, got {getattr(self, name)}")
+    vocabulary_size: Annotated[int, AT_LEAST_TWO] = 20_000
+    min_count: Annotated[int, AT_LEAST_ONE] = 2
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that are no texts.
+        """Checks that the data are texts.
 
         Raises:
             UserError: They are numbers.
@@ -53,7 +49,7 @@ class Words:
         token_stage.check("words", dataset)
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns the words of every row, as numbers.
+        """Makes the words of every row, as numbers, or reads those that were made before.
 
         Args:
             root: The workdir.
@@ -73,7 +69,7 @@ class Words:
         )
 
     def tokenizer(self, texts: np.ndarray) -> Tokenizer:
-        """Returns a tokenizer of the words of texts, the most frequent ones first.
+        """Builds a tokenizer of the words of texts, the most frequent ones first.
 
         Words of equal frequency come in the order of their characters.
 

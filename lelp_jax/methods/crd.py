@@ -271,7 +271,7 @@ METHOD = Method(
     search_space={
         **features.SEARCH_SPACE,
         "loss_weight": search_space.LOSS_WEIGHT.trying(0.2, 0.8),
-        "contrast_temperature": search_space.TEMPERATURE.trying(0.07),
+        "contrast_temperature": search_space.CONTRAST_TEMPERATURE,
         "negatives": search_space.NEGATIVES,
     },
     loss=loss,

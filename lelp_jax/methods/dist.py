@@ -24,8 +24,8 @@ from lelp_jax.methods.standardized import pearson
 
 # Those of the two relations, for every method that teaches them.
 WEIGHTS: Mapping[str, Hyperparameter] = {
-    "inter_weight": search_space.LOSS_WEIGHT,
-    "intra_weight": search_space.LOSS_WEIGHT,
+    "inter_weight": search_space.INTER_WEIGHT,
+    "intra_weight": search_space.INTRA_WEIGHT,
 }
 
 

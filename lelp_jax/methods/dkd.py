@@ -134,8 +134,8 @@ METHOD = Method(
     search_space={
         **COMMON,
         "temperature": search_space.TEMPERATURE,
-        "target_weight": search_space.LOSS_WEIGHT,
-        "nontarget_weight": search_space.LOSS_WEIGHT.trying(1.0, 2.0, 4.0, 8.0),
+        "target_weight": search_space.TARGET_WEIGHT,
+        "nontarget_weight": search_space.NONTARGET_WEIGHT.trying(1.0, 2.0, 4.0, 8.0),
     },
     loss=loss,
     verdict=verdict,

@@ -82,7 +82,7 @@ METHOD = Method(
     search_space={
         **COMMON,
         "temperature": search_space.TEMPERATURE.trying(1.0, 2.0, 4.0),
-        "nontarget_weight": search_space.LOSS_WEIGHT.trying(1.5),
+        "nontarget_weight": search_space.NONTARGET_WEIGHT.trying(1.5),
     },
     loss=loss,
     verdict=verdict,

@@ -171,6 +171,4 @@ def build_method(
 
 
 # Hard scores do not depend on beta.
-HARD_SPLIT = Hyperparameter(
-    (1.0,), "1, as the split is hard", lambda value: value == 1, traced=True
-)
+HARD_SPLIT = search_space.BETA.only(1.0, "as the split is hard")

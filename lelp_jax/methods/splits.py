@@ -39,7 +39,7 @@ LELP_UNROTATED = pseudo_subclass.build_method(
     name="lelp_unrotated",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
-    pinned={"rotate": search_space.fixed(False, "as method 'lelp' is the one that rotates")},
+    pinned={"rotate": search_space.ROTATE.only(False, "as method 'lelp' is the one that rotates")},
 )
 
 # Ablation: neither null space nor rotation.
@@ -48,10 +48,12 @@ PCA = pseudo_subclass.build_method(
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
     pinned={
-        "null_space": search_space.fixed(
+        "null_space": search_space.NULL_SPACE.only(
             False, "as the components are those of the embedding itself"
         ),
-        "rotate": search_space.fixed(False, "as the directions are the components themselves"),
+        "rotate": search_space.ROTATE.only(
+            False, "as the directions are the components themselves"
+        ),
     },
 )
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lelp_jax.core import sections
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError
+from lelp_jax.core.fields import Named, read_fields
 from lelp_jax.models import bag_of_embeddings, bilstm, mlp, text_cnn
 from lelp_jax.models.encoder import classifier as encoder
 from lelp_jax.models.encoder import transformer
 from lelp_jax.models.outputs import Model
 from lelp_jax.models.outputs import output_layer as output_layer
 
-# Fields of every linen module that a config does not set; the data say how many tokens there are.
-_NOT_SETTINGS = frozenset({"num_outputs", "num_tokens", "parent", "name"})
 MODELS: Mapping[str, Any] = {
     "mlp": mlp.MLP,
     "bag_of_embeddings": bag_of_embeddings.BagOfEmbeddings,
@@ -25,6 +22,8 @@ MODELS: Mapping[str, Any] = {
     "transformer": transformer.Transformer,
     "encoder": encoder.Encoder,
 }
+# Every linen module has the fields `parent` and `name`; the data say how many tokens there are.
+SECTION = Named("name", MODELS, hidden=frozenset({"num_outputs", "num_tokens", "parent", "name"}))
 
 
 def takes_tokens(family: Any) -> bool:
@@ -45,53 +44,30 @@ def identify(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "version": version} if version else dict(settings)
 
 
-def build(
-    settings: Mapping[str, Any],
-    num_outputs: int,
-    num_tokens: int = 0,
-    others: Collection[str] = (),
-) -> Model:
+def build(settings: Mapping[str, Any], num_outputs: int, num_tokens: int = 0) -> Model:
     """Builds a model.
 
     Args:
-        settings: The family under "name", and the family's own settings.
+        settings: The family under "name", and the family's own keys.
         num_outputs: Width of the output layer.
         num_tokens: Inputs are tokens in 0..num_tokens-1; 0 where they are numbers.
-        others: What else the name might have been, for the message.
 
     Raises:
-        UserError: The family or a setting is unknown, a value is out of range, or the family takes
+        UserError: The family or a key is unknown, a value is not allowed, or the family takes
             other inputs.
     """
     values = dict(settings)
-    name = values.pop("name", "")
-    if name not in MODELS:
-        raise unknown_name("model name", name, [*MODELS, *others])
-    fitting = [key for key, family in MODELS.items() if takes_tokens(family) == bool(num_tokens)]
+    family = sections.find_class(SECTION, values, "model")
+    name = values.pop(SECTION.key)
+    fitting = [key for key, other in MODELS.items() if takes_tokens(other) == bool(num_tokens)]
     if name not in fitting:
         seen, wanted = ("tokens", "numbers") if num_tokens else ("numbers", "tokens")
         raise UserError(
-            f"model {name!r} takes {wanted}, but the inputs are {seen}; take one of "
+            f"model {name!r} takes {wanted}, but the inputs are {seen}; use one of "
             f"{', '.join(fitting)}, or other inputs"
         )
-    family = MODELS[name]
-    kinds = typing.get_type_hints(family)
-    fields = {field.name: field for field in dataclasses.fields(family)}
-    known = {key: field for key, field in fields.items() if key not in _NOT_SETTINGS}
-    for key, value in values.items():
-        if key not in known:
-            raise unknown_name(f"setting of model {name!r}", key, known)
-        values[key] = (
-            sections.build(kinds[key], value, key)
-            if dataclasses.is_dataclass(kinds[key])
-            else sections.typed(value, kinds[key], key)
-        )
-    for key, field in known.items():
-        if key not in values and field.default is dataclasses.MISSING:
-            raise UserError(f"{key} of model {name!r} is missing")
-    problem = family.check(**values)
-    if problem:
-        raise UserError(problem)
-    if "num_tokens" in fields:
+    fields = read_fields(family, SECTION.hidden)
+    values = sections.check_keys(values, fields, "model")
+    if "num_tokens" in read_fields(family):
         values["num_tokens"] = num_tokens
     return family(num_outputs=num_outputs, **values)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.models import mlp
+from lelp_jax.core.constraints import AT_LEAST_ONE, SHARE
 from lelp_jax.models import tokens as text
 from lelp_jax.models.outputs import HEAD, Outputs
 from lelp_jax.models.token_embedding import TokenEmbedding
@@ -24,16 +24,16 @@ class BagOfEmbeddings(nn.Module):
         num_tokens: Tokens are in 0..num_tokens-1.
         dims: Length of a token's vector.
         hidden: Widths of the dense layers after the mean; may be empty.
-        dropout: Share of the mean and of hidden units dropped in training, in [0, 1).
+        dropout: Share of the mean and of hidden units dropped in training.
     """
 
     of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     num_tokens: int
-    dims: int = 64
-    hidden: tuple[int, ...] = (64,)
-    dropout: float = 0.5
+    dims: Annotated[int, AT_LEAST_ONE] = 64
+    hidden: tuple[Annotated[int, AT_LEAST_ONE], ...] = (64,)
+    dropout: Annotated[float, SHARE] = 0.5
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
@@ -55,10 +55,3 @@ class BagOfEmbeddings(nn.Module):
             x = nn.relu(nn.Dense(width)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Outputs(nn.Dense(self.num_outputs, name=HEAD)(x), x)
-
-    @staticmethod
-    def check(dims: int = 64, hidden: tuple[int, ...] = (64,), dropout: float = 0.5) -> str | None:
-        """Checks the settings; the result says what is wrong, or is None."""
-        if dims < 1:
-            return f"dims must be 1 or more, got {dims}"
-        return mlp.MLP.check(hidden, dropout)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, SHARE
 from lelp_jax.models import tokens as text
 from lelp_jax.models.outputs import HEAD, Outputs
 from lelp_jax.models.token_embedding import TokenEmbedding
@@ -23,7 +24,7 @@ class BiLSTM(nn.Module):
         num_tokens: Tokens are in 0..num_tokens-1.
         dims: Length of a token's vector.
         units: Units of each direction.
-        dropout: Share of the tokens' vectors and of the summary dropped in training, in [0, 1).
+        dropout: Share of the tokens' vectors and of the summary dropped in training.
     """
 
     of_tokens: ClassVar[bool] = True
@@ -31,9 +32,9 @@ class BiLSTM(nn.Module):
 
     num_outputs: int
     num_tokens: int
-    dims: int = 64
-    units: int = 64
-    dropout: float = 0.5
+    dims: Annotated[int, AT_LEAST_ONE] = 64
+    units: Annotated[int, AT_LEAST_ONE] = 64
+    dropout: Annotated[float, SHARE] = 0.5
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
@@ -59,13 +60,3 @@ class BiLSTM(nn.Module):
         x = jnp.where(held.any(axis=1, keepdims=True), x, 0.0)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Outputs(nn.Dense(self.num_outputs, name=HEAD)(x), x)
-
-    @staticmethod
-    def check(dims: int = 64, units: int = 64, dropout: float = 0.5) -> str | None:
-        """Checks the settings; the result says what is wrong, or is None."""
-        for name, value in (("dims", dims), ("units", units)):
-            if value < 1:
-                return f"{name} must be 1 or more, got {value}"
-        if not 0 <= dropout < 1:
-            return f"dropout must be in [0, 1), got {dropout}"
-        return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, SHARE
 from lelp_jax.models.outputs import HEAD, Outputs
 
 
@@ -14,12 +17,12 @@ class MLP(nn.Module):
     Attributes:
         num_outputs: Width of the output layer.
         hidden: Widths of the hidden layers; empty makes a linear classifier.
-        dropout: Share of hidden units dropped in training, in [0, 1).
+        dropout: Share of hidden units dropped in training.
     """
 
     num_outputs: int
-    hidden: tuple[int, ...]
-    dropout: float = 0.0
+    hidden: tuple[Annotated[int, AT_LEAST_ONE], ...]
+    dropout: Annotated[float, SHARE] = 0.0
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
@@ -30,12 +33,3 @@ class MLP(nn.Module):
             if self.dropout:
                 x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Outputs(nn.Dense(self.num_outputs, name=HEAD)(x), x)
-
-    @staticmethod
-    def check(hidden: tuple[int, ...], dropout: float = 0.0) -> str | None:
-        """Checks the settings; the result says what is wrong, or is None."""
-        if any(not isinstance(width, int) or width < 1 for width in hidden):
-            return f"hidden must be positive whole numbers, got {hidden}"
-        if not 0 <= dropout < 1:
-            return f"dropout must be in [0, 1), got {dropout}"
-        return None

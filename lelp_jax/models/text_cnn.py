@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, DISTINCT, SHARE, NonEmpty
 from lelp_jax.models import tokens as text
 from lelp_jax.models.outputs import HEAD, Outputs
 from lelp_jax.models.token_embedding import TokenEmbedding
@@ -26,17 +27,17 @@ class TextCNN(nn.Module):
         dims: Length of a token's vector.
         widths: How many tokens the filters see, each width once.
         filters: Filters of every width; the paper has 100.
-        dropout: Share of the filters' answers dropped in training, in [0, 1).
+        dropout: Share of the filters' answers dropped in training.
     """
 
     of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     num_tokens: int
-    dims: int = 64
-    widths: tuple[int, ...] = (3, 4, 5)
-    filters: int = 32
-    dropout: float = 0.5
+    dims: Annotated[int, AT_LEAST_ONE] = 64
+    widths: Annotated[tuple[Annotated[int, AT_LEAST_ONE], ...], NonEmpty(), DISTINCT] = (3, 4, 5)
+    filters: Annotated[int, AT_LEAST_ONE] = 32
+    dropout: Annotated[float, SHARE] = 0.5
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
@@ -63,20 +64,3 @@ class TextCNN(nn.Module):
         x = jnp.concatenate(found, axis=-1)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         return Outputs(nn.Dense(self.num_outputs, name=HEAD)(x), x)
-
-    @staticmethod
-    def check(
-        dims: int = 64,
-        widths: tuple[int, ...] = (3, 4, 5),
-        filters: int = 32,
-        dropout: float = 0.5,
-    ) -> str | None:
-        """Checks the settings; the result says what is wrong, or is None."""
-        for name, value in (("dims", dims), ("filters", filters)):
-            if value < 1:
-                return f"{name} must be 1 or more, got {value}"
-        if not widths or min(widths) < 1 or len(set(widths)) < len(widths):
-            return f"widths must be different positive whole numbers, got {widths}"
-        if not 0 <= dropout < 1:
-            return f"dropout must be in [0, 1), got {dropout}"
-        return None

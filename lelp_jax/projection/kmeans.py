@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from lelp_jax.core import search_space
@@ -13,8 +12,6 @@ from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.projection.engine import clusters, moments
 from lelp_jax.projection.engine.rows import EmbeddedRows
-
-_RESTARTS = 4
 
 
 def fit(
@@ -37,31 +34,15 @@ def fit(
     """
     count, num_classes = int(hyperparameters["num_subclasses"]), output_weights.shape[1]
     mean = moments.means(rows, num_classes)
-    found = clusters.fit_rows(
-        rows,
-        num_classes,
-        count=count,
-        seed=seed,
-        restarts=_RESTARTS,
-        passes=clusters.PASSES,
-        project=_offsets,
-        constants=(mean,),
-        memory=clusters.MEMORY,
-    )
+    found = clusters.fit(rows, mean, clusters.Options(count, seed))
     centers.check_distinct(found.distinct, count)
     return centers.projection(
         "kmeans",
         mean=mean,
         centers=found.centers,
-        spread=clusters.spread(found, rows),
+        spread=found.spread,
         soft=hyperparameters["assignment"] == "soft",
     )
-
-
-def _offsets(rows: jax.Array, label: jax.Array, count: jax.Array, mean: jax.Array) -> jax.Array:
-    """Returns rows of one class from its mean."""
-    del count
-    return rows - mean[label]
 
 
 PROJECTOR = Projector(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
 
 from lelp_jax.core import search_space
@@ -13,8 +12,6 @@ from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projection, Projector
 from lelp_jax.projection.engine import clusters, pca
 from lelp_jax.projection.engine.rows import EmbeddedRows
-
-_RESTARTS = 4
 
 
 def fit(
@@ -37,7 +34,7 @@ def fit(
     Raises:
         UserError: `num_subclasses` exceeds the distinct rows of a class.
     """
-    count, num_classes = int(hyperparameters["num_subclasses"]), output_weights.shape[1]
+    count = int(hyperparameters["num_subclasses"])
     components = pca.fit(
         rows,
         output_weights,
@@ -48,34 +45,16 @@ def fit(
     width = min(int(hyperparameters["num_components"]), components.variance.shape[1])
     used = np.arange(width) < components.rank[:, None]
     basis = components.components[:, :, :width] * used[:, None, :]
-    found = clusters.fit_rows(
-        rows,
-        num_classes,
-        count=count,
-        seed=seed,
-        restarts=_RESTARTS,
-        passes=clusters.PASSES,
-        project=_coordinates,
-        constants=(components.mean, basis),
-        memory=clusters.MEMORY,
-    )
+    found = clusters.fit(rows, components.mean, clusters.Options(count, seed), basis)
     centers.check_distinct(found.distinct, count)
     return centers.projection(
         "soft_kmeans",
         mean=components.mean,
         centers=found.centers,
-        spread=clusters.spread(found, rows),
+        spread=found.spread,
         soft=True,
         basis=basis,
     )
-
-
-def _coordinates(
-    rows: jax.Array, label: jax.Array, count: jax.Array, mean: jax.Array, basis: jax.Array
-) -> jax.Array:
-    """Returns the principal coordinates of rows of one class."""
-    del count
-    return (rows - mean[label]) @ basis[label]
 
 
 PROJECTOR = Projector(

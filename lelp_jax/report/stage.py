@@ -10,21 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lelp_jax.bank.store import Bank
-from lelp_jax.core import artifacts as stages
-from lelp_jax.core import files
-from lelp_jax.core.session import Session
+from lelp_jax.core import artifacts, files
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.experiment.config import Config
-from lelp_jax.inputs import Inputs
+from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
 from lelp_jax.report import survey
 from lelp_jax.report.results import evaluation, markdown, table
 from lelp_jax.report.results.comparison import compare
-from lelp_jax.report.results.evaluation import Outcome
+from lelp_jax.report.results.evaluation import Evaluated
 from lelp_jax.report.results.markdown import Picture, Section
-from lelp_jax.students.grid import Student
+from lelp_jax.students.selection import Outcome
 from lelp_jax.teachers.base import Teacher
-from lelp_jax.train.scheduler import Trained
 
 STAGE = "reports"
 _SENSITIVITY = (
@@ -32,25 +28,7 @@ _SENSITIVITY = (
     "div: a student diverged in each trial."
 )
 RESULTS = "results.jsonl"
-_VERSION = 4
-
-
-class Experiment(NamedTuple):
-    """What is reported on.
-
-    Attributes:
-        name: Its name.
-        config: Its config.
-        dataset: Its data.
-        output: Where `results.jsonl`, `run.json` and `report/` lie.
-        raw: The config as JSON-like content.
-    """
-
-    name: str
-    config: Config
-    dataset: Dataset
-    output: Path
-    raw: Mapping[str, Any]
+_VERSION = 5
 
 
 class Finished(NamedTuple):
@@ -68,73 +46,70 @@ class Finished(NamedTuple):
 
 
 def ensure(
-    root: Path,
-    experiment: Experiment,
-    seen: Inputs,
+    run: Run,
     teachers: Sequence[Teacher],
-    students: Sequence[Student],
-    trained: Sequence[Trained],
+    outcomes: Sequence[Outcome],
+    exported: Mapping[str, Path],
     verdicts: Mapping[str, Verdict],
     bank: Bank,
-    session: Session,
 ) -> Finished:
-    """Writes `results.jsonl` and `report/` and returns the comparison.
+    """Evaluates the selected students, writes the report and publishes it.
 
     Args:
-        root: The workdir.
-        experiment: What is reported on.
-        seen: What the students see of the data.
+        run: The run.
         teachers: The teachers.
-        students: All students.
-        trained: What came of them, in the same order.
+        outcomes: All students after training.
+        exported: The folder of each selected student on its own, by its fingerprint.
         verdicts: What was known of methods before they were trained.
         bank: The first teacher's, for the picture of its embedding and what it promises.
-        session: The run.
     """
-    name, config, dataset, output, _ = experiment
-    session.interrupts.check()
+    run.session.interrupts.check()
+    choices = run.config.report
     inputs = {
         "version": _VERSION,
-        "name": name,
-        "data": dataset.digest,
+        "name": run.name,
+        "data": run.dataset.digest,
         "teachers": [teacher.fingerprint for teacher in teachers],
         "students": [
-            [s.trial.method, s.trial.number, s.replicate.number, t.fingerprint]
-            for s, t in zip(students, trained, strict=True)
+            [
+                outcome.student.trial.method,
+                outcome.student.trial.number,
+                outcome.student.replicate.number,
+                outcome.trained.fingerprint,
+            ]
+            for outcome in outcomes
         ],
+        "exported": sorted(folder.name for folder in exported.values()),
         "verdicts": {
             method: [verdict.status, verdict.note] for method, verdict in verdicts.items()
         },
-        "report": [
-            config.report.baseline,
-            config.report.selection_metric,
-            config.report.confidence,
-        ],
+        "report": [choices.baseline, choices.selection_metric, choices.confidence],
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
-        outcomes = evaluation.select(config, students, trained)
         selected = sum(outcome.selected for outcome in outcomes)
-        with session.reporter.stage("report", selected, "students"):
-            outcomes = evaluation.evaluate(dataset, seen, outcomes, session)
-        lines = evaluation.result_lines(name, root, config, outcomes, verdicts)
-        comparison = compare(
-            lines, config.report.baseline, config.report.selection_metric, config.report.confidence
-        )
-        chosen = [outcome for outcome in outcomes if outcome.selected]
+        with run.session.reporter.stage("report", selected, "students"):
+            evaluated = evaluation.evaluate(run, outcomes)
+        lines = evaluation.make_result_lines(run, evaluated, exported, verdicts)
+        comparison = compare(lines, choices.baseline, choices.selection_metric, choices.confidence)
+        chosen = [outcome for outcome in evaluated if outcome.selected]
         text = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)
         files.write_atomic(folder / RESULTS, text)
-        _write_predictions(folder / "test_predictions.npz", dataset, chosen)
-        surveyed = survey.ensure(root, dataset, bank)
-        parts = _parts(folder, config, dataset, seen, teachers, chosen, lines, comparison, session)
-        _write_report(folder, name, parts, surveyed, comparison)
+        _write_predictions(folder / "test_predictions.npz", run.dataset, chosen)
+        surveyed = survey.ensure(run.root, run.dataset, bank)
+        parts = _Parts(
+            text=_write_sections(run, comparison),
+            pictures=_draw(folder, run, teachers, chosen, comparison),
+            sensitivity=_draw_sensitivity(folder, run, lines),
+        )
+        _write_report(folder, run.name, parts, surveyed, comparison)
         return comparison
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Finished:
-        publish(output, folder)
-        return Finished(name, output, facts)
+        publish(run.output, folder)
+        return Finished(run.name, run.output, facts)
 
-    return stages.run(root, STAGE, inputs, build, load)
+    return artifacts.run(run.root, STAGE, inputs, build, load)
 
 
 def publish(output: Path, folder: Path) -> None:
@@ -156,7 +131,7 @@ def publish(output: Path, folder: Path) -> None:
             files.write_atomic(place, content)
 
 
-def _write_predictions(path: Path, dataset: Dataset, chosen: Sequence[Outcome]) -> None:
+def _write_predictions(path: Path, dataset: Dataset, chosen: Sequence[Evaluated]) -> None:
     """Writes the test logits of the chosen students, where there are any."""
     if not chosen:
         return
@@ -185,34 +160,35 @@ class _Parts(NamedTuple):
     sensitivity: Sequence[Picture]
 
 
-def _parts(
-    folder: Path,
-    config: Config,
-    dataset: Dataset,
-    seen: Inputs,
-    teachers: Sequence[Teacher],
-    chosen: Sequence[Outcome],
-    lines: Sequence[Mapping[str, Any]],
-    comparison: Mapping[str, Any],
-    session: Session,
-) -> _Parts:
-    """Draws the pictures and writes the sections."""
-    # Drawing takes a second to import, which a finished run is spared.
-    from lelp_jax.report.figures import pictures
-
-    text = [
-        markdown.student_inputs(dataset, seen),
+def _write_sections(run: Run, comparison: Mapping[str, Any]) -> list[Section]:
+    return [
+        markdown.overview(run.config, run.dataset, comparison),
+        markdown.student_inputs(run.dataset, run.inputs),
         markdown.differences(comparison),
         markdown.notes(comparison),
         markdown.teachers(comparison),
         markdown.chosen_settings(comparison),
-        markdown.projections(config),
+        markdown.projections(run.config),
     ]
-    return _Parts(
-        [markdown.overview(config, dataset, comparison), *text],
-        pictures.draw(folder, dataset, teachers, chosen, comparison, session),
-        pictures.draw_sensitivity(folder, config, lines),
-    )
+
+
+def _draw(
+    folder: Path,
+    run: Run,
+    teachers: Sequence[Teacher],
+    chosen: Sequence[Evaluated],
+    comparison: Mapping[str, Any],
+) -> list[Picture]:
+    # Drawing takes a second to import, which a finished run is spared.
+    from lelp_jax.report.figures import pictures
+
+    return pictures.draw(folder, run.dataset, teachers, chosen, comparison)
+
+
+def _draw_sensitivity(folder: Path, run: Run, lines: Sequence[Mapping[str, Any]]) -> list[Picture]:
+    from lelp_jax.report.figures import pictures
+
+    return pictures.draw_sensitivity(folder, run.config, lines)
 
 
 def _write_report(
@@ -239,7 +215,7 @@ def _write_report(
     explorer.write(
         folder / "report.html",
         name,
-        [table.columns(comparison), *table.rows(comparison)],
+        table.markdown(comparison),
         [*parts.text[1:], promise],
         [*parts.pictures, *parts.sensitivity],
         seen.points,

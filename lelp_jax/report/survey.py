@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lelp_jax.bank.store import Bank
-from lelp_jax.core import artifacts as stages
-from lelp_jax.core import files
+from lelp_jax.core import artifacts, files
 from lelp_jax.data.dataset import Dataset
 
 STAGE = "surveys"
@@ -52,4 +51,4 @@ def ensure(root: Path, dataset: Dataset, bank: Bank) -> Survey:
 
     # Neither the bank nor the data need depend on how much of a text is seen.
     key = {"version": _VERSION, "bank": bank.fingerprint, "max_length": dataset.max_length}
-    return stages.run(root, STAGE, key, build, load)
+    return artifacts.run(root, STAGE, key, build, load)

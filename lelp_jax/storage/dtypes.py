@@ -1,4 +1,4 @@
-"""The types of arrays that are read, and what they are given out as."""
+"""The types of stored arrays, and the types in which they are read."""
 
 from __future__ import annotations
 
@@ -7,43 +7,39 @@ import numpy as np
 from lelp_jax.core.errors import UserError
 
 
-def is_bfloat16(dtype: np.dtype) -> bool:
-    """Tells whether a type is bfloat16; NumPy's files hold it as two bytes without a type."""
-    return dtype.name == "bfloat16" or (
-        dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None
-    )
+def _is_bfloat16(dtype: np.dtype) -> bool:
+    # NumPy's files hold bfloat16 as two bytes without a type.
+    return dtype.name == "bfloat16" or dtype.str == "|V2"
 
 
-def given(dtype: np.dtype, where: str) -> np.dtype:
-    """Returns the type in which an array is given out.
+def resolve_dtype(dtype: np.dtype, where: str) -> np.dtype:
+    """Finds the type in which an array is read.
 
     Args:
         dtype: The type in which it is stored.
         where: The array, for the message.
 
     Raises:
-        UserError: It holds neither numbers nor truth values nor texts.
+        UserError: It holds neither numbers nor booleans nor texts.
     """
-    if is_bfloat16(dtype):
+    if _is_bfloat16(dtype):
         return np.dtype(np.float32)
-    if dtype.kind in "biuf":
-        return dtype.newbyteorder("=")
-    if dtype.kind == "U":
+    if dtype.kind in "biufU":
         return dtype.newbyteorder("=")
     if dtype.kind == "S":
         return np.dtype(f"U{dtype.itemsize}")
     what = "Python objects" if dtype.hasobject else f"the type {dtype}"
-    raise UserError(f"{where} holds {what}; save plain numbers, truth values or fixed-width texts")
+    raise UserError(f"{where} holds {what}; save plain numbers, booleans or fixed-width texts")
 
 
-def converted(values: np.ndarray, where: str) -> np.ndarray:
-    """Returns stored values in the type in which they are given out, in C order.
+def convert_values(values: np.ndarray, where: str) -> np.ndarray:
+    """Converts stored values to the type in which they are read, in C order.
 
     Raises:
         UserError: Bytes are not UTF-8.
     """
-    dtype = given(values.dtype, where)
-    if is_bfloat16(values.dtype):
+    dtype = resolve_dtype(values.dtype, where)
+    if _is_bfloat16(values.dtype):
         import ml_dtypes
 
         values = np.ascontiguousarray(values).view(ml_dtypes.bfloat16)

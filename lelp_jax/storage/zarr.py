@@ -14,78 +14,58 @@ import numpy as np
 
 from lelp_jax.core import files
 from lelp_jax.core.errors import UserError
-from lelp_jax.storage import dtypes, indexing, objects
+from lelp_jax.storage import objects
+from lelp_jax.storage.dtypes import convert_values, resolve_dtype
+from lelp_jax.storage.rows import StoredRows
 
+# Attribute of a group whose arrays are still being written.
+UNFINISHED = "lelp_jax_unfinished"
 # A zarr array leaves out chunks that hold nothing but zeros, so that a lost chunk reads as zeros.
 # Arrays made here hold every chunk and say so: a lost one is an error.
 _COMPLETE = {"every_chunk_is_stored": True}
 _STORE_ALL = {"store_data_equal_to_fill_value": True}
-# What the chunks take that are read at the same time for rows here and there.
+# Bytes of the chunks that are read at the same time when rows are given by positions.
 _READ_BYTES = 1 << 23
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
-class ZarrArray:
-    """An array of rows in zarr.
+class ZarrArray(StoredRows):
+    """An array of rows in zarr; only the chunks that hold the rows asked for are read.
 
     Attributes:
         location: Its folder or address.
-        shape: Rows first.
-        dtype: Type of what is read: float32 for bfloat16.
         chunk_rows: Rows that are stored together.
     """
 
     def __init__(self, location: str, store: Any):
-        """Takes an array that is open.
+        """Wraps an open TensorStore.
 
         Raises:
-            UserError: It holds neither numbers nor truth values.
+            UserError: It holds neither numbers nor booleans.
         """
+        super().__init__(tuple(store.shape), resolve_dtype(store.dtype.numpy_dtype, location))
         self.location = location
-        self.shape = tuple(store.shape)
-        self.dtype = dtypes.given(store.dtype.numpy_dtype, location)
         grid = store.chunk_layout.read_chunk.shape or ()
         self.chunk_rows = (grid[0] if grid else None) or (self.shape or (1,))[0] or 1
         self._store = store
 
-    def __len__(self) -> int:
-        """Returns the number of rows."""
-        return self.shape[0]
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """Returns rows; only the chunks that hold them are read.
-
-        Args:
-            rows: A slice without a step, or positions, [n] integers.
-
-        Raises:
-            UserError: A chunk is lost or damaged.
-        """
-        rows = indexing.normalised(rows, len(self))
-        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-        if not count:
-            return np.empty((0, *self.shape[1:]), self.dtype)
+    def _read(self, rows: slice | np.ndarray) -> np.ndarray:
         if isinstance(rows, slice):
-            return self._read(rows)
-        values = np.empty((count, *self.shape[1:]), self.dtype)
-        for places in self._together(rows):
-            values[places] = self._read(rows[places])
+            return self._read_at_once(rows)
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        for places in self._split_by_chunks(rows):
+            values[places] = self._read_at_once(rows[places])
         return values
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Returns all rows in memory."""
-        del copy
-        return np.asarray(self[:], dtype)
-
-    def _read(self, rows: slice | np.ndarray) -> np.ndarray:
+    def _read_at_once(self, rows: slice | np.ndarray) -> np.ndarray:
         try:
             values = self._store[rows].read().result()
         except (ValueError, OSError, NotImplementedError) as error:
             raise objects.unreadable(self.location, error) from error
-        return dtypes.converted(np.asarray(values), self.location)
+        return convert_values(np.asarray(values), self.location)
 
-    def _together(self, positions: np.ndarray) -> list[np.ndarray]:
-        """Returns which positions to read at once, so that few chunks are in memory."""
+    def _split_by_chunks(self, positions: np.ndarray) -> list[np.ndarray]:
+        """Groups positions so that few chunks are in memory while a group is read."""
         chunk_bytes = self.chunk_rows * math.prod(self.shape[1:]) * self.dtype.itemsize
         chunks = max(1, _READ_BYTES // max(1, chunk_bytes))
         order = np.argsort(positions, kind="stable")
@@ -93,7 +73,7 @@ class ZarrArray:
         return np.split(order, np.flatnonzero(np.diff(number // chunks)) + 1)
 
     def write(self, start: int, values: np.ndarray) -> None:
-        """Writes rows; processes that write different whole chunks do not disturb one another.
+        """Writes rows; several processes may write different whole chunks at the same time.
 
         Args:
             start: The first row.
@@ -119,9 +99,9 @@ class ZarrArray:
 def create(
     location: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any, chunk_rows: int
 ) -> ZarrArray:
-    """Makes an array, to be filled by `ZarrArray.write`; an array already there is deleted.
+    """Makes an array, to be filled by `ZarrArray.write`; an existing array is deleted.
 
-    It is zarr version 3, not compressed, each chunk with a checksum.
+    The format is zarr version 3, uncompressed, with a checksum for each chunk.
 
     Args:
         location: Its folder or address.
@@ -135,10 +115,10 @@ def create(
     """
     location = _name(location)
     dtype = np.dtype(dtype)
-    dtypes.given(dtype, location)
+    resolve_dtype(dtype, location)
     driver = _driver(location)
     if driver == "group":
-        raise UserError(f"{location} holds a zarr group; give another place for the array")
+        raise UserError(f"{location} holds a zarr group; give another location for the array")
     chunk = [max(1, min(chunk_rows, shape[0])), *(max(1, size) for size in shape[1:])]
     with _writing(location, math.prod(shape) * dtype.itemsize):
         import tensorstore as ts
@@ -191,8 +171,14 @@ def open(location: str | os.PathLike[str]) -> ZarrArray:
 
 
 def is_zarr(location: str | os.PathLike[str]) -> bool:
-    """Tells whether a zarr array lies at a location, be it damaged."""
+    """Checks whether a zarr array is stored at a location, damaged ones included."""
     return _driver(_name(location)) in ("zarr", "zarr3")
+
+
+def write_group(location: str, content: dict[str, Any]) -> None:
+    """Writes the metadata of a group; its arrays are in folders of it."""
+    group = {"zarr_format": 3, "node_type": "group", **content}
+    objects.write_bytes(location, "zarr.json", json.dumps(group, indent=2).encode())
 
 
 def _opened(spec: dict[str, Any]) -> Any:
@@ -202,7 +188,7 @@ def _opened(spec: dict[str, Any]) -> Any:
 
 
 def _driver(location: str) -> str | None:
-    """Returns the driver that reads a location, "group", or None where there is no zarr."""
+    """Finds the driver that reads a location; "group" for a group, None where there is no zarr."""
     metadata = objects.read_bytes(location, "zarr.json")
     if metadata is None:
         return "zarr" if objects.exists(location, ".zarray") else None
@@ -218,7 +204,7 @@ def _name(location: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def _writing(location: str, size: int) -> Iterator[None]:
-    """Turns trouble with writing into an OSError on this machine, a UserError at an address."""
+    """Turns an error while writing into an OSError on this machine, a UserError at an address."""
     if objects.is_url(location):
         try:
             yield

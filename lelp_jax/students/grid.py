@@ -1,25 +1,22 @@
-"""The students that are wanted: every method, trial and replicate."""
+"""The student grid: every method, trial and replicate."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lelp_jax import models
-from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
-from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment import student_network as student_model
 from lelp_jax.experiment.config import Config
+from lelp_jax.experiment.run import Run
 from lelp_jax.experiment.student_network import StudentModel
-from lelp_jax.inputs import Inputs
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection.base import Projection
 from lelp_jax.students import projections as projections
@@ -31,7 +28,7 @@ from lelp_jax.train.state import StepSpec
 
 @dataclasses.dataclass(frozen=True)
 class Student:
-    """A student that is wanted.
+    """One student of the grid.
 
     Attributes:
         trial: Method and hyperparameters.
@@ -65,8 +62,8 @@ class Student:
         return dict(self.projection.arrays)
 
 
-def verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
-    """Returns what is known of methods before they are trained.
+def find_verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
+    """Finds what is known of methods before they are trained.
 
     Args:
         config: The experiment.
@@ -87,31 +84,23 @@ def verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
     return result
 
 
-def wanted(
-    root: Path,
-    config: Config,
-    dataset: Dataset,
-    inputs: Inputs,
+def build_grid(
+    run: Run,
     trials: Mapping[str, Sequence[Trial]],
     replicates_of: Callable[[Method, Mapping[str, Any]], Sequence[Replicate]],
-    session: Session,
 ) -> list[Student]:
-    """Returns all students of an experiment, after fitting the projections they need.
+    """Lists all students of an experiment, after fitting the projections they need.
 
     Args:
-        root: The workdir.
-        config: The experiment.
-        dataset: The data.
-        inputs: What the students see of them.
+        run: The run.
         trials: The trials of each method that is trained.
         replicates_of: The replicates of a method with its static hyperparameters, with its own
             teachers where it has such.
-        session: The run.
 
     Raises:
         UserError: A projection cannot be fitted as asked for.
     """
-    result = []
+    config, result = run.config, []
     fitted: dict[Any, Projection | None] = {}
     total = sum(
         len({tuple(t.static.items()) for t in trials[name]}) * config.replicates
@@ -125,49 +114,22 @@ def wanted(
         for trial in tried
         for replicate in replicates_of(config.methods[name].method, trial.static)
     ]
-    with session.reporter.stage(projections.STAGE, total, "projections"):
+    with run.session.reporter.stage(projections.STAGE, total, "projections"):
         for method, trial, replicate in pairs:
             key = (method.name, tuple(trial.static.items()), replicate.number)
             if key not in fitted:
-                fitted[key] = _projection(root, method, trial, dataset, replicate, session)
-            result.append(_student(config, dataset, inputs, method, trial, replicate, fitted[key]))
+                fitted[key] = None
+                if method.projector is not None:
+                    fitted[key] = projections.ensure(run, method, trial.static, replicate)
+                    run.session.reporter.advance(1)
+            result.append(_make_student(run, method, trial, replicate, fitted[key]))
     return result
 
 
-def _projection(
-    root: Path,
-    method: Method,
-    trial: Trial,
-    dataset: Dataset,
-    replicate: Replicate,
-    session: Session,
-) -> Projection | None:
-    if method.projector is None:
-        return None
-    projection = projections.ensure(
-        root,
-        method.name,
-        method.projector,
-        trial.static,
-        dataset,
-        replicate.bank,
-        replicate.transfer,
-        seeds.derive(replicate.seed, "projection"),
-        session,
-    )
-    session.reporter.advance(1)
-    return projection
-
-
-def _student(
-    config: Config,
-    dataset: Dataset,
-    inputs: Inputs,
-    method: Method,
-    trial: Trial,
-    replicate: Replicate,
-    projection: Projection | None,
+def _make_student(
+    run: Run, method: Method, trial: Trial, replicate: Replicate, projection: Projection | None
 ) -> Student:
+    config, dataset, inputs = run.config, run.dataset, run.inputs
     outputs = dataset.num_classes
     if projection is not None:
         outputs = projection.column_mask.size
@@ -193,7 +155,7 @@ def _student(
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
         score=projector.apply if network and projector and projector.uses_embedding else None,
-        dims=_dims(dataset, inputs, method, model, replicate),
+        dims=_find_dims(run, method, model, replicate),
         init=method.init,
         init_state=method.init_state,
     )
@@ -203,15 +165,13 @@ def _student(
     return Student(trial, replicate, projection, spec, outputs, network_of, prepare)
 
 
-def _dims(
-    dataset: Dataset, inputs: Inputs, method: Method, model: models.Model, replicate: Replicate
-) -> Dims | None:
-    """Returns the sizes that a method's own parameters need; programs of others share without."""
+def _find_dims(run: Run, method: Method, model: models.Model, replicate: Replicate) -> Dims | None:
+    """Finds the sizes that a method's own parameters need; programs of others share without."""
     if method.init is None and method.init_state is None:
         return None
     return Dims(
-        classes=dataset.num_classes,
-        embedding=embedding_dims(model, inputs.values),
+        classes=run.dataset.num_classes,
+        embedding=embedding_dims(model, run.inputs.values),
         teacher_embedding=replicate.teacher.dims if method.uses_embedding else 0,
         rows=len(replicate.transfer),
     )

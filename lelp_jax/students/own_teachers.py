@@ -5,14 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from lelp_jax.bank import stage as bank
 from lelp_jax.bank.store import Bank
 from lelp_jax.core.search_space import Value
-from lelp_jax.core.session import Session
-from lelp_jax.data.dataset import Dataset
-from lelp_jax.experiment.config import Config
+from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.students.replicates import Replicate, teacher_embedding
 from lelp_jax.teachers import trunk
@@ -20,32 +17,18 @@ from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.head import Head
 from lelp_jax.teachers.trained import TrainedTeachers
 
-# The embedding is scaled, so that these fit any teacher.
-_HEAD_RATES = {"learning_rate": 1e-3, "weight_decay": 1e-4}
-
 
 class OwnTeachers:
     """The replicates of every method, with the teachers that its students learn from."""
 
-    def __init__(
-        self,
-        root: Path,
-        config: Config,
-        dataset: Dataset,
-        replicates: Sequence[Replicate],
-        session: Session,
-    ):
+    def __init__(self, run: Run, replicates: Sequence[Replicate]):
         """Trains nothing yet.
 
         Args:
-            root: The workdir.
-            config: The experiment.
-            dataset: The data.
+            run: The run.
             replicates: With the teachers of the experiment.
-            session: The run.
         """
-        self._root, self._config, self._dataset = root, config, dataset
-        self._replicates, self._session = replicates, session
+        self._run, self._replicates = run, replicates
         self._made: dict[str, list[tuple[Teacher, Bank]]] = {}
 
     def replicates(self, method: Method, static: Mapping[str, Value]) -> Sequence[Replicate]:
@@ -61,7 +44,7 @@ class OwnTeachers:
         """
         if method.teacher is None:
             return self._replicates
-        head = _head(method, static, self._dataset.num_classes)
+        head = _make_head(method, static, self._run.dataset.num_classes)
         key = repr((head.name, head.hyperparameters))
         if key not in self._made:
             self._made[key] = [(each, self._bank(each)) for each in self._train(method, head)]
@@ -77,33 +60,35 @@ class OwnTeachers:
 
     def _train(self, method: Method, head: Head) -> list[Teacher]:
         assert method.teacher is not None
-        config = self._config
+        run, config = self._run, self._run.config
         first: dict[int, Replicate] = {}
         for replicate in self._replicates:
             first.setdefault(replicate.teacher_number, replicate)
         if method.teacher.frozen_trunk:
             return [
-                trunk.with_head(
-                    self._root,
-                    self._dataset,
-                    first[number].teacher,
-                    functools.partial(teacher_embedding, first[number]),
-                    first[number].bank.fingerprint,
+                trunk.replace_head(
+                    run.root,
+                    run.dataset,
+                    trunk.FrozenTeacher(
+                        first[number].teacher,
+                        first[number].bank.fingerprint,
+                        functools.partial(teacher_embedding, first[number]),
+                    ),
                     head,
                     config.student.train,
-                    _HEAD_RATES,
-                    self._session,
+                    run.session,
                 )
                 for number in sorted(first)
             ]
         assert isinstance(config.teacher, TrainedTeachers)
-        return config.teacher.with_head(self._root, self._dataset, config.seed, head, self._session)
+        return config.teacher.with_head(run.root, run.dataset, config.seed, head, run.session)
 
     def _bank(self, teacher: Teacher) -> Bank:
-        return bank.ensure(self._root, self._config.bank, teacher, self._dataset, self._session)
+        run = self._run
+        return bank.ensure(run.root, run.config.bank, teacher, run.dataset, run.session)
 
 
-def _head(method: Method, static: Mapping[str, Value], classes: int) -> Head:
+def _make_head(method: Method, static: Mapping[str, Value], classes: int) -> Head:
     own = method.teacher
     assert own is not None
     return Head(

@@ -9,51 +9,43 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.bank.store import Bank
-from lelp_jax.core import artifacts as stages
+from lelp_jax.core import artifacts, seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
-from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import UNLABELLED, Dataset
+from lelp_jax.experiment.run import Run
+from lelp_jax.methods.base import Method
 from lelp_jax.projection import base, scoring
 from lelp_jax.projection.base import Projection, Projector, Stored
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.rows import Selection
+from lelp_jax.students.replicates import Replicate
 
 STAGE = "projections"
 
 
 def ensure(
-    root: Path,
-    method: str,
-    projector: Projector,
-    static: Mapping[str, Value],
-    dataset: Dataset,
-    bank: Bank,
-    transfer: np.ndarray,
-    seed: int,
-    session: Session,
+    run: Run, method: Method, static: Mapping[str, Value], replicate: Replicate
 ) -> Projection:
-    """Returns a fitted projection, fitted now or before.
+    """Fits the projection of a method for a replicate, or reuses the one fitted before.
 
     Methods that use the same projector with the same hyperparameters share it.
 
     Args:
-        root: The workdir.
-        method: Name of the method that asks, for messages.
-        projector: The way to score.
-        static: The method's static hyperparameters; only those of the projector count.
-        dataset: The data.
-        bank: The teacher's outputs.
-        transfer: Data-set indices of the rows that the student may see.
-        seed: Seed of the projection.
-        session: The run.
+        run: The run.
+        method: A method that splits classes.
+        static: Its static hyperparameters; only those of the projector count.
+        replicate: Whose teacher and rows it is fitted to.
 
     Raises:
         UserError: Rows lack labels that the projector needs, or a class cannot be split so finely.
     """
-    session.interrupts.check()
+    run.session.interrupts.check()
+    projector, dataset, bank = method.projector, run.dataset, replicate.bank
+    assert projector is not None
     values = {name: static[name] for name in projector.search_space}
+    seed = seeds.derive(replicate.seed, "projection")
     on_transfer = values.get("fit_on") == "transfer"
     inputs = {
         "projector": projector.name,
@@ -61,19 +53,23 @@ def ensure(
         "settings": values,
         "bank": bank.fingerprint,
         "seed": seed,
-        "rows": stages.fingerprint(transfer.tolist()) if on_transfer else "train",
+        "rows": artifacts.fingerprint(replicate.transfer.tolist()) if on_transfer else "train",
     }
 
+    place = f"config.methods.{method.name}"
+
     def build(folder: Path) -> Mapping[str, Any]:
-        index = transfer if on_transfer else dataset.train
-        rows = _fit_rows(method, projector, values, dataset, bank, index)
+        index = replicate.transfer if on_transfer else dataset.train
+        if projector.needs_fine_labels:
+            index = index[dataset.labels[index] != UNLABELLED]
         try:
+            rows = _select_rows(dataset, bank, index, str(values.get("membership", "")))
             fitted = projector.fit(rows, bank.output_weights, values, seed)
         except UserError as error:
-            raise UserError(f"config.methods.{method}: {error}") from error
+            raise UserError(f"{place}: {error}") from error
         for name, array in fitted.arrays.items():
             if np.isnan(array).any():
-                raise UserError(f"config.methods.{method}: {name} holds NaN; check the teacher")
+                raise UserError(f"{place}: {name} holds NaN; check the teacher")
         base.save(folder / "projection.npz", Stored(fitted, projector.version, values))
         return {"subclasses": fitted.column_mask.shape[-1]}
 
@@ -81,50 +77,52 @@ def ensure(
         del facts
         return base.load(folder / "projection.npz").projection
 
-    return stages.run(root, STAGE, inputs, build, load)
+    return artifacts.run(run.root, STAGE, inputs, build, load)
 
 
-def _fit_rows(
-    method: str,
-    projector: Projector,
-    values: Mapping[str, Value],
-    dataset: Dataset,
-    bank: Bank,
-    index: np.ndarray,
-) -> EmbeddedRows:
-    if projector.needs_fine_labels:
-        index = index[dataset.labels[index] != UNLABELLED]
+def _select_rows(dataset: Dataset, bank: Bank, index: np.ndarray, membership: str) -> EmbeddedRows:
+    """Selects the rows to fit, each with the class it is fitted in.
+
+    Args:
+        dataset: The data.
+        bank: The teacher's outputs.
+        index: Data-set indices of the rows.
+        membership: "label" or "teacher": what says which class a row is fitted in; "" where the
+            projector has no such choice, and labels do.
+
+    Raises:
+        UserError: No row belongs to one of the classes.
+    """
     place = bank.position(index)
     label = dataset.labels[index]
-    if values.get("membership") == "teacher":
+    if membership == "teacher":
         label = bank.logits[place].argmax(axis=1).astype(np.int32)
-    if "membership" in values:
+    if membership:
         counts = np.bincount(label, minlength=dataset.num_classes)
         if (counts == 0).any():
             empty = int(np.argmin(counts))
-            mend = (
+            hint = (
                 "check the teacher and the order of its classes, or take membership='label'"
-                if values["membership"] == "teacher"
+                if membership == "teacher"
                 else "fit on more rows"
             )
             raise UserError(
-                f"config.methods.{method}: no row to fit belongs to class {empty} "
-                f"({dataset.class_names[empty]!r}; rows per class by {values['membership']}: "
-                f"{counts.tolist()}); {mend}"
+                f"no row to fit belongs to class {empty} ({dataset.class_names[empty]!r}; rows "
+                f"per class by {membership}: {counts.tolist()}); {hint}"
             )
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
-    name = stages.fingerprint([bank.fingerprint, checksum(place), checksum(label)])
+    name = artifacts.fingerprint([bank.fingerprint, checksum(place), checksum(label)])
     return EmbeddedRows(Selection(bank.embeddings, place), index, label, fine, name)
 
 
-def scores(
+def score_rows(
     projector: Projector,
     projection: Projection,
     dataset: Dataset,
     bank: Bank,
     index: np.ndarray,
 ) -> np.ndarray:
-    """Returns the scores of rows of the data set, [rows, ..., classes, subclasses] float32."""
+    """Computes the scores of rows of the data set, [rows, ..., classes, subclasses] float32."""
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     embedding = Selection(bank.embeddings, bank.position(index))
     rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)

@@ -47,7 +47,7 @@ def draw(
         teachers: The teachers.
         banks: Their outputs.
     """
-    size = config.transfer_size or len(dataset.train)
+    size = config.data.transfer_size or len(dataset.train)
     result = []
     for number in range(config.replicates):
         seed = seeds.derive(config.seed, "replicate", number)

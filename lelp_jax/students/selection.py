@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from lelp_jax.core import metrics
+from lelp_jax.students.grid import Student
 from lelp_jax.train.scheduler import Trained
 
 
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """A student after training.
+
+    Attributes:
+        student: Its place in the grid.
+        trained: The result of its training.
+        selected: Whether its trial was chosen for its method.
+    """
+
+    student: Student
+    trained: Trained
+    selected: bool
+
+
+def select(students: Sequence[Student], trained: Sequence[Trained], metric: str) -> list[Outcome]:
+    """Marks the students of each method's best trial as selected.
+
+    Args:
+        students: The student grid.
+        trained: The results of training, in the same order.
+        metric: Name of the validation metric that chooses.
+    """
+    by_trial: dict[str, dict[int, list[Trained]]] = {}
+    for student, result in zip(students, trained, strict=True):
+        trials = by_trial.setdefault(student.trial.method, {})
+        trials.setdefault(student.trial.number, []).append(result)
+    chosen = {name: choose(trials, metric) for name, trials in by_trial.items()}
+    return [
+        Outcome(student, result, student.trial.number == chosen[student.trial.method])
+        for student, result in zip(students, trained, strict=True)
+    ]
+
+
 def choose(trials: Mapping[int, Sequence[Trained]], metric: str) -> int | None:
-    """Returns the number of the best trial, or None when every trial diverged.
+    """Chooses the number of the best trial; None when every trial diverged.
 
     The mean over replicates decides; ties go to the lower mean validation NLL, then to the lower
     number. A trial with a diverged replicate is not chosen.

@@ -1,11 +1,10 @@
-"""Trains the students that are wanted, in fleets."""
+"""Trains the students of the grid, in fleets."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,10 +13,8 @@ import numpy as np
 from lelp_jax import models
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import UNLABELLED, Dataset
-from lelp_jax.experiment.config import Config
-from lelp_jax.inputs import Inputs
+from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.students import projections as projections
 from lelp_jax.students.grid import Student
@@ -39,20 +36,21 @@ from lelp_jax.train.state import Frozen, GroupRows
 STAGE = "students"
 
 
-def request(config: Config, dataset: Dataset, inputs: Inputs, student: Student) -> Request:
-    """Returns what names a student and the kind of fleet it trains in."""
-    method = config.methods[student.trial.method].method
+def make_request(run: Run, student: Student) -> Request:
+    """Makes what names a student and the kind of fleet it trains in."""
+    train = run.config.student
+    method = run.config.methods[student.trial.method].method
     projector = method.projector
     return Request(
         inputs={
             "what": "student",
-            "data": dataset.digest,
-            "inputs": inputs.fingerprint,
+            "data": run.dataset.digest,
+            "inputs": run.inputs.fingerprint,
             "model": models.identify(student.network.settings),
             "origin": student.network.origin,
-            "train": dataclasses.asdict(config.student.train),
-            "input_noise": config.student.input_noise,
-            "teacher_outputs": config.student.teacher_outputs if method.uses_teacher else None,
+            "train": dataclasses.asdict(train.train),
+            "input_noise": train.input_noise,
+            "teacher_outputs": train.teacher_outputs if method.uses_teacher else None,
             "method": method.name,
             "settings": student.trial.hyperparameters,
             "projector": [projector.name, projector.version] if projector else None,
@@ -74,59 +72,50 @@ def request(config: Config, dataset: Dataset, inputs: Inputs, student: Student) 
     )
 
 
-def ensure(
-    root: Path,
-    config: Config,
-    dataset: Dataset,
-    inputs: Inputs,
-    students: Sequence[Student],
-    session: Session,
-) -> list[Trained]:
-    """Returns the trained students, in the order given.
+def ensure(run: Run, students: Sequence[Student]) -> list[Trained]:
+    """Trains the students that are not trained yet, in fleets.
 
     Args:
-        root: The workdir.
-        config: The experiment.
-        dataset: The data.
-        inputs: What the students see of them.
-        students: The students wanted.
-        session: The run.
+        run: The run.
+        students: The student grid.
+
+    Returns:
+        All trained students, in the order given.
 
     Raises:
         UserError: A projection cannot be applied inside of a training step.
     """
+    train, table = run.config.student.train, run.inputs.values
     for student in {student.spec: student for student in students}.values():
-        _check_applicable(config, inputs, student)
-    requests = [request(config, dataset, inputs, student) for student in students]
+        _check_applicable(run, student)
+    requests = [make_request(run, student) for student in students]
     by_name = dict(zip((request.fingerprint for request in requests), students, strict=True))
 
     def capacity(wanted: Request) -> int:
         student = by_name[wanted.fingerprint]
-        parameters = count_trained(student.spec, inputs.values)
-        frozen = count_frozen(student.spec, student.applied, inputs.values)
-        batch_size = config.student.train.batch_size
-        work = estimate_work(student.spec, inputs.values, batch_size, frozen)
+        frozen = count_frozen(student.spec, student.applied, table)
         return plan.members_per_program(
-            parameters,
-            work,
+            count_trained(student.spec, table),
+            estimate_work(student.spec, table, train.batch_size, frozen),
             jax.devices()[0].platform,
             frozen,
-            keeps_best=config.student.train.early_stopping.evaluations > 0,
+            keeps_best=train.early_stopping.evaluations > 0,
         )
 
-    def make_job(members: Sequence[Request]) -> FleetJob:
-        return job(config, dataset, inputs, [by_name[m.fingerprint] for m in members], members)
+    def make(members: Sequence[Request]) -> FleetJob:
+        return make_job(run, [by_name[m.fingerprint] for m in members], members)
 
-    return training.ensure(root, STAGE, requests, capacity, make_job, session)
+    return training.ensure(run.root, STAGE, requests, capacity, make, run.session)
 
 
-def _check_applicable(config: Config, inputs: Inputs, student: Student) -> None:
+def _check_applicable(run: Run, student: Student) -> None:
     """Refuses a projector that is written for values at hand, not for traced ones."""
     if student.spec.teacher is None or student.spec.score is None:
         return
-    frozen = Frozen(trace_network(student.spec.teacher, inputs.values), student.applied)
-    rows = config.student.train.batch_size
-    batch = jax.ShapeDtypeStruct((rows, *inputs.values.shape[1:]), inputs.values.dtype)
+    table = run.inputs.values
+    frozen = Frozen(trace_network(student.spec.teacher, table), student.applied)
+    rows = run.config.student.train.batch_size
+    batch = jax.ShapeDtypeStruct((rows, *table.shape[1:]), table.dtype)
     label = jax.ShapeDtypeStruct((rows,), np.int32)
     try:
         jax.eval_shape(
@@ -141,19 +130,23 @@ def _check_applicable(config: Config, inputs: Inputs, student: Student) -> None:
         ) from error
 
 
-def job(
-    config: Config,
-    dataset: Dataset,
-    inputs: Inputs,
-    students: Sequence[Student],
-    requests: Sequence[Request],
-) -> FleetJob:
-    """Returns the fleet of students of one method, with the rows that each replicate may see."""
+def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request]) -> FleetJob:
+    """Gathers what a fleet of one method's students learns from.
+
+    Args:
+        run: The run.
+        students: The members, of one method.
+        requests: Their requests, in the same order.
+
+    Raises:
+        UserError: A replicate has no row that the method can learn from.
+    """
+    config, dataset, inputs = run.config, run.dataset, run.inputs
     method = config.methods[students[0].trial.method].method
     first = {student.replicate.number: student for student in reversed(students)}
     groups = {number: place for place, number in enumerate(sorted(first))}
     weights = class_weights.weigh_classes(dataset, config.student.train.class_weights)
-    parts = [_group(dataset, method, first[number], weights) for number in sorted(first)]
+    parts = [_gather_group(dataset, method, first[number], weights) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
     spec = students[0].spec
     table, batch_size = inputs.values[dataset.train], config.student.train.batch_size
@@ -190,22 +183,24 @@ def job(
             seeds.derive(0, dataset.digest),
         ),
         inputs=table,
-        initial=_initial([first[number] for number in sorted(first)]),
+        initial=_load_initial([first[number] for number in sorted(first)]),
         early_stopping=config.student.train.early_stopping,
         validation_inputs=inputs.values[dataset.validation],
         validation_labels=dataset.labels[dataset.validation],
     )
 
 
-def _initial(students: Sequence[Student]) -> Any:
-    """Returns the parameters that the students of each group start from, [groups, ...] each."""
+def _load_initial(students: Sequence[Student]) -> Any:
+    """Loads the parameters that the students of each group start from, [groups, ...] each."""
     makers = [student.network.initial for student in students]
     given = [maker() for maker in makers if maker]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *given) if given else None
 
 
-def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarray) -> GroupRows:
-    """Returns the rows of one replicate, without the group axis.
+def _gather_group(
+    dataset: Dataset, method: Method, student: Student, weights: np.ndarray
+) -> GroupRows:
+    """Gathers the rows of one replicate, without the group axis.
 
     What the program asks the teacher in every step is left out.
     """
@@ -217,7 +212,7 @@ def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarr
     scores = None
     if method.projector is not None and student.spec.score is None:
         assert student.projection is not None
-        scores = projections.scores(method.projector, student.projection, dataset, bank, index)
+        scores = projections.score_rows(method.projector, student.projection, dataset, bank, index)
     return GroupRows(
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],

@@ -13,7 +13,7 @@ from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.config import TrainConfig
 
 
-class Source(Protocol):
+class TeacherSource(Protocol):
     """Where teachers come from; its fields are the settings of that source.
 
     Attributes:
@@ -31,7 +31,7 @@ class Source(Protocol):
         """Refuses data that do not fit, before anything is written."""
         ...
 
-    def in_steps(self, dataset: Dataset) -> Source:
+    def in_steps(self, dataset: Dataset) -> TeacherSource:
         """Returns the same with the length of training in steps."""
         ...
 
@@ -43,5 +43,5 @@ class Source(Protocol):
 SOURCES: Mapping[str, type] = {
     "network": network.Networks,
     "encoder": encoder.Encoders,
-    "arrays": arrays.Arrays,
+    "arrays": arrays.ImportedTeachers,
 }

@@ -7,11 +7,12 @@ import functools
 import hashlib
 import logging
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
-from lelp_jax.core import artifacts as stages
+from lelp_jax.core import artifacts
+from lelp_jax.core.constraints import NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data import identity
@@ -32,7 +33,7 @@ _ID = "ids"
 
 
 @dataclasses.dataclass(frozen=True)
-class Arrays:
+class ImportedTeachers:
     """One file, folder or address per teacher; replicate r learns from teacher r mod their number.
 
     Each holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] and,
@@ -51,16 +52,11 @@ class Arrays:
     answers_inputs: ClassVar[bool] = False
     training: ClassVar[None] = None
 
-    files: tuple[str, ...]
+    files: Annotated[tuple[Annotated[str, NonEmpty("a file")], ...], NonEmpty()]
     output_weights: tuple[str, ...] = ()
     id: str = _ID
 
     def __post_init__(self) -> None:
-        if not self.files or not all(self.files):
-            what = "holds an empty name" if any(self.files) else "is empty"
-            raise UserError(
-                f"files {what}; give a file per teacher with --config.teacher.files=FILE"
-            )
         if self.output_weights and len(self.output_weights) != len(self.files):
             raise UserError(
                 f"output_weights names {len(self.output_weights)} files, but files "
@@ -76,7 +72,7 @@ class Arrays:
         for number in range(len(self.files)):
             self._join(number, dataset)
 
-    def in_steps(self, dataset: Dataset) -> Arrays:
+    def in_steps(self, dataset: Dataset) -> ImportedTeachers:
         """Returns itself: nothing is trained."""
         del dataset
         return self
@@ -105,7 +101,7 @@ class Arrays:
         _check_test_rows(found, where, dataset)
         given = found.output_weights
         content = digest(found.bundle, found.names, root / "digests.json")
-        fingerprint = stages.fingerprint(
+        fingerprint = artifacts.fingerprint(
             {
                 "what": "arrays",
                 "version": _VERSION,

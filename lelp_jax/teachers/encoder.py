@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
-from lelp_jax.core import search_space
+from lelp_jax.core.constraints import POSITIVE_SHARE, SHARE, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
@@ -15,8 +15,9 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs.tokens import Tokens
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
+from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, check_pooling
 from lelp_jax.models.outputs import Model
-from lelp_jax.teachers.trained import TrainedTeachers, Trunk
+from lelp_jax.teachers.trained import Headless, TrainedTeachers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,29 +27,21 @@ class Encoders(TrainedTeachers):
     Attributes:
         checkpoint: Its folder, or its name on the hub ("google-bert/bert-base-uncased").
         pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
-        dropout: Share of values dropped in training, in [0, 1).
+        dropout: Share of values dropped in training.
         checkpointing: Whether the gradient computes each layer again in place of keeping it, which
             takes a third longer and far less memory.
-        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
-        layer_decay: Learning rate of a layer relative to that of the layer above it, in (0, 1].
+        compute_dtype: Type of the matrix products.
+        layer_decay: Learning rate of a layer relative to that of the layer above it.
     """
 
-    checkpoint: str
-    pooling: str = "mean"
-    dropout: float = 0.1
+    checkpoint: Annotated[
+        str, NonEmpty("a Hugging Face checkpoint: its folder, or its name on the hub")
+    ]
+    pooling: Pooling = "mean"
+    dropout: Annotated[float, SHARE] = 0.1
     checkpointing: bool = False
-    compute_dtype: str = "float32"
-    layer_decay: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.checkpoint:
-            raise UserError(
-                "checkpoint is empty; name a Hugging Face checkpoint, a folder or a name on the "
-                "hub, with --config.teacher.checkpoint=DIR"
-            )
-        if not (search_space.is_positive(self.layer_decay) and self.layer_decay <= 1):
-            raise UserError(f"layer_decay must be in (0, 1], got {self.layer_decay}")
+    compute_dtype: ComputeDtype = "float32"
+    layer_decay: Annotated[float, POSITIVE_SHARE] = 1.0
 
     def check(self, dataset: Dataset) -> None:
         """Opens the checkpoint.
@@ -59,15 +52,7 @@ class Encoders(TrainedTeachers):
         super().check(dataset)
         with_place("config.teacher", self._view.check, dataset)
         found = self._found
-        problem = Encoder.check(
-            found.architecture,
-            self.pooling,
-            self.dropout,
-            self.checkpointing,
-            self.compute_dtype,
-        )
-        if problem:
-            raise UserError(f"config.teacher: {problem}")
+        with_place("config.teacher", check_pooling, found.architecture, self.pooling)
         if dataset.max_length > found.architecture.longest:
             raise UserError(
                 f"config.data.max_length {dataset.max_length} exceeds the "
@@ -83,7 +68,7 @@ class Encoders(TrainedTeachers):
     def _view(self) -> Tokens:
         return Tokens(self.checkpoint)
 
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Trunk:
+    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
         """Returns the network.
 
         Args:
@@ -103,7 +88,7 @@ class Encoders(TrainedTeachers):
             encoder: Any = Encoder(outputs, found.architecture, **network)
             return cast(Model, encoder)
 
-        return Trunk(
+        return Headless(
             build=build,
             content={"checkpoint": found.fingerprint, **network},
             inputs=self._view.ensure(root, dataset, session),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -45,16 +45,45 @@ class Head:
     constants: Mapping[str, np.ndarray]
 
 
-def plain_head(num_classes: int) -> Head:
-    """Returns one output per class, trained on the labels alone."""
+def make_plain_head(num_classes: int) -> Head:
+    """Makes the head with one output per class, trained on the labels alone."""
     return Head("teacher", {}, num_classes, labels.METHOD.loss, identity_readout, constants={})
 
 
-def spec_of(
-    model: models.Model, head: Head, train: TrainConfig, layer_decay: float = 1.0
-) -> StepSpec:
-    """Returns the program that trains teachers."""
-    return StepSpec(
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How teachers with some output layer are trained.
+
+    Attributes:
+        head: Output layer and loss.
+        train: Length, batches, optimizer.
+        hyperparameters: `learning_rate` and `weight_decay`.
+        spec: The program.
+    """
+
+    head: Head
+    train: TrainConfig
+    hyperparameters: Mapping[str, float]
+    spec: StepSpec
+
+
+def make_recipe(
+    model: models.Model,
+    head: Head,
+    train: TrainConfig,
+    hyperparameters: Mapping[str, float],
+    layer_decay: float = 1.0,
+) -> Recipe:
+    """Makes the recipe that trains a network with a head.
+
+    Args:
+        model: The network, of the head's width.
+        head: Output layer and loss.
+        train: Length, batches, optimizer.
+        hyperparameters: `learning_rate` and `weight_decay`.
+        layer_decay: Learning rate of a layer relative to that of the layer above it.
+    """
+    spec = StepSpec(
         model,
         head.loss,
         head.readout,
@@ -63,31 +92,29 @@ def spec_of(
         accumulate=train.accumulate,
         layer_decay=layer_decay,
     )
+    return Recipe(head, train, hyperparameters, spec)
 
 
-def labelled_job(
+def make_labelled_job(
     dataset: Dataset,
-    spec: StepSpec,
-    head: Head,
-    train: TrainConfig,
-    members: Sequence[tuple[Request, Mapping[str, float]]],
-    inputs: np.ndarray,
-    validation_inputs: np.ndarray,
+    recipe: Recipe,
+    requests: Sequence[Request],
+    show: Callable[[np.ndarray], np.ndarray],
     initial: Mapping[str, Any] | None = None,
 ) -> FleetJob:
-    """Returns the fleet that learns from the labelled training rows.
+    """Gathers what a fleet of teachers learns from: the labelled training rows.
 
     Args:
         dataset: The data.
-        spec: The program.
-        head: Output layer and loss.
-        train: How they are trained.
-        members: What is wanted, each with learning rate and weight decay.
-        inputs: What the networks see of the labelled training rows, [rows, features...].
-        validation_inputs: And of the validation rows.
-        initial: Parameters that they start from, on the host; of others they start anew.
+        recipe: How they are trained.
+        requests: The members.
+        show: Computes what the networks see of rows given by their data-set index [n],
+            [n, features...].
+        initial: Parameters that they start from, on the host; all others are new.
     """
+    head, train, spec = recipe.head, recipe.train, recipe.spec
     index = dataset.labelled_train
+    inputs = show(index)
     weights = class_weights.weigh_classes(dataset, train.class_weights)
     numbers = {
         name: value for name, value in head.hyperparameters.items() if search_space.is_number(value)
@@ -99,12 +126,12 @@ def labelled_job(
         members=tuple(
             Member(
                 fingerprint=request.fingerprint,
-                hyperparameters={**numbers, **hyperparameters, "label_smoothing": 0.0},
+                hyperparameters={**numbers, **recipe.hyperparameters, "label_smoothing": 0.0},
                 seed=seeds.derive(request.inputs["seed"], "network"),
                 order_seed=seeds.derive(request.inputs["seed"], "order"),
                 group=0,
             )
-            for request, hyperparameters in members
+            for request in requests
         ),
         rows=GroupRows(
             row=np.arange(len(index), dtype=np.int32)[None],
@@ -128,15 +155,15 @@ def labelled_job(
         inputs=inputs,
         initial=initial and jax.tree.map(lambda array: array[None], initial),
         early_stopping=train.early_stopping,
-        validation_inputs=validation_inputs,
+        validation_inputs=show(dataset.validation),
         validation_labels=dataset.labels[dataset.validation],
     )
 
 
-def outputs_and_class_logits(
+def predict_with_head(
     spec: StepSpec, head: Head, params: Params, inputs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns raw outputs, class logits and embeddings of rows, [rows, ...] each."""
+    """Computes raw outputs, class logits and embeddings of rows, [rows, ...] each."""
     stacked = jax.tree.map(lambda leaf: leaf[None], params)
     constants = {name: array[None] for name, array in head.constants.items()}
     raw = dataclasses.replace(spec, readout=identity_readout)

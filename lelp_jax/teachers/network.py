@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lelp_jax import inputs as views
 from lelp_jax import models
@@ -14,7 +14,7 @@ from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import View
-from lelp_jax.teachers.trained import TrainedTeachers, Trunk
+from lelp_jax.teachers.trained import Headless, TrainedTeachers
 
 
 def _numbers() -> Mapping[str, Any]:
@@ -30,11 +30,12 @@ class Networks(TrainedTeachers):
         inputs: What it sees of the rows: the view's name and settings.
     """
 
-    model: Mapping[str, Any]
-    inputs: Mapping[str, Any] = dataclasses.field(default_factory=_numbers)
+    model: Annotated[Mapping[str, Any], models.SECTION]
+    inputs: Annotated[Mapping[str, Any], views.SECTION] = dataclasses.field(
+        default_factory=_numbers
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         tokens = 2 if self._view.of_tokens else 0
         with_place("model", models.build, self.model, 2, tokens)
 
@@ -52,7 +53,7 @@ class Networks(TrainedTeachers):
         super().check(dataset)
         with_place("config.teacher", self._view.check, dataset)
 
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Trunk:
+    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
         """Returns the network.
 
         Args:
@@ -62,4 +63,4 @@ class Networks(TrainedTeachers):
         """
         seen = self._view.ensure(root, dataset, session)
         build = functools.partial(models.build, self.model, num_tokens=seen.num_tokens)
-        return Trunk(build, {"model": models.identify(self.model)}, seen)
+        return Headless(build, {"model": models.identify(self.model)}, seen)

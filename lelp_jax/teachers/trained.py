@@ -6,13 +6,14 @@ import abc
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import jax
 import numpy as np
 
 from lelp_jax import models
-from lelp_jax.core import search_space, seeds
+from lelp_jax.core import seeds
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.core.session import Session
@@ -22,10 +23,10 @@ from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.teachers.head import (
     STAGE,
     Head,
-    labelled_job,
-    outputs_and_class_logits,
-    plain_head,
-    spec_of,
+    make_labelled_job,
+    make_plain_head,
+    make_recipe,
+    predict_with_head,
 )
 from lelp_jax.train import class_weights, plan
 from lelp_jax.train import scheduler as training
@@ -34,11 +35,9 @@ from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, estima
 from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Params, StepSpec
 
-_SETTINGS = {"learning_rate": search_space.LEARNING_RATE, "weight_decay": search_space.WEIGHT_DECAY}
-
 
 @dataclasses.dataclass(frozen=True)
-class Trunk:
+class Headless:
     """A network whose output layer may have any width.
 
     Attributes:
@@ -69,21 +68,13 @@ class TrainedTeachers(abc.ABC):
 
     answers_inputs: ClassVar[bool] = True
 
-    count: int
-    learning_rate: float
-    weight_decay: float
+    count: Annotated[int, AT_LEAST_ONE]
+    learning_rate: Annotated[float, POSITIVE]
+    weight_decay: Annotated[float, NON_NEGATIVE]
     train: TrainConfig
 
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise UserError(f"count must be 1 or more, got {self.count}")
-        for name, setting in _SETTINGS.items():
-            value = getattr(self, name)
-            if not setting.allows(value):
-                raise UserError(f"{name} must be {setting.must}, got {value}")
-
     @abc.abstractmethod
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Trunk:
+    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
         """Returns the network."""
 
     @property
@@ -134,7 +125,7 @@ class TrainedTeachers(abc.ABC):
             UserError: A teacher diverged.
             Interrupted: The run was asked to stop.
         """
-        return self.with_head(root, dataset, seed, plain_head(dataset.num_classes), session)
+        return self.with_head(root, dataset, seed, make_plain_head(dataset.num_classes), session)
 
     def with_head(
         self, root: Path, dataset: Dataset, seed: int, head: Head, session: Session
@@ -152,7 +143,10 @@ class TrainedTeachers(abc.ABC):
         requests = [
             self._request(dataset, trunk, seed, head, number) for number in range(self.count)
         ]
-        spec = spec_of(trunk.build(head.outputs), head, self.train, trunk.layer_decay)
+        hyperparameters = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
+        model = trunk.build(head.outputs)
+        recipe = make_recipe(model, head, self.train, hyperparameters, trunk.layer_decay)
+        spec = recipe.spec
         values = trunk.inputs.values
 
         def capacity(_: Request) -> int:
@@ -165,20 +159,8 @@ class TrainedTeachers(abc.ABC):
             )
 
         def make_job(members: Sequence[Request]) -> FleetJob:
-            hyperparameters = {
-                "learning_rate": self.learning_rate,
-                "weight_decay": self.weight_decay,
-            }
-            return labelled_job(
-                dataset,
-                spec,
-                head,
-                self.train,
-                [(request, hyperparameters) for request in members],
-                values[dataset.labelled_train],
-                values[dataset.validation],
-                trunk.initial() if trunk.initial else None,
-            )
+            initial = trunk.initial() if trunk.initial else None
+            return make_labelled_job(dataset, recipe, members, values.__getitem__, initial)
 
         found = training.ensure(root, STAGE, requests, capacity, make_job, session)
         for number, trained in enumerate(found):
@@ -190,7 +172,7 @@ class TrainedTeachers(abc.ABC):
         return [_teacher(spec, head, trained, trunk.inputs) for trained in found]
 
     def _request(
-        self, dataset: Dataset, trunk: Trunk, seed: int, head: Head, number: int
+        self, dataset: Dataset, trunk: Headless, seed: int, head: Head, number: int
     ) -> Request:
         # All that a single teacher depends on: not how many there are.
         config = {
@@ -223,7 +205,7 @@ def _teacher(spec: StepSpec, head: Head, trained: Trained, inputs: Inputs) -> Te
         return params
 
     def run(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return outputs_and_class_logits(spec, head, load(), inputs.values[index])
+        return predict_with_head(spec, head, load(), inputs.values[index])
 
     return Teacher(
         fingerprint=trained.fingerprint,

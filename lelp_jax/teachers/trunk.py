@@ -18,11 +18,14 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.models.mlp import MLP
 from lelp_jax.models.outputs import HEAD, Model, Outputs, output_layer
 from lelp_jax.teachers.base import Network, Teacher
-from lelp_jax.teachers.head import STAGE, Head, labelled_job, spec_of
+from lelp_jax.teachers.head import STAGE, Head, make_labelled_job, make_recipe
 from lelp_jax.train import scheduler as training
 from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.fleet import FleetJob
 from lelp_jax.train.scheduler import Request
+
+# The embedding is scaled, so that these fit any teacher.
+_HYPERPARAMETERS = {"learning_rate": 1e-3, "weight_decay": 1e-4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,44 +61,56 @@ def _layer(outputs: int) -> Model:
     return cast(Model, layer)
 
 
-def with_head(
+@dataclasses.dataclass(frozen=True)
+class FrozenTeacher:
+    """A teacher that stays as it is, with its embedding as its bank keeps it.
+
+    Attributes:
+        teacher: The teacher.
+        bank: Names its bank.
+        embedding: Reads the embedding of rows given by their data-set index [n],
+            [n, dims] float32.
+    """
+
+    teacher: Teacher
+    bank: str
+    embedding: Callable[[np.ndarray], np.ndarray]
+
+
+def replace_head(
     root: Path,
     dataset: Dataset,
-    teacher: Teacher,
-    embedding: Callable[[np.ndarray], np.ndarray],
-    source: str,
+    frozen: FrozenTeacher,
     head: Head,
     train: TrainConfig,
-    hyperparameters: Mapping[str, float],
     session: Session,
 ) -> Teacher:
-    """Returns a teacher with a new output layer, trained now or before.
+    """Gives a teacher a new output layer, trained now or before.
+
+    The layer is trained on the embedding of the labelled training rows, shifted and scaled to mean
+    0 and mean variance 1.
 
     Args:
         root: The workdir.
         dataset: The data.
-        teacher: The teacher.
-        embedding: Its embedding as its bank keeps it, of rows given by their data-set index [n],
-            [n, dims] float32. The layer is trained on that of the labelled training rows, shifted
-            and scaled to mean 0 and mean variance 1.
-        source: Names that bank.
+        frozen: The teacher.
         head: The output layer and its loss.
         train: How it is trained.
-        hyperparameters: `learning_rate` and `weight_decay`.
         session: The run.
 
     Raises:
         UserError: The layer diverged.
         Interrupted: The run was asked to stop.
     """
+    teacher = frozen.teacher
     request = Request(
         inputs={
             "what": "head",
-            "source": source,
+            "source": frozen.bank,
             "train": dataclasses.asdict(train),
-            "numeric": dict(hyperparameters),
+            "numeric": dict(_HYPERPARAMETERS),
             "head": [head.name, dict(head.hyperparameters)],
-            "seed": seeds.derive(0, source),
+            "seed": seeds.derive(0, frozen.bank),
         },
         kind=head.name,
         trial=0,
@@ -103,29 +118,21 @@ def with_head(
         name=head.name,
         steps=train.steps,
     )
-    spec = spec_of(_layer(head.outputs), head, train)
+    recipe = make_recipe(_layer(head.outputs), head, train, _HYPERPARAMETERS)
 
     @functools.cache
     def scaling() -> tuple[np.ndarray, np.float32]:
-        rows = embedding(dataset.labelled_train)
+        rows = frozen.embedding(dataset.labelled_train)
         center = rows.mean(axis=0)
         deviation = np.sqrt(np.square(rows - center).mean())
         return center, np.float32(deviation) if deviation > 0 else np.float32(1)
 
-    def scaled(index: np.ndarray) -> np.ndarray:
+    def show(index: np.ndarray) -> np.ndarray:
         center, spread = scaling()
-        return (embedding(index) - center) / spread
+        return (frozen.embedding(index) - center) / spread
 
     def make_job(members: Sequence[Request]) -> FleetJob:
-        return labelled_job(
-            dataset,
-            spec,
-            head,
-            train,
-            [(member, hyperparameters) for member in members],
-            scaled(dataset.labelled_train),
-            scaled(dataset.validation),
-        )
+        return make_labelled_job(dataset, recipe, members, show)
 
     [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, session)
     if trained.diverged:
@@ -139,7 +146,7 @@ def with_head(
         """Returns weights and bias for the embedding as it is."""
         center, spread = scaling()
         example = jax.ShapeDtypeStruct((1, teacher.dims), np.float32)
-        kernel, bias = output_layer(trained.load(spec, example).network)
+        kernel, bias = output_layer(trained.load(recipe.spec, example).network)
         return kernel / spread, bias - center @ kernel / spread
 
     def answers(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

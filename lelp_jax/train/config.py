@@ -3,54 +3,50 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Literal
 
-from lelp_jax.core import metrics, search_space
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core import metrics
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, OneOf
+from lelp_jax.core.errors import UserError
 from lelp_jax.train.optimizer import OptimizerConfig
 
-# Rounding adds at most one part in so many to the steps between evaluations.
+# Rounding lengthens the steps between evaluations by one part in this many at most.
 _PARTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class EarlyStopping:
-    """Keeps the parameters that did best on the validation rows; stops what no longer improves.
+    """Keeps the parameters with the best validation metric, and stops training without progress.
 
-    Of the criteria in Prechelt, Early Stopping - But When? (1998), the patience is his UP, counted
+    Among the criteria in Prechelt, Early Stopping - But When? (1998), the patience is UP, counted
     from the best evaluation.
 
     Attributes:
-        evaluations: How often at most the validation rows are looked at, evenly over training and
-            at its last step; 0 never looks and keeps the last parameters.
-        patience: A member stops after so many evaluations in a row without improvement; 0 trains
-            to the end.
-        metric: The validation metric that decides. Ties go to the lower negative log-likelihood,
-            then to the earlier step.
+        evaluations: Largest number of evaluations on the validation rows, evenly spaced and with
+            one at the last step; 0 never evaluates and keeps the last parameters.
+        patience: Number of evaluations in a row without improvement after which training stops; 0
+            trains to the end.
+        metric: The validation metric. Ties go to the lower negative log-likelihood, then to the
+            earlier step.
     """
 
-    evaluations: int = 0
-    patience: int = 0
-    metric: str = "accuracy"
+    evaluations: Annotated[int, NON_NEGATIVE] = 0
+    patience: Annotated[int, NON_NEGATIVE] = 0
+    metric: Annotated[str, OneOf(metrics.METRICS)] = "accuracy"
 
     def __post_init__(self) -> None:
-        for name in ("evaluations", "patience"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.patience and not self.evaluations:
             raise UserError(
                 f"patience {self.patience} has no effect without evaluations; set evaluations to "
-                "how often to look at the validation rows"
+                "the number of evaluations on the validation rows"
             )
-        if self.metric not in metrics.METRICS:
-            raise unknown_name("metric", self.metric, metrics.METRICS)
 
     def spacing(self, steps: int) -> int:
-        """Computes the steps between evaluations; 0 without any.
+        """Computes the number of steps between evaluations; 0 without any.
 
-        It depends on the length of training alone, not on how a fleet is dispatched: a member is
-        evaluated at the same steps whatever its company. From 16 steps on it is rounded up to a
-        multiple of a power of two, so that it can be cut into dispatches of equal length.
+        It depends on the length of training only, so a student is evaluated at the same steps in
+        any fleet. From 16 steps on it is rounded up to a multiple of a power of two, so that it can
+        be divided into dispatches of equal length.
 
         Args:
             steps: Length of training.
@@ -67,65 +63,53 @@ class TrainConfig:
     """How a network is trained.
 
     Attributes:
-        steps: Number of updates; 0 where `epochs` say it.
+        steps: Number of updates; 0 if `epochs` is given instead.
         batch_size: Examples per update.
         optimizer: The update rule.
-        class_weights: Weight of each class in the loss; empty weighs all alike, ("balanced",)
-            weighs each class by the inverse of its share of the training rows.
-        accumulate: In how many parts the gradient of a batch is computed, one after another, which
-            takes less memory.
-        early_stopping: Which parameters are kept, and when training ends early.
-        epochs: How often each row is seen, where `steps` is 0.
+        class_weights: Weight of each class in the loss. Empty gives all classes the same weight;
+            "balanced" weights each class by the inverse of its share of the training rows.
+        accumulate: Number of parts in which the gradient of a batch is computed, one after another;
+            more parts need less memory.
+        early_stopping: Which parameters are kept, and when training stops early.
+        epochs: Number of passes over the training rows; 0 if `steps` is given instead.
     """
 
-    steps: int
-    batch_size: int
+    steps: Annotated[int, NON_NEGATIVE]
+    batch_size: Annotated[int, AT_LEAST_ONE]
     optimizer: OptimizerConfig
-    class_weights: tuple[Any, ...] = ()
-    accumulate: int = 1
+    # Weights stay whole numbers or not, as written: fingerprints of finished runs depend on it.
+    class_weights: tuple[Literal["balanced"]] | tuple[Annotated[int | float, POSITIVE], ...] = ()
+    accumulate: Annotated[int, AT_LEAST_ONE] = 1
     early_stopping: EarlyStopping = EarlyStopping()
-    epochs: float = 0.0
+    epochs: Annotated[float, NON_NEGATIVE] = 0.0
 
     def __post_init__(self) -> None:
-        if self.epochs and not search_space.is_positive(self.epochs):
-            raise UserError(f"epochs must be a number above 0, or 0, got {self.epochs}")
         if self.epochs and self.steps:
             raise UserError(
-                f"steps {self.steps} and epochs {self.epochs:g} are both given; set one of them "
-                "to 0"
+                f"steps {self.steps} and epochs {self.epochs:g} are both given; set one of them to "
+                "0"
             )
-        counts = (
-            ("batch_size", "accumulate") if self.epochs else ("steps", "batch_size", "accumulate")
-        )
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        if not (self.steps or self.epochs):
+            raise UserError("steps and epochs are both 0; set one of them")
         if self.batch_size % self.accumulate:
             raise UserError(
-                f"batch_size {self.batch_size} cannot be cut into accumulate {self.accumulate} "
-                "equal parts; make it a multiple"
+                f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}; "
+                "change one of them"
             )
         if not self.epochs and self.early_stopping.evaluations > self.steps:
             raise UserError(
                 f"early_stopping.evaluations {self.early_stopping.evaluations} exceeds the "
-                f"{self.steps} steps; take fewer"
-            )
-        if self.class_weights != ("balanced",) and not all(
-            search_space.is_positive(weight) for weight in self.class_weights
-        ):
-            raise UserError(
-                "class_weights must be empty, 'balanced' or one positive number per class, "
-                f"got {self.class_weights}"
+                f"{self.steps} steps; set fewer"
             )
 
     def resolve_steps(self, rows: int) -> TrainConfig:
-        """Turns epochs into steps, for the number of rows that a network sees.
+        """Converts epochs into steps.
 
         Args:
-            rows: How many rows it sees.
+            rows: Number of rows that the network is trained on.
 
         Raises:
-            UserError: That is fewer steps than evaluations.
+            UserError: There are fewer steps than evaluations.
         """
         if not self.epochs:
             return self

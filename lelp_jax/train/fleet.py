@@ -119,8 +119,13 @@ def trace_member(spec: StepSpec, inputs: Any) -> Params:
 
 
 def _abstract_member(spec: StepSpec, inputs: Any) -> Any:
-    example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    seed = jax.ShapeDtypeStruct((), np.uint32)
+    return _trace_member(spec, (1, *inputs.shape[1:]), np.dtype(inputs.dtype))
+
+
+# Asked several times for every student of a grid; tracing an encoder takes a second.
+@functools.lru_cache(maxsize=128)
+def _trace_member(spec: StepSpec, shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    example, seed = jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct((), np.uint32)
     return jax.eval_shape(functools.partial(init_member, spec), example, seed)
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from lelp_jax.core.errors import UserError
-
-_SCHEDULES = ("cosine", "linear", "constant")
+from lelp_jax.core.constraints import LIMIT, SHARE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,23 +20,13 @@ class OptimizerConfig:
     Attributes:
         schedule: After the warm-up "cosine" and "linear" (Devlin et al., arXiv 1810.04805,
             appendix A.2) decay to 0 at the end; "constant" does not decay.
-        warmup_fraction: Share of the steps over which the rate rises linearly, in [0, 1).
+        warmup_fraction: Share of the steps over which the rate rises linearly.
         clip_norm: Largest norm of a member's gradient; 0 does not clip.
     """
 
-    schedule: str = "cosine"
-    warmup_fraction: float = 0.0
-    clip_norm: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.schedule not in _SCHEDULES:
-            raise UserError(
-                f"schedule must be {' or '.join(map(repr, _SCHEDULES))}, got {self.schedule!r}"
-            )
-        if not 0 <= self.warmup_fraction < 1:
-            raise UserError(f"warmup_fraction must be in [0, 1), got {self.warmup_fraction}")
-        if not self.clip_norm >= 0:
-            raise UserError(f"clip_norm must be 0 or more, got {self.clip_norm}")
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_fraction: Annotated[float, SHARE] = 0.0
+    clip_norm: Annotated[float, LIMIT] = 0.0
 
 
 def build(

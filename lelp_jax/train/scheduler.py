@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lelp_jax.core import artifacts as stages
+from lelp_jax.core import artifacts
+from lelp_jax.core.errors import Damaged
 from lelp_jax.core.session import Session
 from lelp_jax.train import plan
 from lelp_jax.train.fleet import FleetJob, trace_member
@@ -44,7 +45,7 @@ class Request:
     @property
     def fingerprint(self) -> str:
         """The name of the trained network."""
-        return stages.fingerprint({"version": _VERSION, **self.inputs})
+        return artifacts.fingerprint({"version": _VERSION, **self.inputs})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Trained:
         fingerprint: Names everything it depends on.
         folder: Folder of its fleet.
         position: Its place in the fleet.
+        fleet_size: Members of the fleet.
         diverged: Whether training became non-finite.
         validation: Validation metrics.
         parameters: Number of parameters.
@@ -64,6 +66,7 @@ class Trained:
     fingerprint: str
     folder: Path
     position: int
+    fleet_size: int
     diverged: bool
     validation: Mapping[str, float]
     parameters: int
@@ -76,33 +79,42 @@ class Trained:
             spec: The program it was trained by.
             example: Inputs of any rows, [rows, features...].
         """
-        shape = (1, *example.shape[1:])
-        params = _load_fleet(self.folder, spec, shape, np.dtype(example.dtype))
+        example = jax.ShapeDtypeStruct((1, *example.shape[1:]), np.dtype(example.dtype))
+        params = _load_fleet(self.folder, self.fleet_size, spec, example)
         return jax.tree.map(lambda leaf: leaf[self.position], params)
 
 
 @functools.lru_cache(maxsize=2)
-def _load_fleet(folder: Path, spec: StepSpec, shape: tuple[int, ...], kind: np.dtype) -> Any:
-    """Loads the parameters of a whole fleet, whose members are usually read one after another."""
+def _load_fleet(folder: Path, size: int, spec: StepSpec, example: jax.ShapeDtypeStruct) -> Any:
+    """Reads the parameters of a whole fleet; its members are usually asked for in a row."""
     from lelp_jax.core.checkpoint import load_tree
 
-    facts = stages.read_facts(folder)
-    assert facts is not None
-    size = len(facts["members"])
-    single = trace_member(spec, jax.ShapeDtypeStruct(shape, kind))
+    single = trace_member(spec, example)
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
-    return jax.device_get(load_tree(folder / "parameters", stacked))
+    try:
+        return jax.device_get(load_tree(folder / "parameters", stacked))
+    except Exception as error:  # Orbax raises bare Exceptions for damaged files
+        raise Damaged(f"{folder / 'parameters'} cannot be read", folder) from error
 
 
-def find(root: Path, stage: str) -> dict[str, Trained]:
-    """Finds all trained networks of a stage, by fingerprint."""
+def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:
+    """Finds all trained networks of a stage, by fingerprint; their files are not checked yet.
+
+    Fleets of a version that kept no checksums are taken over as they are, with the lines that the
+    workdir's log of losses holds of them.
+    """
     found = {}
-    for folder, facts in stages.finished(root, stage):
+    for folder, facts, adopted in artifacts.find_finished(root, stage):
+        if adopted:
+            session.curves.adopt(folder)
+            members = [member["fingerprint"] for member in facts["members"]]
+            artifacts.finish(folder, {"members": members}, facts, unlisted=("checkpoints",))
         for position, member in enumerate(facts["members"]):
             found[member["fingerprint"]] = Trained(
                 member["fingerprint"],
                 folder,
                 position,
+                len(facts["members"]),
                 member["diverged"],
                 {
                     name: float("nan") if value is None else value
@@ -112,6 +124,21 @@ def find(root: Path, stage: str) -> dict[str, Trained]:
                 facts["train_seconds"],
             )
     return found
+
+
+def _find_sound(
+    root: Path, stage: str, wanted: Sequence[str], session: Session
+) -> dict[str, Trained]:
+    """Finds trained networks; fleets of those wanted that are damaged are deleted."""
+    while True:
+        found = find(root, stage, session)
+        used = {found[name].folder for name in wanted if name in found}
+        for folder in used:
+            with artifacts.repaired(folder):
+                artifacts.check_files(folder)
+        # Another fleet may hold the members of one that was deleted.
+        if all(folder.is_dir() for folder in used):
+            return found
 
 
 def ensure(
@@ -135,8 +162,8 @@ def ensure(
     Raises:
         Interrupted: The run was asked to stop.
     """
-    trained = find(root, stage)
     wanted = [request.fingerprint for request in requests]
+    trained = _find_sound(root, stage, wanted, session)
     missing = [r for r, name in zip(requests, wanted, strict=True) if name not in trained]
     _log_reuse(stage, requests, missing, session)
     first = {request.kind: request for request in reversed(missing)}
@@ -153,13 +180,13 @@ def ensure(
 
             members = [missing[position] for position in block]
             inputs = {"members": [request.fingerprint for request in members]}
-            folder = root / stage / stages.fingerprint({"stage": stage, **inputs})
+            folder = root / stage / artifacts.fingerprint({"stage": stage, **inputs})
             folder.mkdir(parents=True, exist_ok=True)
             facts = fleet.train(folder, make_job(members), session)
-            stages.finish(folder, inputs, facts)
+            artifacts.finish(folder, inputs, facts, unlisted=("checkpoints",))
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     if missing:
-        trained = find(root, stage)
+        trained = find(root, stage, session)
     return [trained[name] for name in wanted]
 
 

@@ -7,10 +7,11 @@ import functools
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from lelp_jax.core.constraints import NUM_CLASSES, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
@@ -35,16 +36,10 @@ class Arrays:
         num_classes: Number of classes; 0 takes the largest training label + 1.
     """
 
-    train: str
+    train: Annotated[str, NonEmpty("an .npz file")]
     validation: str = ""
     test: str = ""
-    num_classes: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.train:
-            raise UserError("train is empty; give an .npz file with --config.data.train=FILE")
-        if self.num_classes < 0 or self.num_classes == 1:
-            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
+    num_classes: Annotated[int, NUM_CLASSES] = 0
 
     def parts(self) -> Parts:
         """Reads the files.
@@ -102,7 +97,7 @@ class _File:
             raise UserError(f"{self.path}: inputs of shape {self.inputs.shape} have no {what}")
 
     def has(self, key: str) -> bool:
-        """Returns whether the file has a key."""
+        """Checks whether the file has a key."""
         return key in self._arrays
 
     def place(self, row: int) -> str:
@@ -110,10 +105,10 @@ class _File:
         return f"{self.path} row {row}"
 
     def labels(self, key: str) -> labels.Column:
-        """Returns one label per row.
+        """Reads one label per row.
 
         Raises:
-            UserError: There are more or fewer labels than rows, or they are no labels.
+            UserError: There are more or fewer labels than rows, or they are not labels.
         """
         values = self._per_row(key)
         if values.dtype.kind not in "fiubUS":
@@ -123,10 +118,10 @@ class _File:
         return labels.read(values, key, self.place)
 
     def ids(self) -> np.ndarray:
-        """Returns the name of each row.
+        """Reads the name of each row.
 
         Raises:
-            UserError: There are more or fewer names than rows, or they are no names.
+            UserError: There are more or fewer names than rows, or they are not names.
         """
         return identity.read(self._per_row("ids"), "id", self.place)
 
@@ -155,5 +150,5 @@ def _read(path: Path) -> dict[str, Any]:
             return {key: file[key] for key in file.files if key in _KEYS}
     except (ValueError, OSError, EOFError, NotImplementedError, *_BROKEN) as error:
         reason = " ".join(str(error).split())[:200]
-        mend = "; save texts as fixed-width strings" if "allow_pickle" in reason else ""
-        raise UserError(f"{path} is not a readable .npz file: {reason}{mend}") from error
+        hint = "; save texts as fixed-width strings" if "allow_pickle" in reason else ""
+        raise UserError(f"{path} is not a readable .npz file: {reason}{hint}") from error

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 
+from lelp_jax.core.constraints import Range
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import Parts, Preprocessing, Rows
 
@@ -21,23 +25,16 @@ class Digits:
             and odd; with ten every class is one digit.
     """
 
-    classes: int = 2
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.classes <= _DIGITS:
-            raise UserError(f"classes must be in 2..{_DIGITS}, got {self.classes}")
+    classes: Annotated[int, Range(2, _DIGITS, "[]")] = 2
 
     def parts(self) -> Parts:
-        """Returns all rows as training rows, [1797, 64], to be split by the caller."""
-        # Imported here: a finished run prints its table without paying for scikit-learn's imports
-        # where another source is used.
-        from sklearn.datasets import load_digits
-
-        images, digits = load_digits(return_X_y=True)
+        """Reads all rows as training rows, [1797, 64], to be split by the caller."""
+        values = np.loadtxt(_find_file(), np.float32, delimiter=",")
+        images, digits = values[:, :-1], values[:, -1].astype(np.int32)
         rows = Rows(
-            inputs=images.astype(np.float32),
-            labels=(digits % self.classes).astype(np.int32),
-            fine_labels=digits.astype(np.int32),
+            inputs=images,
+            labels=digits % self.classes,
+            fine_labels=digits,
             place=lambda row: f"digits row {row}",
         )
         # Grey levels 0..16 to about zero mean: raw / 16 - 0.3.
@@ -58,3 +55,23 @@ class Digits:
         return tuple(
             "/".join(map(str, range(label, _DIGITS, self.classes))) for label in range(self.classes)
         )
+
+
+def _find_file() -> Path:
+    """Finds the file that scikit-learn ships, [1797, 65] numbers of which the last is the digit.
+
+    `sklearn.datasets.load_digits` reads the same one, but importing scikit-learn takes longer than
+    all else that a finished run does.
+
+    Raises:
+        UserError: This scikit-learn ships no such file.
+    """
+    package = importlib.util.find_spec("sklearn")
+    for folder in (package and package.submodule_search_locations) or ():
+        path = Path(folder, "datasets", "data", "digits.csv.gz")
+        if path.is_file():
+            return path
+    raise UserError(
+        "config.data.source=digits needs digits.csv.gz, which is not in the installed scikit-learn;"
+        " run: pip install --force-reinstall scikit-learn"
+    )

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-import pyarrow as pa
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED, Parts
-from lelp_jax.data.reading import class_names, table_file, text_column
+from lelp_jax.data.reading import class_names
 from lelp_jax.data.sources import hub_files, texts
 
 # Rows in memory beside those that are kept.
@@ -22,7 +22,7 @@ _BATCH = 65536
 
 @dataclasses.dataclass(frozen=True)
 class Hub:
-    """A data set whose files are downloaded once and kept in the cache of `huggingface_hub`.
+    """A data set whose files are downloaded once, into the cache of `huggingface_hub`.
 
     Attributes:
         name: Name of the data set ("fancyzhx/amazon_polarity").
@@ -43,39 +43,29 @@ class Hub:
         max_length: How many tokens of a text are seen at most.
     """
 
-    name: str
+    name: Annotated[str, NonEmpty('a data set of the hub, such as "fancyzhx/amazon_polarity"')]
     subset: str = ""
-    revision: str = "main"
-    text: str = "text"
-    label: str = "label"
+    revision: Annotated[str, NonEmpty("a branch, tag or commit, usually 'main'")] = "main"
+    text: Annotated[str, NonEmpty("the name of the column of texts")] = "text"
+    label: Annotated[str, NonEmpty("the name of the label column")] = "label"
     fine_label: str = ""
-    train: str = "train"
+    train: Annotated[str, NonEmpty("the split of training rows, usually 'train'")] = "train"
     validation: str = ""
     test: str = "test"
-    train_rows: int = 0
+    train_rows: Annotated[int, NON_NEGATIVE] = 0
     class_map: tuple[Any, ...] = ()
-    max_length: int = 128
+    max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise UserError(
-                'name is empty; name a data set of the hub, such as "fancyzhx/amazon_polarity"'
-            )
-        if not self.revision:
-            raise UserError("revision is empty; 'main' is usual")
-        if not self.train:
-            raise UserError("train is empty; name the split of training rows, usually 'train'")
         columns = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
-        texts.check_settings(self.max_length, columns, needed=("text", "label"))
+        texts.refuse_same_columns(columns)
         texts.refuse_same({"train": self.train, "validation": self.validation, "test": self.test})
-        if self.train_rows < 0:
-            raise UserError(f"train_rows must be 0 or more, got {self.train_rows}")
 
     def parts(self) -> Parts:
-        """Reads the files, and downloads them where they are not in the cache.
+        """Reads the files, and downloads those that are not in the cache.
 
         Raises:
-            UserError: The data set cannot be had, or its files are not as the settings say.
+            UserError: The data set is not available, or its files do not fit the settings.
         """
         names = {"train": self.train, "validation": self.validation, "test": self.test}
         wanted = {split: name for split, name in names.items() if name}
@@ -107,7 +97,11 @@ class Hub:
         )
 
     def _columns(self, split: str, paths: Sequence[Path]) -> texts.TextColumns:
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        import pyarrow as pa
         from pyarrow import parquet
+
+        from lelp_jax.data.reading import table_file, text_column
 
         wanted = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
         columns = [column for column in wanted.values() if column]
@@ -161,7 +155,7 @@ class Hub:
         )
 
     def _kept(self, total: int) -> np.ndarray:
-        """Returns which training rows are used, sorted."""
+        """Draws the training rows that are used, sorted."""
         if self.train_rows > total:
             raise UserError(
                 f"config.data.train_rows is {self.train_rows}, but {self.name} has {total} rows in "

@@ -1,25 +1,29 @@
-"""One's own table of data: named numeric columns from CSV, JSON lines or Parquet."""
+"""Your own table of data: named numeric columns from CSV, TSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import logging
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 
+from lelp_jax.core.constraints import DISTINCT, NUM_CLASSES, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
-from lelp_jax.data.reading.table_file import TableFile
+
+if TYPE_CHECKING:
+    from lelp_jax.data.reading.table_file import TableFile
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class NumericTable:
     """Files whose columns have names; the format follows from the file's ending.
 
     Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
@@ -36,34 +40,23 @@ class Table:
         num_classes: Number of classes of whole-number labels; 0 takes the largest + 1.
     """
 
-    train: str
+    train: Annotated[str, NonEmpty("a .csv, .tsv, .jsonl or .parquet file")]
     validation: str = ""
     test: str = ""
-    columns: tuple[str, ...] = ()
-    label: str = "label"
+    columns: Annotated[tuple[str, ...], DISTINCT] = ()
+    label: Annotated[str, NonEmpty("the name of the label column")] = "label"
     fine_label: str = ""
     id: str = ""
-    num_classes: int = 0
+    num_classes: Annotated[int, NUM_CLASSES] = 0
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise UserError(
-                "train is empty; give a .csv, .tsv, .jsonl or .parquet file with "
-                "--config.data.train=FILE"
-            )
-        if not self.label:
-            raise UserError("label is empty; name the label column with --config.data.label=NAME")
         if self.fine_label == self.label:
             raise UserError(f"label and fine_label are both {self.label!r}; name two columns")
         if self.id and self.id in (self.label, self.fine_label):
             raise UserError(f"id is {self.id!r}, which is the label; name another column")
         for name in self.columns:
             if name in (self.label, self.fine_label, self.id):
-                raise UserError(f"columns holds {name!r}, which is no feature; leave it out")
-            if self.columns.count(name) > 1:
-                raise UserError(f"columns holds {name!r} twice; leave one out")
-        if self.num_classes < 0 or self.num_classes == 1:
-            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
+                raise UserError(f"columns holds {name!r}, which is not a feature; leave it out")
 
     def parts(self) -> Parts:
         """Reads the files.
@@ -71,6 +64,9 @@ class Table:
         Raises:
             UserError: A file, column or value is missing or cannot be used.
         """
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        from lelp_jax.data.reading.table_file import TableFile
+
         paths = {"train": self.train, "validation": self.validation, "test": self.test}
         files = {split: TableFile(path, split) for split, path in paths.items() if path}
         coding = labels.coding(_labels(files["train"], self.label), self.num_classes)

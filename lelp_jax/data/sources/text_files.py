@@ -1,21 +1,21 @@
-"""One's own files of texts with labels, from CSV, TSV, JSON lines or Parquet."""
+"""Your own texts with labels, from CSV, TSV, JSON lines or Parquet files."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from lelp_jax.core.constraints import AT_LEAST_ONE, DISTINCT, NUM_CLASSES, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts
-from lelp_jax.data.reading import class_names, text_column
-from lelp_jax.data.reading.table_file import TableFile
+from lelp_jax.data.reading import class_names
 from lelp_jax.data.sources import texts
+
+if TYPE_CHECKING:
+    from lelp_jax.data.reading.table_file import TableFile
 
 _LOG = logging.getLogger(__name__)
 _FINE = "fine_label"
@@ -26,7 +26,7 @@ class TextFiles:
     """Files with a column of texts and one of labels; the format follows from the file's ending.
 
     Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
-    sorted order. Texts are taken as they stand there.
+    sorted order. Texts are not changed.
 
     Attributes:
         train: Path of the training rows.
@@ -40,7 +40,7 @@ class TextFiles:
         num_classes: Number of whole-number labels, before they are merged; 0 takes the largest
             + 1, or as many as there are names.
         label_names: One name per label, before they are merged. Empty takes what the training file
-            brings along: names as labels, or the names of numbers in a Parquet file's metadata, a
+            provides: names as labels, or the names of numbers in a Parquet file's metadata, a
             JSON list under `label_names` (`fine_label_names` for the fine labels).
         class_map: The class that each label becomes, in label order, as (0, 1, 0, 1), or entries
             "LABEL=CLASS"; classes are numbers or names. Empty keeps the labels. Where there is no
@@ -48,36 +48,26 @@ class TextFiles:
         max_length: How many tokens of a text are seen at most.
     """
 
-    train: str
+    train: Annotated[str, NonEmpty("a .csv, .tsv, .jsonl or .parquet file")]
     validation: str = ""
     test: str = ""
-    text: str = "text"
-    label: str = "label"
+    text: Annotated[str, NonEmpty("the name of the column of texts")] = "text"
+    label: Annotated[str, NonEmpty("the name of the label column")] = "label"
     fine_label: str = ""
     id: str = ""
-    num_classes: int = 0
-    label_names: tuple[str, ...] = ()
+    num_classes: Annotated[int, NUM_CLASSES] = 0
+    label_names: Annotated[tuple[str, ...], DISTINCT] = ()
     class_map: tuple[Any, ...] = ()
-    max_length: int = 128
+    max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
-        if not self.train:
-            raise UserError(
-                "train is empty; give a .csv, .tsv, .jsonl or .parquet file with "
-                "--config.data.train=FILE"
-            )
         columns = {
             "text": self.text,
             "label": self.label,
             "fine_label": self.fine_label,
             "id": self.id,
         }
-        texts.check_settings(self.max_length, columns, needed=("text", "label"))
-        if self.num_classes < 0 or self.num_classes == 1:
-            raise UserError(f"num_classes must be 0 or at least 2, got {self.num_classes}")
-        for name in self.label_names:
-            if self.label_names.count(name) > 1:
-                raise UserError(f"label_names holds {name!r} twice; give each label its own")
+        texts.refuse_same_columns(columns)
 
     def parts(self) -> Parts:
         """Reads the files.
@@ -85,6 +75,9 @@ class TextFiles:
         Raises:
             UserError: A file, column or value is missing or cannot be used.
         """
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        from lelp_jax.data.reading.table_file import TableFile
+
         paths = {"train": self.train, "validation": self.validation, "test": self.test}
         files = {split: TableFile(path, split) for split, path in paths.items() if path}
         fine = self.fine_label or self._fine_column(files)
@@ -104,7 +97,7 @@ class TextFiles:
         )
 
     def _fine_column(self, files: Mapping[str, TableFile]) -> str:
-        """Returns the name of a fine-label column that all files have, or ""."""
+        """Finds the name of a fine-label column that all files have, or ""."""
         if _FINE in (self.text, self.label, self.id):
             return ""
         without = [file for file in files.values() if _FINE not in file.table.column_names]
@@ -113,16 +106,16 @@ class TextFiles:
         return "" if without else _FINE
 
     def _columns(self, file: TableFile, fine: str) -> texts.TextColumns:
+        from lelp_jax.data.reading import text_column
+
         wanted = {"text": self.text, "label": self.label, "fine_label": fine, "id": self.id}
         for key, name in wanted.items():
             if name and name not in file.table.column_names and not file.looks_unseparated():
                 others = [other for other in wanted.values() if other != name]
                 raise text_column.missing(str(file.path), name, file.table.schema, others, key)
-        values = file.column(self.text)
-        if file.format == "TSV" and text_column.is_text(values.type):
-            _refuse_open_quote(file, values)
+        file.refuse_open_quotes(self.text)
         return texts.TextColumns(
-            texts=text_column.read(values, self.text, file.place),
+            texts=text_column.read(file.column(self.text), self.text, file.place),
             labels=labels.read(file.label_values(self.label), self.label, file.place),
             fine_labels=labels.read(file.label_values(fine), fine, file.place) if fine else None,
             place=file.place,
@@ -130,20 +123,8 @@ class TextFiles:
         )
 
 
-def _refuse_open_quote(file: TableFile, values: pa.Array) -> None:
-    """Refuses texts that hold tabs and line ends: other rows that a quotation mark swallowed."""
-    swallowed = pc.and_(pc.match_substring(values, "\t"), pc.match_substring(values, "\n"))
-    row = pc.index(swallowed, True).as_py()
-    if row >= 0:
-        raise UserError(
-            f"{file.path}: a quotation mark at the start of a text swallows the rows after it, "
-            f"from {file.place(row)} on; put texts with such marks in quotes and double the marks "
-            "in them, or save the file as .jsonl or .parquet"
-        )
-
-
 def _stored(files: Mapping[str, TableFile], column: str) -> tuple[str, ...]:
-    """Returns the names that the training file brings along for a column of whole numbers."""
+    """Finds the names that the training file gives to the numbers of a column."""
     found = {split: class_names.stored(file.table.schema, column) for split, file in files.items()}
     names = found["train"]
     for split, other in found.items():

@@ -43,7 +43,7 @@ def parts(
     fine_names: Sequence[str] = (),
     class_map: Sequence[object] = (),
 ) -> Parts:
-    """Returns the rows of all splits, with the classes that the training rows fix.
+    """Makes the rows of all splits, with the classes that the training rows determine.
 
     Args:
         splits: Columns of "train" and, where the source has them, of "validation" and "test".
@@ -93,22 +93,15 @@ def parts(
     )
 
 
-def check_settings(max_length: int, columns: Mapping[str, str], needed: Sequence[str]) -> None:
-    """Refuses settings that no source of texts can work with.
+def refuse_same_columns(columns: Mapping[str, str]) -> None:
+    """Checks that no column serves as two.
 
     Args:
-        max_length: How many tokens of a text are seen at most.
-        columns: The column that each setting names; "" for none.
-        needed: The settings that must name one.
+        columns: The column that each key of the section names; "" for none.
 
     Raises:
-        UserError: A column is not named, or stands for two things.
+        UserError: Two of them are the same.
     """
-    if max_length < 1:
-        raise UserError(f"max_length must be 1 or more, got {max_length}")
-    for key in needed:
-        if not columns[key]:
-            raise UserError(f"{key} is empty; name the column with --config.data.{key}=NAME")
     taken: dict[str, str] = {}
     for key, column in columns.items():
         if column and taken.setdefault(column, key) != key:
@@ -116,7 +109,7 @@ def check_settings(max_length: int, columns: Mapping[str, str], needed: Sequence
 
 
 def refuse_same(names: Mapping[str, str]) -> None:
-    """Refuses a source's split that shall serve as two.
+    """Checks that no split of a source serves as two.
 
     Args:
         names: The source's split for each of "train", "validation" and "test"; "" for none.

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from lelp_jax.core.constraints import AT_LEAST_ONE, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED, Parts
-from lelp_jax.data.sources import texts, tfds_prepared, tfds_reader
+from lelp_jax.data.sources import texts
+
+if TYPE_CHECKING:
+    from lelp_jax.data.sources import tfds_reader
 
 _LOG = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ class _Graded:
 # Only sets whose description does not say which column is which.
 _KNOWN = {
     # Go et al., Twitter Sentiment Classification using Distant Supervision, 2009. The training rows
-    # hold 0 and 4 alone; 2, neutral, stands in a few test rows.
+    # hold 0 and 4 alone; 2, neutral, is in a few test rows.
     "sentiment140": _Graded("text", "polarity", {0: "negative", 4: "positive"}),
 }
 
@@ -45,7 +49,7 @@ class Tfds:
 
     Attributes:
         name: Name of the data set ("glue/sst2", "imdb_reviews").
-        data_dir: Where prepared data sets lie; "" is TFDS's own folder.
+        data_dir: Where prepared data sets are stored; "" is TFDS's default folder.
         text: Name of the column of texts; "" takes the only one.
         label: Name of the label column; "" takes the only column of classes.
         fine_label: Name of the fine-label column; "" when there is none.
@@ -61,7 +65,7 @@ class Tfds:
         max_length: How many tokens of a text are seen at most.
     """
 
-    name: str
+    name: Annotated[str, NonEmpty('a data set of TFDS, such as "glue/sst2"')]
     data_dir: str = ""
     text: str = ""
     label: str = ""
@@ -70,13 +74,11 @@ class Tfds:
     validation: str = ""
     test: str = ""
     class_map: tuple[Any, ...] = ()
-    max_length: int = 128
+    max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
-        if not self.name:
-            raise UserError('name is empty; name a data set of TFDS, such as "glue/sst2"')
         columns = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
-        texts.check_settings(self.max_length, columns, needed=())
+        texts.refuse_same_columns(columns)
         texts.refuse_same({"train": self.train, "validation": self.validation, "test": self.test})
 
     def parts(self) -> Parts:
@@ -85,6 +87,9 @@ class Tfds:
         Raises:
             UserError: It cannot be read, or its columns or splits are not as the settings say.
         """
+        # Imported here, so that Arrow is loaded only for the sources that read with it.
+        from lelp_jax.data.sources import tfds_prepared, tfds_reader
+
         builder = tfds_prepared.builder(self.name, self.data_dir)
         _LOG.info("TFDS data set %s in %s", builder.info.full_name, builder.data_path)
         known = _KNOWN.get(builder.name)
@@ -105,7 +110,7 @@ class Tfds:
         )
 
     def _splits(self, reader: tfds_reader.Reader) -> dict[str, texts.TextColumns]:
-        """Returns the columns of the data set's splits, under what they serve as."""
+        """Reads the data set's splits, keyed by "train", "validation" and "test"."""
         named = (self.train, self.validation, self.test)
         free = [name for name in ("validation", "test") if name in reader.names]
         free = [name for name in free if name not in named]

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from absl import flags
 
 from lelp_jax.cli import command_line
-from lelp_jax.core import search_space
+from lelp_jax.core import search_space, sections
+from lelp_jax.core.constraints import SEED
 from lelp_jax.core.errors import UserError
+from lelp_jax.core.fields import describe
 from lelp_jax.core.search_space import Hyperparameter, Value
 
-_LARGEST_SEED = 2**31 - 1
+# What this program makes of a hyperparameter besides.
+_MORE = {"membership": "By default the label where every row has one."}
 # Settings of the ways to split, by flag; which of them one takes is its own affair.
-_SETTINGS: Mapping[str, tuple[Hyperparameter, str]] = {
-    "num_subclasses": (search_space.NUM_SUBCLASSES, "Pseudo-subclasses per class."),
-    "num_components": (search_space.NUM_COMPONENTS, "Principal coordinates that are clustered."),
-    "num_rotations": (search_space.NUM_ROTATIONS, "Splits of every class by lelp_ensemble."),
-    "null_space": (search_space.NULL_SPACE, "Leave out what the output layer sees."),
-    "rotate": (search_space.ROTATE, "Rotate the directions at random."),
-    "center": (search_space.CENTER, "Measure from each class's mean."),
-    "standardize": (search_space.STANDARDIZE, "Divide by the deviation along the directions."),
-    "assignment": (search_space.ASSIGNMENT, "To the nearest centre alone, or to all by distance."),
-    "sample_size": (search_space.SAMPLE_SIZE, "Rows that are clustered."),
-    "membership": (
-        search_space.MEMBERSHIP,
-        "Class in which a row is fitted: its label, or the teacher's opinion; by default the "
-        "label where every row has one.",
-    ),
-    "solver": (search_space.SOLVER, "How principal components are found."),
+_SETTINGS: Mapping[str, Hyperparameter] = {
+    "num_subclasses": search_space.NUM_SUBCLASSES,
+    "num_components": search_space.NUM_COMPONENTS,
+    "num_rotations": search_space.NUM_ROTATIONS,
+    "null_space": search_space.NULL_SPACE,
+    "rotate": search_space.ROTATE,
+    "center": search_space.CENTER,
+    "standardize": search_space.STANDARDIZE,
+    "assignment": search_space.ASSIGNMENT,
+    "sample_size": search_space.SAMPLE_SIZE,
+    "membership": search_space.MEMBERSHIP,
+    "solver": search_space.SOLVER,
 }
 
 
@@ -79,19 +78,19 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     if command_line.asks_for_help(argv):
         command_line.print_help(values, usage)
         return None
-    with command_line.mistakes_in_one_line(argv):
+    with command_line.flag_errors_in_one_line(argv):
         rest = values(list(argv))
     command_line.refuse_words(rest)
     given: dict[str, Any] = {name: values[name].value for name in values}
     for name, example in (("input", "teacher.npz"), ("out", "targets.npz")):
         if not given[name]:
             raise UserError(f"--{name} is missing; for example --{name}={example}")
-    for name, setting in (("temperature", search_space.TEMPERATURE), ("beta", search_space.BETA)):
-        _check(name, given[name], setting)
-    for name, (setting, _) in _SETTINGS.items():
-        _check(name, given[name], setting)
-    if given["seed"] is not None and not 0 <= given["seed"] <= _LARGEST_SEED:
-        raise UserError(f"--seed must be in 0..{_LARGEST_SEED}, got {given['seed']}")
+    softness = {"temperature": search_space.TEMPERATURE, "beta": search_space.BETA}
+    for name, setting in {**softness, **_SETTINGS}.items():
+        if given[name] is not None:
+            setting.check(given[name], f"--{name}")
+    if given["seed"] is not None:
+        sections.check_value(given["seed"], Annotated[int, SEED], "--seed")
     chosen = {name: given[name] for name in _SETTINGS if given[name] is not None}
     arguments = Arguments(
         input=given["input"],
@@ -129,18 +128,15 @@ def _define(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "beta", None, "Softens the split; by default 0.5, or 1 for hard ones.", flag_values=values
     )
-    for name, (setting, text) in _SETTINGS.items():
-        default = setting.default[0]
+    for name, setting in _SETTINGS.items():
+        default, text = setting.default[0], f"{setting.meaning} {_MORE.get(name, '')}".strip()
         if isinstance(default, bool):
             flags.DEFINE_bool(name, None, text, flag_values=values)
         elif isinstance(default, int):
             flags.DEFINE_integer(name, None, text, flag_values=values)
         else:
-            flags.DEFINE_string(name, None, f"{text} ({setting.must})", flag_values=values)
+            flags.DEFINE_string(
+                name, None, f"{text} ({describe(setting.kind)})", flag_values=values
+            )
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
-
-
-def _check(name: str, value: Value | None, setting: Hyperparameter) -> None:
-    if value is not None and not setting.allows(value):
-        raise UserError(f"--{name} must be {setting.must}, got {value!r}")

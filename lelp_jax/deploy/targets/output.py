@@ -15,9 +15,8 @@ from lelp_jax.deploy.targets.table import Table
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import scoring
 from lelp_jax.projection.base import Projection, Projector
-from lelp_jax.storage import destinations, objects
-from lelp_jax.storage.open import open_writer
-from lelp_jax.storage.writer import Spec
+from lelp_jax.storage import objects
+from lelp_jax.storage.write import ArraySpec, check_destination, open_writer
 
 
 def check(location: str, source: str) -> None:
@@ -36,13 +35,13 @@ def check(location: str, source: str) -> None:
     else:
         path = objects.local_path(location)
         same = not objects.is_url(source) and path.resolve() == objects.local_path(source).resolve()
-        destinations.check_path(path, "--out", is_folder=path.suffix.lower() in ("", ".zarr"))
         if parallel.several_processes() and path.suffix.lower() != ".zarr":
             raise UserError(
                 f"--out={location}: several processes write .zarr only; name such a folder"
             )
     if same:
         raise UserError(f"--out={location} is the input, which would be lost; give another place")
+    check_destination(location, "--out")
 
 
 def write(
@@ -79,10 +78,11 @@ def write(
     if ids.dtype.kind == "O":
         ids = ids.astype(np.str_)
     specs = {
-        "targets": Spec((count, projection.column_mask.size), np.float32),
-        "membership": Spec((count,), np.int32),
-        "ids": Spec((count,), ids.dtype),
+        "targets": ArraySpec((count, projection.column_mask.size), np.float32),
+        "membership": ArraySpec((count,), np.int32),
+        "ids": ArraySpec((count,), ids.dtype),
     }
+    softness = (jnp.float32(temperature), jnp.float32(beta))
     first = parallel.is_first_process()
     if not first:
         # The folder is made by the first process.
@@ -91,23 +91,37 @@ def write(
         if first:
             parallel.wait_for_processes("writing begun")
         share = parallel.share_of_process(count, writer.chunk_rows)
-        for stretch, scores in scoring.batches(projector, projection, table.rows, share):
-            numbers = (jnp.asarray(table.teacher.logits[stretch]), jnp.asarray(scores))
-            softness = (jnp.float32(temperature), jnp.float32(beta))
-            values = np.asarray(_targets(*numbers, *softness))
-            if not np.isfinite(values).all():
-                row = stretch.start + int(np.argmin(np.isfinite(values).all(axis=1)))
-                raise UserError(f"the targets of row {row} are not finite; check its logits")
+        for start in range(share.start, share.stop, writer.chunk_rows):
+            chunk = slice(start, min(start + writer.chunk_rows, share.stop))
+            targets = _compute_targets(table, projector, projection, chunk, softness)
             writer.write(
-                stretch.start,
-                {"targets": values, "membership": membership[stretch], "ids": ids[stretch]},
+                start, {"targets": targets, "membership": membership[chunk], "ids": ids[chunk]}
             )
-            advance(len(scores))
+            advance(len(targets))
         if first:
             parallel.wait_for_processes("rows written")
     if not first:
         parallel.wait_for_processes("rows written")
     parallel.wait_for_processes("output written")
+
+
+def _compute_targets(
+    table: Table,
+    projector: Projector,
+    projection: Projection,
+    rows: slice,
+    softness: tuple[jax.Array, jax.Array],
+) -> np.ndarray:
+    """Computes target probabilities of some rows, [rows, columns]."""
+    parts = []
+    for stretch, scores in scoring.batches(projector, projection, table.rows, rows):
+        logits = jnp.asarray(table.teacher.logits[stretch])
+        parts.append(np.asarray(_targets(logits, jnp.asarray(scores), *softness)))
+        finite = np.isfinite(parts[-1]).all(axis=1)
+        if not finite.all():
+            row = stretch.start + int(np.argmin(finite))
+            raise UserError(f"the targets of row {row} are not finite; check its logits")
+    return np.concatenate(parts)
 
 
 @jax.jit

@@ -76,8 +76,8 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
 def _check_softness(arguments: Arguments, method: str) -> None:
     for name in ("temperature", "beta"):
         value, setting = getattr(arguments, name), METHODS[method].search_space[name]
-        if value is not None and not setting.allows(value):
-            raise UserError(f"--{name} must be {setting.must} with {method}, got {value}")
+        if value is not None:
+            setting.check(value, f"--{name} with --method={method}")
 
 
 def _fit(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
+from typing import Annotated, Literal
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, PROPER_SHARE
+from lelp_jax.core.errors import UserError
 
-FAMILIES = ("albert", "bert", "distilbert", "roberta")
-ACTIVATIONS = ("gelu", "gelu_new", "relu")
-_COUNTS = ("num_tokens", "dims", "layers", "heads", "hidden", "positions", "inner")
-_COUNTS_OR_NONE = ("token_types", "embedding_dims", "groups", "first_position")
+Family = Literal["albert", "bert", "distilbert", "roberta"]
+FAMILIES: tuple[str, ...] = typing.get_args(Family)
+Size = Annotated[int, AT_LEAST_ONE]
+SizeOrNone = Annotated[int, NON_NEGATIVE]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,36 +42,28 @@ class Architecture:
         pooler: Whether the checkpoint has a dense layer with tanh for the first token.
     """
 
-    family: str
-    num_tokens: int
-    dims: int
-    layers: int
-    heads: int
-    hidden: int
-    positions: int
-    first_position: int = 0
-    token_types: int = 0
-    embedding_dims: int = 0
-    groups: int = 0
-    inner: int = 1
-    activation: str = "gelu"
-    norm_epsilon: float = 1e-12
+    family: Family
+    num_tokens: Size
+    dims: Size
+    layers: Size
+    heads: Size
+    hidden: Size
+    positions: Size
+    first_position: SizeOrNone = 0
+    token_types: SizeOrNone = 0
+    embedding_dims: SizeOrNone = 0
+    groups: SizeOrNone = 0
+    inner: Size = 1
+    activation: Literal["gelu", "gelu_new", "relu"] = "gelu"
+    norm_epsilon: Annotated[float, PROPER_SHARE] = 1e-12
     pooler: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses what is no network.
+        """Checks that the sizes go together.
 
         Raises:
-            UserError: A name is unknown or a number out of range.
+            UserError: Two of them contradict each other.
         """
-        if self.family not in FAMILIES:
-            raise unknown_name("family of encoders", self.family, FAMILIES)
-        if self.activation not in ACTIVATIONS:
-            raise unknown_name("activation", self.activation, ACTIVATIONS)
-        for name in (*_COUNTS, *_COUNTS_OR_NONE):
-            value, least = getattr(self, name), 1 if name in _COUNTS else 0
-            if value < least:
-                raise UserError(f"{name} must be {least} or more, got {value}")
         if self.dims % self.heads:
             raise UserError(f"dims must be a multiple of heads ({self.heads}), got {self.dims}")
         if self.groups > self.layers:
@@ -80,8 +75,6 @@ class Architecture:
                 f"positions must be above first_position ({self.first_position}), got "
                 f"{self.positions}"
             )
-        if not 0 < self.norm_epsilon < 1:
-            raise UserError(f"norm_epsilon must be in (0, 1), got {self.norm_epsilon}")
 
     @property
     def longest(self) -> int:

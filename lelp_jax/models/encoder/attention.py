@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.dropout import Dropout
 
-DTYPES = ("float32", "bfloat16")
 # Devlin et al., arXiv 1810.04805: every weight starts from a normal distribution of this deviation.
 initializer = nn.initializers.normal(0.02)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import flax.linen as nn
 import jax
 
-from lelp_jax.models.encoder import trunk
+from lelp_jax.core.constraints import SHARE
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.attention import initializer
 from lelp_jax.models.encoder.dropout import Dropout
-from lelp_jax.models.encoder.trunk import Trunk
+from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, Trunk, check_pooling
 from lelp_jax.models.outputs import HEAD, Outputs
 
 TRUNK = "trunk"
@@ -25,21 +25,25 @@ class Encoder(nn.Module):
         architecture: Sizes, those of the checkpoint.
         pooling: "mean" of the hidden states of all tokens, "cls" for that of the first token, or
             "pooler" for the checkpoint's dense layer with tanh on that of the first token.
-        dropout: Share of values dropped in training, in [0, 1), in every block and before the
+        dropout: Share of values dropped in training, in every block and before the
             output layer; attention probabilities are not dropped.
         checkpointing: Whether the gradient computes the inside of each block again in place of
             keeping it: less memory, about a third more time.
-        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+        compute_dtype: Type of the matrix products.
     """
 
     of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     architecture: Architecture
-    pooling: str = "mean"
-    dropout: float = 0.1
+    pooling: Pooling = "mean"
+    dropout: Annotated[float, SHARE] = 0.1
     checkpointing: bool = False
-    compute_dtype: str = "float32"
+    compute_dtype: ComputeDtype = "float32"
+
+    def __post_init__(self) -> None:
+        check_pooling(self.architecture, self.pooling)
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool = False) -> Outputs:
@@ -60,15 +64,3 @@ class Encoder(nn.Module):
     def depth_from_top(self, path: tuple[str, ...]) -> int:
         """Counts how far below the output a parameter stands, as `Architecture` counts."""
         return self.architecture.depth_from_top(path)
-
-    @staticmethod
-    def check(
-        architecture: Architecture,
-        pooling: str = "mean",
-        dropout: float = 0.1,
-        checkpointing: bool = False,
-        compute_dtype: str = "float32",
-    ) -> str | None:
-        """Checks the settings; the result says what is wrong, or is None."""
-        del checkpointing
-        return trunk.check(architecture, pooling, dropout, compute_dtype)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import flax.linen as nn
 import jax
 
-from lelp_jax.core.errors import UserError
-from lelp_jax.models.encoder.architecture import Architecture
+from lelp_jax.core.constraints import SHARE
+from lelp_jax.models.encoder.architecture import Architecture, Size
 from lelp_jax.models.encoder.classifier import Encoder
+from lelp_jax.models.encoder.trunk import ComputeDtype
 from lelp_jax.models.outputs import Outputs
-
-_POOLINGS = ("cls", "mean")
 
 
 class Transformer(nn.Module):
@@ -28,23 +27,28 @@ class Transformer(nn.Module):
         heads: Attention heads, each of `dims / heads`.
         hidden: Width inside the feed-forward part of a block.
         positions: How many tokens a text may have.
-        dropout: Share of values dropped in training, in [0, 1).
+        dropout: Share of values dropped in training.
         pooling: "mean" of the hidden states of all tokens, or "cls" for that of the first token.
-        compute_dtype: Type of the matrix products, "float32" or "bfloat16".
+        compute_dtype: Type of the matrix products.
     """
 
     of_tokens: ClassVar[bool] = True
 
     num_outputs: int
     num_tokens: int
-    layers: int = 2
-    dims: int = 128
-    heads: int = 2
-    hidden: int = 512
-    positions: int = 512
-    dropout: float = 0.1
-    pooling: str = "mean"
-    compute_dtype: str = "float32"
+    layers: Size = 2
+    dims: Size = 128
+    heads: Size = 2
+    hidden: Size = 512
+    positions: Size = 512
+    dropout: Annotated[float, SHARE] = 0.1
+    pooling: Literal["mean", "cls"] = "mean"
+    compute_dtype: ComputeDtype = "float32"
+
+    def __post_init__(self) -> None:
+        # Refuses sizes that contradict each other.
+        _ = self.architecture
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool = False) -> Outputs:
@@ -80,18 +84,4 @@ class Transformer(nn.Module):
             heads=self.heads,
             hidden=self.hidden,
             positions=self.positions,
-        )
-
-    @staticmethod
-    def check(**settings: Any) -> str | None:
-        """Checks the settings; the result says what is wrong, or is None."""
-        network = Transformer(1, 1, **settings)
-        if network.pooling not in _POOLINGS:
-            return f"pooling must be {' or '.join(map(repr, _POOLINGS))}, got {network.pooling!r}"
-        try:
-            sizes = network.architecture
-        except UserError as error:
-            return str(error)
-        return Encoder.check(
-            sizes, network.pooling, network.dropout, compute_dtype=network.compute_dtype
         )

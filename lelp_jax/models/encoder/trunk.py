@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from lelp_jax.core.errors import UserError
 from lelp_jax.models import tokens as places
 from lelp_jax.models.encoder.architecture import Architecture
-from lelp_jax.models.encoder.attention import DTYPES, Block, LayerNorm, initializer
+from lelp_jax.models.encoder.attention import Block, LayerNorm, initializer
 from lelp_jax.models.encoder.dropout import Dropout
 
-POOLINGS = ("cls", "mean", "pooler")
+Pooling = Literal["mean", "cls", "pooler"]
+ComputeDtype = Literal["float32", "bfloat16"]
 
 
 class Embeddings(nn.Module):
@@ -87,10 +88,10 @@ class Trunk(nn.Module):
     """
 
     architecture: Architecture
-    pooling: str = "mean"
+    pooling: Pooling = "mean"
     dropout: float = 0.0
     checkpointing: bool = False
-    compute_dtype: str = "float32"
+    compute_dtype: ComputeDtype = "float32"
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool = False) -> States:
@@ -126,23 +127,22 @@ class Trunk(nn.Module):
         return States(x, nn.tanh(dense(x[:, 0])))
 
 
-def check(architecture: Architecture, pooling: str, dropout: float, dtype: str) -> str | None:
-    """Checks the settings of a trunk; the result says what is wrong, or is None."""
-    if pooling not in POOLINGS:
-        return f"pooling must be {', '.join(map(repr, POOLINGS))}, got {pooling!r}"
+def check_pooling(architecture: Architecture, pooling: Pooling) -> None:
+    """Checks that an encoder has what a pooling needs.
+
+    Raises:
+        UserError: It has no pooler.
+    """
     if pooling == "pooler" and not architecture.pooler:
-        return "pooling is 'pooler', which this encoder does not have; take 'mean' or 'cls'"
-    if not 0 <= dropout < 1:
-        return f"dropout must be in [0, 1), got {dropout}"
-    if dtype not in DTYPES:
-        return f"compute_dtype must be {' or '.join(map(repr, DTYPES))}, got {dtype!r}"
-    return None
+        raise UserError(
+            "pooling is 'pooler', which this encoder does not have; use 'mean' or 'cls'"
+        )
 
 
 def embed(
     architecture: Architecture,
-    pooling: str,
-    compute_dtype: str,
+    pooling: Pooling,
+    compute_dtype: ComputeDtype,
     trunk_params: Mapping[str, Any],
     tokens: jax.Array,
 ) -> jax.Array:

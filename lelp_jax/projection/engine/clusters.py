@@ -1,10 +1,14 @@
-"""k-means of every class at once, on all devices.
+"""k-means of each class, over rows that need not fit into memory.
 
-n rows of a class in this process, b rows of a batch, c classes, d dims, k centres.
+Where the points of all classes fit, every class is clustered on one device, classes side by side.
+Otherwise some rows of each class are, and passes over all rows refine the centres.
+
+b rows of a batch, n rows of a class, d embedding dims, m dims of a point, c classes, k centres.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -12,228 +16,269 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core import parallel, seeds
-from lelp_jax.projection.engine import gather, lloyd, per_class, refine, seeding
-from lelp_jax.projection.engine.gather import Project
+from lelp_jax.projection.engine import kmeans, sample, stream
 from lelp_jax.projection.engine.rows import EmbeddedRows
-from lelp_jax.projection.engine.seeding import Part
 from lelp_jax.storage.rows import Selection
 
-PASSES = 300
 # Points beyond it are read anew in every pass: memory does not grow with the number of rows.
 MEMORY = 256 << 20
-# Of a class whose points do not fit into memory.
+# Of a class whose points do not fit into memory, at least.
 _ROWS_PER_CENTER = 50
 # Starting from the clusters of many rows, Lloyd's iterations gain little after a few.
-_STREAM_PASSES = 20
-# Beyond the rounding of a sum over many rows.
-_EQUAL_INERTIA = 1e-5
-# The axis over which restarts are mapped.
-_RESTART = "restart"
+_MOST_PASSES = 20
+_LEAST_GAIN = 1e-4
+_BATCH_BYTES = 24 << 20
+
+
+class Options(NamedTuple):
+    """What is asked for.
+
+    Attributes:
+        num_clusters: k.
+        seed: Seed of the starts, and of which rows are taken where not all fit into memory.
+        restarts: Starts, of which the one with the least inertia is taken.
+        iterations: Iterations at most.
+    """
+
+    num_clusters: int
+    seed: int
+    restarts: int = 4
+    iterations: int = 300
 
 
 class Clusters(NamedTuple):
     """Clusters of each class.
 
     Attributes:
-        centers: [c, k, d] float32.
+        centers: From the class's mean, [c, k, m] float32.
         inertia: Sum of the squared distances of the class's rows to their nearest centre, [c].
-        passes: Iterations done, [c].
+        iterations: Iterations done; passes over all rows where not all fit into memory, [c].
         distinct: How many of the class's rows differ by more than rounding, at most k, [c].
+        size: Rows of each class, [c].
         mean_square: Mean squared norm of the class's points, [c].
     """
 
     centers: np.ndarray
     inertia: np.ndarray
-    passes: np.ndarray
+    iterations: np.ndarray
     distinct: np.ndarray
+    size: np.ndarray
     mean_square: np.ndarray
 
+    @property
+    def spread(self) -> np.ndarray:
+        """Mean squared distance of the class's rows to their nearest centre, [c] float32.
 
-class _Settings(NamedTuple):
-    clusters: int
-    restarts: int
-    passes: int
+        It is above zero, at least the rounding of squared distances.
+        """
+        limits = np.finfo(np.float32)
+        floor = np.maximum(limits.eps * self.mean_square, limits.tiny)
+        return np.maximum(self.inertia / np.maximum(self.size, 1), floor).astype(np.float32)
+
+
+class Points(NamedTuple):
+    """Points of all classes in memory.
+
+    Attributes:
+        points: [c, n, m] float32, the rows of each class first, zeros after them.
+        number: Position in the data set of each row, [c, n] int64.
+        size: Rows of each class, [c] int32.
+        rounding: Distance up to which the points of a class count as equal, [c] float32.
+    """
+
+    points: np.ndarray
+    number: np.ndarray
+    size: np.ndarray
+    rounding: np.ndarray
+
+
+class _Sums(NamedTuple):
+    """Rows of each centre, [c, k] int32, their sums, [c, k, m], and the inertia, [c]."""
+
+    size: jax.Array
+    total: jax.Array
+    inertia: jax.Array
 
 
 def fit(
-    points: np.ndarray,
-    index: np.ndarray,
-    mask: np.ndarray,
-    *,
-    count: int,
-    seed: int,
-    restarts: int,
-    passes: int,
-    rounding: np.ndarray | None = None,
+    rows: EmbeddedRows, mean: np.ndarray, options: Options, basis: np.ndarray | None = None
 ) -> Clusters:
-    """Fits k-means to each class.
+    """Fits k-means to the rows of each class.
 
-    Neither the order of the rows nor the devices and processes they lie on change which rows the
+    Neither the order of the rows nor the number of devices and processes changes which rows the
     centres start from. A class with fewer distinct rows than centres has centres that coincide.
 
     Args:
-        points: This process's rows by class, offsets from a point near the class's mean,
-            [c, n, d] float32, finite also beyond the mask; n is the same in every process.
-        index: Position in the data set of each row, [c, n] int64.
-        mask: Which rows there are, [c, n] bool.
-        count: k.
-        seed: Seed of the starts.
-        restarts: Starts, of which the one with the least inertia is taken.
-        passes: Iterations at most.
-        rounding: Distance up to which the points of a class count as equal, [c]; at least that of
-            a matrix product with rows of the largest norm.
-    """
-    rounding = np.zeros(len(points)) if rounding is None else rounding
-    arguments = per_class.place(points, mask, _words(index, seed), rounding)
-    _, block = per_class.part_size(points.shape[1], points.shape[2])
-    settings = _Settings(count, restarts, passes)
-    found = Clusters(*per_class.run(_one_class, settings, block, arguments))
-    if (found.distinct < count).any():
-        distinct = per_class.run(_one_class_distinct, settings, block, arguments)
-        found = found._replace(distinct=distinct)
-    return found
-
-
-def fit_rows(
-    rows: EmbeddedRows,
-    num_classes: int,
-    *,
-    count: int,
-    seed: int,
-    restarts: int,
-    passes: int,
-    project: Project,
-    constants: tuple[Any, ...],
-    memory: int,
-) -> Clusters:
-    """Fits k-means to points computed from the rows of each class.
-
-    Where the points do not fit into memory, all restarts see some rows of each class, and passes
-    over all rows follow, which start from the best. `distinct` and `mean_square` are then those of
-    the former, and `passes` counts the latter.
-
-    Args:
         rows: The rows; those without a class are left out.
-        num_classes: Number of classes.
-        count: k.
-        seed: Seed of the starts and of which rows are taken.
-        restarts: Starts, of which the one with the least inertia is taken.
-        passes: Iterations at most.
-        project: `(rows [b, d], label [], count [], *constants) -> points [b, m]`, offsets from a
-            point near the class's mean; pure and module-level.
-        constants: Arrays that it reads.
-        memory: Bytes that the points may take, in all processes together.
+        mean: Mean of each class, [c, d].
+        options: What is asked for.
+        basis: Columns along which rows are clustered, [c, d, m]; along all dims if None.
     """
-    dims = gather.point_dims(rows, project, constants)
-    most = max(memory // (4 * dims * num_classes), _ROWS_PER_CENTER * count)
-    some = rows
-    if np.bincount(rows.label[rows.label >= 0], minlength=num_classes).max() > most:
-        some = _some_of_each_class(rows, num_classes, most, seed)
-    size, _ = per_class.part_size(gather.most_rows(some, num_classes), dims)
-    points = gather.by_class(
-        some,
-        num_classes,
-        size * parallel.own_mesh().size,
-        project=project,
-        constants=constants,
+    num_classes, dims = len(mean), mean.shape[1] if basis is None else basis.shape[2]
+    sizes = np.bincount(rows.label[rows.label >= 0], minlength=num_classes)
+    most = max(MEMORY // (4 * dims * num_classes), _ROWS_PER_CENTER * options.num_clusters)
+    if sizes.max() <= most:
+        return fit_points(collect(rows, mean, basis), options)
+    drawn = sample.draw(rows, np.minimum(sizes, most), seeds.derive(options.seed, "rows"))
+    positions = np.sort(np.concatenate(drawn))
+    some = EmbeddedRows(
+        Selection(rows.embedding, positions), rows.index[positions], rows.label[positions]
     )
-    found = fit(
-        points.points,
-        points.number,
-        points.mask,
-        count=count,
-        seed=seed,
-        restarts=restarts,
-        passes=passes,
-        rounding=per_class.relative_rounding(dims) * points.largest,
-    )
-    if some is rows:
-        return found
-    refined = refine.refine(
-        rows,
-        num_classes,
-        found.centers,
-        min(passes, _STREAM_PASSES),
-        project=project,
-        constants=constants,
-    )
-    return found._replace(
-        centers=refined.centers,
-        inertia=refined.inertia,
-        passes=np.full(num_classes, refined.passes),
-    )
+    found = fit_points(collect(some, mean, basis), options)
+    return refine(rows, mean, found, min(options.iterations, _MOST_PASSES), basis)
 
 
-def spread(found: Clusters, rows: EmbeddedRows) -> np.ndarray:
-    """Returns the mean squared distance of a class's rows to their nearest centre, [c] float32.
+def collect(rows: EmbeddedRows, mean: np.ndarray, basis: np.ndarray | None) -> Points:
+    """Reads the rows of each class as offsets from its mean; see `fit`."""
+    num_classes, dims = len(mean), mean.shape[1] if basis is None else basis.shape[2]
+    members = [rows.index[rows.label == label] for label in range(num_classes)]
+    size = np.array([len(own) for own in members], np.int32)
+    room, _ = kmeans.padded_rows(int(size.max()), dims)
+    points = np.zeros((num_classes, room, dims), np.float32)
+    index = np.zeros((num_classes, room), np.int64)
+    for label, own in enumerate(members):
+        index[label, : len(own)] = own
+    largest = np.zeros(num_classes, np.float32)
+    # Every process reads a share of the rows and leaves zeros where those of the others go.
+    share = parallel.share_of_process(len(rows))
+    filled = np.bincount(np.maximum(rows.label[: share.start] + 1, 0), minlength=num_classes + 1)[
+        1:
+    ]
+    stride = max(_BATCH_BYTES // (4 * mean.shape[1]), 1)
+    for start in range(share.start, share.stop, stride):
+        stretch = slice(start, min(start + stride, share.stop))
+        block = np.asarray(rows.embedding[stretch], np.float32)
+        for label in range(num_classes):
+            offset = block[rows.label[stretch] == label] - mean[label]
+            target = slice(filled[label], filled[label] + len(offset))
+            points[label, target] = offset if basis is None else offset @ basis[label]
+            norms = np.sqrt(np.einsum("nd,nd->n", offset, offset))
+            largest[label] = max(largest[label], norms.max(initial=0))
+            filled[label] = target.stop
+    # Of a product with the basis, which does not make the offsets' rounding smaller.
+    rounding = kmeans.relative_rounding(dims) * largest
+    points, rounding = parallel.gather_processes((points, rounding))
+    return Points(functools.reduce(np.add, points), index, size, rounding.max(axis=0))
 
-    It is above zero, at least the rounding of squared distances.
+
+def fit_points(points: Points, options: Options) -> Clusters:
+    """Fits k-means to the points of each class.
 
     Args:
-        found: What `fit_rows` returned.
-        rows: What it was given.
+        points: The points.
+        options: What is asked for.
     """
-    sizes = np.bincount(rows.label[rows.label >= 0], minlength=len(found.inertia))
-    limits = np.finfo(np.float32)
-    mean = found.inertia / np.maximum(sizes, 1)
-    floor = np.maximum(limits.eps * found.mean_square, limits.tiny)
-    return np.maximum(mean, floor).astype(np.float32)
+    num_classes, room, dims = points.points.shape
+    words = np.stack(
+        [
+            seeds.hash_words(seeds.derive(options.seed, "clusters", label), own)
+            for label, own in enumerate(points.number)
+        ]
+    )
+    arguments = (
+        points.points,
+        words.view(np.uint32).reshape(num_classes, room, 2),
+        points.size,
+        points.rounding,
+    )
+    # Each class on one device: there is nothing to add up between devices.
+    devices = parallel.own_mesh().size
+    mesh = parallel.own_mesh(max(n for n in range(1, devices + 1) if num_classes % n == 0))
+    placed = tuple(parallel.put_on_each(mesh, np.split(array, mesh.size)) for array in arguments)
+    iterations = jax.device_put(np.int32(options.iterations), parallel.sharding(mesh))
+    shape = (options.num_clusters, options.restarts, kmeans.padded_rows(room, dims)[1])
+    arguments = (*placed, iterations)
+    program, _ = parallel.compiled(_fit_classes, (shape, mesh), arguments)
+    found = jax.tree.map(
+        lambda leaf: np.asarray(leaf).reshape(num_classes, *leaf.shape[2:]), program(*arguments)
+    )
+    # Processes may round differently.
+    found = parallel.take_from_first_process(found)
+    distinct = found.distinct.copy()
+    for label in np.flatnonzero(distinct < options.num_clusters):
+        own = points.points[label, : points.size[label]]
+        distinct[label] = sample.distinct(own, options.num_clusters, float(points.rounding[label]))
+    squares = np.array([np.vdot(own, own) for own in points.points])
+    return Clusters(
+        found.centers,
+        found.inertia,
+        found.iterations,
+        distinct,
+        points.size,
+        squares / np.maximum(points.size, 1),
+    )
 
 
-def _some_of_each_class(rows: EmbeddedRows, num_classes: int, most: int, seed: int) -> EmbeddedRows:
-    """Returns at most so many rows of each class, those whose index has the smallest hash."""
-    words = seeds.hash_words(seeds.derive(seed, "rows"), rows.index)
-    drawn = []
-    for label in range(num_classes):
-        own = np.flatnonzero(rows.label == label)
-        drawn.append(own[np.argsort(words[own], kind="stable")[:most]])
-    positions = np.sort(np.concatenate(drawn))
-    some = Selection(rows.embedding, positions)
-    return EmbeddedRows(some, rows.index[positions], rows.label[positions])
+def _fit_classes(static: Any, *arrays: jax.Array) -> kmeans.Output:
+    shape, mesh = static
+
+    def one_device(*arrays: jax.Array) -> kmeans.Output:
+        *classes, iterations = arrays
+
+        def one_class(members: tuple[jax.Array, ...]) -> kmeans.Output:
+            return kmeans.fit(kmeans.describe(*members), iterations, shape)
+
+        return jax.lax.map(one_class, tuple(classes))
+
+    with jax.default_matmul_precision("highest"):
+        return parallel.on_each_device(one_device, mesh, arrays[:-1], arrays[-1:])
 
 
-def _words(index: np.ndarray, seed: int) -> np.ndarray:
-    """Returns random bits of each row, [c, n, 2] uint32."""
-    words = [
-        seeds.hash_words(seeds.derive(seed, "clusters", label), own)
-        for label, own in enumerate(index)
-    ]
-    return np.stack(words).view(np.uint32).reshape(*index.shape, 2)
+def refine(
+    rows: EmbeddedRows, mean: np.ndarray, start: Clusters, passes: int, basis: np.ndarray | None
+) -> Clusters:
+    """Moves centres to the means of the rows nearest to them, one pass over the rows each time.
 
+    It ends when the moves would lower no class's inertia by more than 1e-4 of it. A centre
+    without rows stays where it is.
 
-def _one_class(
-    settings: _Settings, beside: tuple[str, ...], block: int, part: Part
-) -> tuple[jax.Array, ...]:
-    """Returns the fields of `Clusters` for one class, of its best restart."""
-    beside = (*beside, _RESTART)
-
-    def start(number: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return seeding.plus_plus(part, number, settings.clusters)
-
-    def finish(centers: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        state = lloyd.iterate(part, centers, passes=settings.passes, block=block, beside=beside)
-        inertia = lloyd.inertia(part, state.centers, block=block, beside=beside)
-        return state.centers, inertia, state.passes
-
-    starts, distinct = jax.vmap(start)(jnp.arange(settings.restarts))
-    centers, inertia, passes = jax.vmap(finish, axis_name=_RESTART)(starts)
-    best = _first_of_the_best(inertia)
-    squares, size = jax.lax.psum((part.squares.sum(), part.mask.sum()), parallel.DATA)
-    mean_square = squares / jnp.maximum(size, 1)
-    return centers[best], inertia[best], passes[best], distinct.max(), mean_square
-
-
-def _first_of_the_best(inertia: jax.Array) -> jax.Array:
-    """Returns the first restart whose inertia, [restarts], is the least but for rounding.
-
-    Restarts that end in the same clusters number them differently, and which of them is ahead by
-    rounding depends on the devices.
+    Args:
+        rows: The rows.
+        mean: Mean of each class, [c, d].
+        start: Clusters to start from.
+        passes: Passes at most, one at least.
+        basis: As for `fit`.
     """
-    return jnp.argmax(inertia <= (1 + _EQUAL_INERTIA) * inertia.min())
+    centers = start.centers
+    like = _Sums(
+        jnp.zeros(centers.shape[:2], jnp.int32), jnp.zeros(centers.shape), jnp.zeros(len(centers))
+    )
+    for number in range(1, passes + 1):
+        constants = (centers, mean) if basis is None else (centers, mean, basis)
+        sums = stream.reduce(_add, stream.add_up, like, rows, len(mean), constants)
+        size, total, inertia = map(np.asarray, sums)
+        moved = np.where(size[..., None] > 0, total / np.maximum(size, 1)[..., None], centers)
+        gain = (size * np.square(moved - centers).sum(axis=2)).sum(axis=1)
+        # The last pass measures the centres that are returned.
+        if number == passes or (gain <= _LEAST_GAIN * inertia).all():
+            break
+        centers = moved.astype(np.float32)
+    return start._replace(
+        centers=centers,
+        inertia=inertia,
+        iterations=np.full(len(centers), number),
+        size=size.sum(axis=1),
+    )
 
 
-def _one_class_distinct(
-    settings: _Settings, beside: tuple[str, ...], block: int, part: Part
-) -> jax.Array:
-    del beside, block
-    return seeding.distinct(part, settings.clusters)
+def _add(
+    sums: _Sums,
+    rows: jax.Array,
+    label: jax.Array,
+    count: jax.Array,
+    centers: jax.Array,
+    mean: jax.Array,
+    *basis: jax.Array,
+) -> _Sums:
+    points = rows - mean[label]
+    for columns in basis:
+        points = points @ columns[label]
+    mask = jnp.arange(len(rows)) < count
+    own = centers[label]
+    belongs = kmeans.one_hot(kmeans.nearest(points, mask, own), len(own))
+    distance = jnp.where(mask, jnp.square(points - belongs.T @ own).sum(axis=1), 0)
+    return _Sums(
+        sums.size.at[label].add(belongs.sum(axis=1).astype(jnp.int32)),
+        sums.total.at[label].add(belongs @ points),
+        sums.inertia.at[label].add(distance.sum()),
+    )

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
+from threadpoolctl import threadpool_limits
 
+from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
 from lelp_jax.projection.engine import krylov, moments, stream
 from lelp_jax.projection.engine.rows import EmbeddedRows
@@ -22,7 +25,8 @@ _KEPT = 8
 _FITTED: dict[tuple[Any, ...], ClassPCA] = {}
 # Covariances of all classes and the decomposition's copy of them.
 _COVARIANCE_BYTES = 4 << 30
-_SVD_BYTES = 4 << 30
+# Larger matrices gain from several threads.
+_MOST_DIMS_OF_ONE_THREAD = 2048
 
 
 class ClassPCA(NamedTuple):
@@ -33,8 +37,8 @@ class ClassPCA(NamedTuple):
         components: Eigenvectors of the class's covariance in columns, [c, d, k] float32; beyond
             the rank they have no meaning.
         variance: Eigenvalues, [c, k] float32.
-        rank: Numerical rank of the class's covariance, [c] int; the randomized solver counts only
-            what it has found, which is more than it was asked for.
+        rank: Numerical rank of the class's covariance, [c] int, counted among the components found,
+            which are at least those asked for.
     """
 
     mean: np.ndarray
@@ -75,12 +79,12 @@ def fit(
             (LELP, section 3.1: distillation of the logits already carries what lies along it).
         count: How many components are wanted; at least these are given, as far as there are any.
         solver: "covariance" collects the covariances in one pass and decomposes them; "randomized"
-            takes several passes and memory that grows with d rather than its square; "svd"
-            decomposes the rows themselves, held in memory; "auto" takes the covariances where they
-            fit into memory, and is randomized elsewhere.
+            takes several passes and memory that grows with d rather than its square; "auto" takes
+            the covariances where they fit into memory (d up to 16,384 with two classes), and is
+            randomized elsewhere.
 
     Raises:
-        UserError: An embedding is not finite, or the rows do not fit into memory for "svd".
+        UserError: An embedding is not finite.
     """
     num_classes, dims = output_weights.shape[1], output_weights.shape[0]
     if solver == "auto":
@@ -135,62 +139,50 @@ def _by_covariance(
     return _decompose(collected, jnp.asarray(removed), count)
 
 
-@functools.partial(jax.jit, static_argnums=2)
 def _decompose(collected: moments.Moments, removed: jax.Array, count: int) -> krylov.Spectrum:
+    if parallel.is_cpu():
+        values, vectors = _eigh_on_host(np.asarray(collected.scatter), count)
+    else:
+        values, vectors = _eigh(collected.scatter, count)
+    freedom = jnp.maximum(collected.size - 1, 1)[:, None]
+    return krylov.Spectrum(
+        collected.mean, jnp.asarray(values) / freedom, _outside(jnp.asarray(vectors), removed)
+    )
+
+
+def _eigh_on_host(scatter: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the largest eigenvalues [c, k] and their eigenvectors [c, d, k] with LAPACK."""
+    dims = scatter.shape[1]
+    values = np.full((len(scatter), count), np.nan, np.float32)
+    vectors = np.zeros((len(scatter), dims, count), np.float32)
+    # The threads of a small decomposition cost several times more than they gain: they spin.
+    threads = 1 if dims <= _MOST_DIMS_OF_ONE_THREAD else None
+    with threadpool_limits(limits=threads):
+        for label, own in enumerate(scatter):
+            # What is not finite is left to the caller, which names the row.
+            if np.isfinite(own).all():
+                found = scipy.linalg.eigh(own, subset_by_index=(dims - count, dims - 1))
+                values[label], vectors[label] = found[0][::-1], found[1][:, ::-1]
+    return values, vectors
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _eigh(scatter: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     # The device's default precision may be lower (TF32, bfloat16): too low for eigenvectors.
     with jax.default_matmul_precision("highest"):
-
-        def one_class(scatter: jax.Array) -> tuple[jax.Array, jax.Array]:
-            values, vectors = jnp.linalg.eigh(scatter)
-            return values[::-1], _leading(vectors[:, ::-1], removed, count)
-
-        values, vectors = jax.lax.map(one_class, collected.scatter)
-        freedom = jnp.maximum(collected.size - 1, 1)[:, None]
-        return krylov.Spectrum(collected.mean, values / freedom, vectors)
+        # One class after the other, which takes the memory of one.
+        values, vectors = jax.lax.map(jnp.linalg.eigh, scatter)
+        return values[:, : -count - 1 : -1], vectors[:, :, : -count - 1 : -1]
 
 
-def _leading(vectors: jax.Array, removed: jax.Array, count: int) -> jax.Array:
-    # Rounding leaves some of the range in the vectors of small variance.
-    return moments.outside(vectors[:, :count].T, removed).T
-
-
-def _by_svd(
-    rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: int
-) -> krylov.Spectrum:
-    members = [np.flatnonzero(rows.label == label) for label in range(len(origin))]
-    most = max(map(len, members))
-    size = 4 * origin.size * most
-    if size > _SVD_BYTES:
-        raise UserError(
-            f"solver 'svd' holds all rows in memory, here {size >> 20} MiB; take solver "
-            "'covariance' or 'randomized'"
-        )
-    padded = np.zeros((len(origin), most, origin.shape[1]), np.float32)
-    for label, own in enumerate(members):
-        padded[label, : len(own)] = np.asarray(rows.embedding[own]) - origin[label]
-    sizes = np.array([len(own) for own in members], np.int32)
-    return _decompose_rows(padded, sizes, removed, count)
-
-
-@functools.partial(jax.jit, static_argnums=3)
-def _decompose_rows(
-    offset: jax.Array, sizes: jax.Array, removed: jax.Array, count: int
-) -> krylov.Spectrum:
+@jax.jit
+def _outside(vectors: jax.Array, removed: jax.Array) -> jax.Array:
+    """Takes out of vectors [c, d, k] what rounding leaves of the span, in those of low variance."""
     with jax.default_matmul_precision("highest"):
-
-        def one_class(arguments: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-            own, size = arguments
-            own = moments.outside(own, removed)
-            mean = own.sum(axis=0) / jnp.maximum(size, 1)
-            centred = jnp.where(jnp.arange(len(own))[:, None] < size, own - mean, 0)
-            _, singular, right = jnp.linalg.svd(centred, full_matrices=False)
-            values = singular**2 / jnp.maximum(size - 1, 1)
-            return mean, values, _leading(right.T, removed, count)
-
-        return krylov.Spectrum(*jax.lax.map(one_class, (offset, sizes)))
+        return vectors - removed @ (removed.T @ vectors)
 
 
-_SOLVERS = {"covariance": _by_covariance, "randomized": krylov.solve, "svd": _by_svd}
+_SOLVERS = {"covariance": _by_covariance, "randomized": krylov.solve}
 
 
 def orientation(rows: EmbeddedRows, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lelp_jax.bank.store import Bank
-from lelp_jax.core import artifacts as stages
-from lelp_jax.core import seeds
+from lelp_jax.core import artifacts, seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection import PROJECTORS, scoring
 from lelp_jax.projection.base import Projection
@@ -52,7 +51,7 @@ def read(dataset: Dataset, bank: Bank, index: np.ndarray) -> EmbeddedRows:
     place = bank.position(index)
     rows = EmbeddedRows(Selection(bank.embeddings, place), index, dataset.labels[index], fine)
     # With a name principal components are computed once for all that asks for them.
-    name = stages.fingerprint([bank.fingerprint, checksum(place)])
+    name = artifacts.fingerprint([bank.fingerprint, checksum(place)])
     return dataclasses.replace(rows.part(slice(None)), name=name)
 
 

@@ -10,7 +10,7 @@ from lelp_jax.projection.engine import pca
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
-class Spectrum(NamedTuple):
+class ClassSpectrum(NamedTuple):
     """Variance of the rows of one class; NaN and 0 where there are fewer than two rows.
 
     Attributes:
@@ -26,7 +26,7 @@ class Spectrum(NamedTuple):
     rank: int
 
 
-def spectra(rows: EmbeddedRows, output_weights: np.ndarray) -> list[Spectrum]:
+def spectra(rows: EmbeddedRows, output_weights: np.ndarray) -> list[ClassSpectrum]:
     """Returns the spectrum of every class.
 
     Args:
@@ -41,10 +41,10 @@ def spectra(rows: EmbeddedRows, output_weights: np.ndarray) -> list[Spectrum]:
     ]
 
 
-def _spectrum(points: np.ndarray, removed: np.ndarray) -> Spectrum:
+def _spectrum(points: np.ndarray, removed: np.ndarray) -> ClassSpectrum:
     count, dims = points.shape
     if count < 2:
-        return Spectrum(float("nan"), float("nan"), 0)
+        return ClassSpectrum(float("nan"), float("nan"), 0)
     mean = points.mean(axis=0)
     offset = points - mean
     total = np.square(offset).sum()
@@ -57,7 +57,7 @@ def _spectrum(points: np.ndarray, removed: np.ndarray) -> Spectrum:
     floor = max(max(dims, 10) * eps * values[0], (count - 1) * np.square(4 * eps * mean).sum())
     rank = min(int((values > floor).sum()), count - 1)
     if not rank:
-        return Spectrum(0.0, 0.0, 0)
+        return ClassSpectrum(0.0, 0.0, 0)
     weights = values[:rank] / values[:rank].sum()
     entropy = -(weights * np.log(weights)).sum()
-    return Spectrum(float(values.sum() / total), float(np.exp(entropy)), rank)
+    return ClassSpectrum(float(values.sum() / total), float(np.exp(entropy)), rank)

@@ -15,15 +15,69 @@ Facts = Mapping[str, Any]
 FOR, AGAINST, OPEN = "for", "against", "open"
 # Projectors that tell what a wide head, any directions or the true subclasses are worth.
 _CONTROLS = ("oracle", "random_projection", "random_split")
-_CLUSTERS, _CLOUD = 0.4, 0.3
-_DETERMINED, _UNDETERMINED = 0.7, 0.4
-_LEARNABLE, _UNLEARNABLE = 0.4, 0.2
-_OUTSIDE, _LITTLE_OUTSIDE = 0.3, 0.1
-_FINE, _NOT_FINE = 0.4, 0.1
 _SURE = 0.1
 _MANY_CLASSES = 10
 _ROOM = 0.01
 _SIGNIFICANT = 0.05
+
+
+class Measure(NamedTuple):
+    """A number in 0..1 and how it is read.
+
+    Attributes:
+        subject: What it measures.
+        high: From here on it counts as for, or is usual.
+        low: Below it counts as against.
+        good: What a high value means.
+        bad: What a low value means.
+        telling: Whether a high value counts as for.
+    """
+
+    subject: str
+    high: float
+    low: float
+    good: str
+    bad: str
+    telling: bool = True
+
+
+_CLUSTERS = Measure(
+    "Clusters of two halves of the data agree",
+    high=0.4,
+    low=0.3,
+    good="The classes do fall into clusters, which suits `soft_kmeans`.",
+    bad="They cut through one cloud, so little is to be expected of `soft_kmeans`.",
+)
+_SUBSPACES = Measure(
+    "LELP's subspaces of two halves of the data agree",
+    high=0.7,
+    low=0.4,
+    good="The subspaces are stable across halves of the data.",
+    bad="The subspaces are not stable across halves of the data.",
+    telling=False,
+)
+_LEARNABLE = Measure(
+    "Pseudo-subclasses, here those of `{best}`, are predicted from the input",
+    high=0.4,
+    low=0.2,
+    good="A student can learn them.",
+    bad="A small student may not learn them either.",
+)
+_FINE = Measure(
+    "Clusters match the fine labels",
+    high=0.4,
+    low=0.1,
+    good="They are meaningful.",
+    bad="The clusters do not match the fine labels.",
+)
+_OUTSIDE = Measure(
+    "Share of the variance within classes that the output layer does not read",
+    high=0.3,
+    low=0.1,
+    good="The embedding holds something that the probabilities do not say.",
+    bad="Nearly all of it reaches the probabilities already.",
+    telling=False,
+)
 
 
 class Sign(NamedTuple):
@@ -99,80 +153,38 @@ def verdict(found: list[Sign], comparison: Mapping[str, Any]) -> str:
     )
 
 
-def _graded(
-    subject: str,
-    value: float | None,
-    high: float,
-    low: float,
-    good: str,
-    bad: str,
-    *,
-    telling: bool = True,
-) -> list[Sign]:
-    """Returns the sign of a measure: against below `low`, for from `high` on if that is telling."""
+def _grade(measure: Measure, value: float | None) -> list[Sign]:
+    """Grades a measure; one that is not known is no sign."""
     if value is None:
         return []
-    above = "counts as for" if telling else "is usual"
-    text = f"{subject}: {value:.2f} ({high:g} or more {above}, below {low:g} counts as against)."
-    if value >= high:
-        return [Sign(FOR if telling else OPEN, f"{text} {good}")]
-    if value < low:
-        return [Sign(AGAINST, f"{text} {bad}")]
+    above = "counts as for" if measure.telling else "is usual"
+    text = (
+        f"{measure.subject}: {value:.2f} ({measure.high:g} or more {above}, below "
+        f"{measure.low:g} counts as against)."
+    )
+    if value >= measure.high:
+        return [Sign(FOR if measure.telling else OPEN, f"{text} {measure.good}")]
+    if value < measure.low:
+        return [Sign(AGAINST, f"{text} {measure.bad}")]
     return [Sign(OPEN, text)]
 
 
 def _of_splits(facts: Facts) -> list[Sign]:
-    found = _graded(
-        "Clusters of two halves of the rows agree",
-        average(facts, "splits", "soft_kmeans", "stability"),
-        _CLUSTERS,
-        _CLOUD,
-        "The classes do fall into clusters, which suits `soft_kmeans`.",
-        "They cut through one cloud, so little is to be expected of `soft_kmeans`.",
-    )
-    found += _graded(
-        "LELP's subspaces of two halves of the rows agree",
-        average(facts, "splits", "lelp", "stability"),
-        _DETERMINED,
-        _UNDETERMINED,
-        "They are no accident of the rows.",
-        "They are an accident of the rows.",
-        telling=False,
-    )
+    found = _grade(_CLUSTERS, average(facts, "splits", "soft_kmeans", "stability"))
+    found += _grade(_SUBSPACES, average(facts, "splits", "lelp", "stability"))
     of_input = {
         name: average(facts, "splits", name, "from_input") for name in ("lelp", "soft_kmeans")
     }
     known = {name: value for name, value in of_input.items() if value is not None}
     if known:
         best = max(known, key=lambda name: known[name])
-        found += _graded(
-            f"Pseudo-subclasses, here those of `{best}`, are told from the input",
-            known[best],
-            _LEARNABLE,
-            _UNLEARNABLE,
-            "A student can learn them.",
-            "A small student may not learn them either.",
-        )
-    return found + _graded(
-        "Clusters follow the fine labels",
-        average(facts, "splits", "soft_kmeans", "fine"),
-        _FINE,
-        _NOT_FINE,
-        "They mean something.",
-        "Whatever they are, they are not these.",
-    )
+        subject = _LEARNABLE.subject.format(best=best)
+        found += _grade(_LEARNABLE._replace(subject=subject), known[best])
+    return found + _grade(_FINE, average(facts, "splits", "soft_kmeans", "fine"))
 
 
 def _of_variance(facts: Facts) -> list[Sign]:
-    found = _graded(
-        "Share of the variance within classes that the output layer does not read",
-        average(facts, "outside", "held_out"),
-        _OUTSIDE,
-        _LITTLE_OUTSIDE,
-        "There is something that the probabilities do not say.",
-        "Nearly all of it reaches the probabilities already.",
-        telling=False,
-    )
+    found = _grade(_OUTSIDE, average(facts, "outside", "held_out"))
     directions, count = average(facts, "effective_rank", "fit"), facts["num_subclasses"]
     if not count:
         text = "A class has too few rows or directions to be split, so nothing was tried."

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from markdown_it import MarkdownIt
 from threadpoolctl import threadpool_limits
 
 from lelp_jax.bank.store import Bank
@@ -26,11 +27,12 @@ from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report.diagnostics import sample
 from lelp_jax.report.explorer import examples
 from lelp_jax.report.explorer.examples import rounded
-from lelp_jax.report.results import markup
 from lelp_jax.report.results.markdown import Picture, Section
 
 _MOST_POINTS = 3000
 _MOST_AXES = 10
+# HTML in a text comes out as text.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 _SPLIT_NAMES = {"lelp": "LELP", "soft_kmeans": "soft k-means"}
 
 
@@ -134,7 +136,7 @@ def _view(name: str, axis: str, points: np.ndarray, values: np.ndarray) -> dict[
 def write(
     path: Path,
     title: str,
-    table: Sequence[Sequence[str]],
+    table: str,
     sections: Sequence[Section],
     pictures: Sequence[Picture],
     points: Mapping[str, Any] | None,
@@ -142,18 +144,18 @@ def write(
     """Writes the file.
 
     Args:
-        path: Where; the pictures lie beside it.
+        path: Where; the pictures are beside it.
         title: The experiment's name.
-        table: The comparison, the headings first.
-        sections: Text below the scatter, in the Markdown that `markup` knows.
+        table: The comparison, a Markdown table.
+        sections: Text below the scatter, in Markdown.
         pictures: PNG files that are taken into it.
-        points: What `views` returned, or None for a report without a scatter.
+        points: What `views` computed, or None for a report without a scatter.
     """
-    shown = [_picture(path.parent / picture.file, picture.caption) for picture in pictures]
+    shown = [_embed_picture(path.parent / picture.file, picture.caption) for picture in pictures]
     content = {
         "title": html.escape(title),
-        "table": markup.table(table),
-        "sections": "\n".join(markup.section(section) for section in sections if section.text),
+        "table": to_html(table),
+        "sections": "\n".join(_render_section(section) for section in sections if section.text),
         "pictures": "\n".join(shown),
         # "<" may not stand in a script: a name might hold its end.
         "data": json.dumps(files.clean(points), separators=(",", ":")).replace("<", "\\u003c"),
@@ -166,10 +168,33 @@ def write(
     files.write_atomic(path, text)
 
 
-def _picture(path: Path, caption: str) -> str:
+def to_html(text: str) -> str:
+    """Renders Markdown with tables.
+
+    The first cell of a row names the row, for those who have the table read to them.
+    """
+    tokens = _MARKDOWN.parse(text)
+    first = False
+    for token in tokens:
+        if token.type == "tr_open":
+            first = True
+        elif first and token.type in ("td_open", "td_close"):
+            token.tag = "th"
+            if token.type == "td_open":
+                token.attrSet("scope", "row")
+            first = token.type == "td_open"
+    return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
+
+
+def _render_section(section: Section) -> str:
+    head = f"<h2>{html.escape(section.title)}</h2>\n" if section.title else ""
+    return f"<section>{head}{to_html(section.text)}</section>"
+
+
+def _embed_picture(path: Path, caption: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode()
     words = html.escape(re.sub(r"[*`]", "", caption))
     return (
         f'<figure><img alt="{words}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{markup.inline(caption)}</figcaption></figure>"
+        f"<figcaption>{_MARKDOWN.renderInline(caption)}</figcaption></figure>"
     )

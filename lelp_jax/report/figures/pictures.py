@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.core import metrics
-from lelp_jax.core.session import Session
+from lelp_jax.core.curves import read_curves
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.report.figures import plots, sensitivity
-from lelp_jax.report.results.evaluation import Outcome
 from lelp_jax.report.results.markdown import Picture
-from lelp_jax.students import projections as projections
+from lelp_jax.students import projections
+from lelp_jax.students.selection import Outcome
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.scheduler import Trained
 
@@ -27,7 +27,6 @@ def draw(
     teachers: Sequence[Teacher],
     selected: Sequence[Outcome],
     comparison: Mapping[str, Any],
-    session: Session,
 ) -> list[Picture]:
     """Draws the comparison, the training curves and an embedding.
 
@@ -37,7 +36,6 @@ def draw(
         teachers: The teachers.
         selected: The students of every chosen trial.
         comparison: The comparison.
-        session: The run, whose log of losses is drawn.
 
     Returns:
         The pictures that there was something to draw for.
@@ -47,7 +45,7 @@ def draw(
         result.append(
             Picture("methods.png", "Every method on the test rows (filled: Holm p below 0.05)")
         )
-    losses = training_losses(teachers, selected, session)
+    losses = collect_losses(teachers, selected)
     if losses:
         plots.curves(folder / "curves.png", losses)
         result.append(Picture("curves.png", "Training losses of the chosen students"))
@@ -85,34 +83,31 @@ def draw_sensitivity(
     return result
 
 
-def training_losses(
-    teachers: Sequence[Teacher], selected: Sequence[Outcome], session: Session
+def collect_losses(
+    teachers: Sequence[Teacher], selected: Sequence[Outcome]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns steps and losses per panel: the teachers, and each method's selected students.
+    """Collects steps and losses per panel: the teachers, and each method's selected students.
 
     Args:
         teachers: The teachers.
         selected: The students of every chosen trial.
-        session: The run.
 
     Returns:
         Per panel the steps, [points], and the losses, [members, points].
     """
-    by_fleet: dict[str, list[dict[str, Any]]] = {}
-    for line in session.curves.read():
-        by_fleet.setdefault(line["fleet"], []).append(line)
     members: dict[str, list[Trained]] = {}
     networks = [teacher.network.trained for teacher in teachers if teacher.network]
     if networks:
         members["teacher"] = networks
     for outcome in selected:
         members.setdefault(outcome.student.trial.method, []).append(outcome.trained)
-    result = {}
+    result, of_fleet = {}, dict[Path, list[dict[str, Any]]]()
     for panel, trained in members.items():
         curves = []
         for member in trained:
-            lines = by_fleet.get(member.folder.name, [])
-            points = [line for line in lines if "loss" in line]
+            if member.folder not in of_fleet:
+                of_fleet[member.folder] = [x for x in read_curves(member.folder) if "loss" in x]
+            points = of_fleet[member.folder]
             steps = [line["step"] for line in points]
             losses = [line["loss"][member.position] for line in points]
             curves.append((steps, np.array(losses, float)))
@@ -133,7 +128,7 @@ def _embedding(path: Path, dataset: Dataset, selected: Sequence[Outcome]) -> boo
         if student.projection.column_mask.shape[1] < 2:
             continue
         rows = dataset.validation
-        scores = projections.scores(
+        scores = projections.score_rows(
             PROJECTORS["lelp"], student.projection, dataset, student.replicate.bank, rows
         )
         labels = dataset.labels[rows]

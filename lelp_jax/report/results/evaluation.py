@@ -11,83 +11,48 @@ import jax
 import numpy as np
 
 from lelp_jax.core import metrics
-from lelp_jax.core.session import Session
-from lelp_jax.data.dataset import Dataset
-from lelp_jax.deploy import export
-from lelp_jax.experiment.config import Config
-from lelp_jax.inputs import Inputs
+from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
-from lelp_jax.students.grid import Student
-from lelp_jax.students.selection import choose
+from lelp_jax.students.selection import Outcome
 from lelp_jax.train.predict import predict
-from lelp_jax.train.scheduler import Trained
 
 SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
-    """A student, trained, and for selected ones evaluated.
+class Evaluated(Outcome):
+    """A student after training, and where it is selected after evaluation.
 
     Attributes:
-        student: What was asked for.
-        trained: What came of it.
-        selected: Whether its trial was chosen for its method.
         test: Test metrics of a selected student.
         test_logits: Class logits of the test rows of a selected student, [rows, classes].
         teacher_test: Test metrics of its teacher, where they are known.
     """
 
-    student: Student
-    trained: Trained
-    selected: bool
     test: Mapping[str, float] | None = None
     test_logits: np.ndarray | None = None
     teacher_test: Mapping[str, float] | None = None
 
 
-def select(
-    config: Config, students: Sequence[Student], trained: Sequence[Trained]
-) -> list[Outcome]:
-    """Returns all students, those of each method's best trial marked as selected."""
-    by_trial: dict[str, dict[int, list[Trained]]] = {}
-    for student, result in zip(students, trained, strict=True):
-        trials = by_trial.setdefault(student.trial.method, {})
-        trials.setdefault(student.trial.number, []).append(result)
-    chosen = {
-        name: choose(trials, config.report.selection_metric) for name, trials in by_trial.items()
-    }
-    return [
-        Outcome(student, result, student.trial.number == chosen[student.trial.method])
-        for student, result in zip(students, trained, strict=True)
-    ]
-
-
-def evaluate(
-    dataset: Dataset,
-    inputs: Inputs,
-    outcomes: Sequence[Outcome],
-    session: Session,
-) -> list[Outcome]:
-    """Returns the outcomes with the test metrics of the selected students.
+def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
+    """Evaluates the selected students, and their teachers, on the test rows.
 
     Args:
-        dataset: The data.
-        inputs: What the students see of them.
-        outcomes: As `select` gave them.
-        session: The run.
+        run: The run.
+        outcomes: All students; those that are not selected are passed on as they are.
 
     Raises:
         Interrupted: The run was asked to stop.
     """
-    labels = dataset.labels[dataset.test]
+    test = run.dataset.test
+    labels = run.dataset.labels[test]
     teachers = {
         outcome.student.replicate.teacher.fingerprint: outcome.student.replicate.teacher
         for outcome in outcomes
         if outcome.selected
     }
     logits = {
-        name: teacher.class_logits(dataset.test) if teacher.answers_test else None
+        name: teacher.class_logits(test) if teacher.answers_test else None
         for name, teacher in teachers.items()
     }
     teacher_test = {
@@ -98,14 +63,14 @@ def evaluate(
     for place, outcome in enumerate(outcomes):
         if outcome.selected:
             selected.setdefault(outcome.student.trial.method, []).append(place)
-    result = list(outcomes)
+    result = [Evaluated(o.student, o.trained, o.selected) for o in outcomes]
     for places in selected.values():
-        session.interrupts.check()
-        predicted = _predict(dataset, inputs, [outcomes[place] for place in places])
+        run.session.interrupts.check()
+        predicted = _predict(run, [outcomes[place] for place in places])
         for place, values in zip(places, predicted, strict=True):
             teacher = outcomes[place].student.replicate.teacher.fingerprint
             result[place] = dataclasses.replace(
-                outcomes[place],
+                result[place],
                 test={
                     **metrics.evaluate(values, labels),
                     **metrics.agreement(values, logits[teacher]),
@@ -113,35 +78,13 @@ def evaluate(
                 test_logits=values,
                 teacher_test=teacher_test[teacher],
             )
-        session.reporter.advance(len(places))
+        run.session.reporter.advance(len(places))
     return result
 
 
-def _predict(dataset: Dataset, inputs: Inputs, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """Exports one method's students and returns their test logits, [students, rows, classes]."""
-    spec = outcomes[0].student.spec
-    params = []
-    for outcome in outcomes:
-        student = outcome.student
-        params.append(outcome.trained.load(spec, inputs.values))
-        export.save(
-            student_folder(outcome.trained),
-            method=student.trial.method,
-            hyperparameters=student.trial.traced,
-            model=student.network.settings,
-            num_outputs=student.num_outputs,
-            inputs=inputs,
-            params=params[-1],
-            constants=student.constants,
-            class_names=dataset.class_names,
-            facts={
-                "settings": student.trial.hyperparameters,
-                "replicate": student.replicate.number,
-                "validation": outcome.trained.validation,
-                "fingerprint": outcome.trained.fingerprint,
-            },
-        )
-    first = outcomes[0].student
+def _predict(run: Run, outcomes: Sequence[Outcome]) -> np.ndarray:
+    """Computes the test logits of one method's students, [students, rows, classes]."""
+    first, values = outcomes[0].student, run.inputs.values
     hyperparameters = {
         name: np.array([o.student.trial.traced[name] for o in outcomes], np.float32)
         for name in first.trial.traced
@@ -149,40 +92,35 @@ def _predict(dataset: Dataset, inputs: Inputs, outcomes: Sequence[Outcome]) -> n
     constants = {
         name: np.stack([o.student.constants[name] for o in outcomes]) for name in first.constants
     }
+    params = [outcome.trained.load(first.spec, values) for outcome in outcomes]
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    logits, _ = predict(spec, stacked, hyperparameters, constants, inputs.values[dataset.test])
+    logits, _ = predict(first.spec, stacked, hyperparameters, constants, values[run.dataset.test])
     return logits
 
 
-def student_folder(trained: Trained) -> Path:
-    """Returns the folder of a student of its own; it is there for selected students."""
-    return trained.folder / f"member{trained.position:04d}"
-
-
-def result_lines(
-    name: str,
-    root: Path,
-    config: Config,
-    outcomes: Sequence[Outcome],
+def make_result_lines(
+    run: Run,
+    outcomes: Sequence[Evaluated],
+    exported: Mapping[str, Path],
     verdicts: Mapping[str, Verdict],
 ) -> list[dict[str, Any]]:
-    """Returns the lines of `results.jsonl`, in the order of the methods in the comparison.
+    """Makes the lines of `results.jsonl`, in the order of the methods in the comparison.
 
     Args:
-        name: The experiment's name.
-        root: The workdir, to which the students' folders are relative.
-        config: The experiment.
+        run: The run.
         outcomes: The students.
+        exported: The folder of each selected student on its own, by its fingerprint.
         verdicts: What was known of methods before; those refused have a line per replicate, and
             those that equal another method repeat its lines.
     """
+    name, config = run.name, run.config
     trained: dict[str, list[dict[str, Any]]] = {method: [] for method in config.methods}
     teachers = {}
     for outcome in outcomes:
         student = outcome.student
         teachers[student.replicate.number] = student.replicate.teacher_number
         note = verdicts[student.trial.method].note if student.trial.method in verdicts else None
-        trained[student.trial.method].append(_line(name, root, config, outcome, note))
+        trained[student.trial.method].append(_make_line(run, outcome, exported, note))
     lines = []
     for method in config.methods:
         verdict = verdicts.get(method, Verdict("ok", None, ""))
@@ -203,13 +141,14 @@ def result_lines(
     return lines
 
 
-def _line(
-    name: str, root: Path, config: Config, outcome: Outcome, note: str | None
+def _make_line(
+    run: Run, outcome: Evaluated, exported: Mapping[str, Path], note: str | None
 ) -> dict[str, Any]:
     student, trained = outcome.student, outcome.trained
+    folder = exported.get(trained.fingerprint)
     return {
         "schema_version": SCHEMA_VERSION,
-        "experiment": name,
+        "experiment": run.name,
         "method": student.trial.method,
         "trial": student.trial.number,
         "replicate": student.replicate.number,
@@ -220,12 +159,12 @@ def _line(
         "settings": student.trial.hyperparameters,
         "num_outputs": student.num_outputs,
         "parameters": trained.parameters,
-        "steps": config.student.train.steps,
+        "steps": run.config.student.train.steps,
         "train_seconds": trained.train_seconds,
         "validation": trained.validation,
         "test": outcome.test,
         "teacher_test": outcome.teacher_test,
-        "student": student_folder(trained).relative_to(root).as_posix(),
+        "student": None if folder is None else folder.relative_to(run.root).as_posix(),
         "fingerprint": trained.fingerprint,
     }
 

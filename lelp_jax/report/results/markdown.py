@@ -47,7 +47,7 @@ def document(title: str, sections: Sequence[Section]) -> str:
 
 def overview(config: Config, dataset: Dataset, comparison: Mapping[str, Any]) -> Section:
     """Returns the table, what was compared, and how the settings were chosen."""
-    transfer = config.transfer_size or len(dataset.train)
+    transfer = config.data.transfer_size or len(dataset.train)
     parts = [
         f"{comparison['replicates']} replicates, {comparison['teachers']} teacher(s), "
         f"{transfer} of {len(dataset.train)} training rows seen by each student, "

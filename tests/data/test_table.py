@@ -1,0 +1,199 @@
+"""Tables as people have them, in every format."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from lelp_jax import data
+from lelp_jax.core import sections
+from lelp_jax.core.errors import UserError
+from lelp_jax.data.reading.table_file import TableFile
+from lelp_jax.data.sources.table import NumericTable
+
+SPLIT = data.Split((0.6, 0.2, 0.2), 0)
+
+
+def read(text: str | bytes, name: str = "t.csv", **settings: object) -> data.Parts:
+    Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
+    return sections.build(NumericTable, {"train": name, **settings}, "config.data").parts()
+
+
+def test_csv_tsv_json_and_parquet_give_the_same_rows() -> None:
+    rows = [{"x": 0.5 * i, "on": i % 3 == 0, "n": i, "label": i % 2} for i in range(6)]
+    header = list(rows[0])
+
+    def text(delimiter: str) -> str:
+        lines = [header, *([str(row[key]).lower() for key in header] for row in rows)]
+        return "".join(delimiter.join(map(str, line)) + "\n" for line in lines)
+
+    Path("t.csv").write_text(text(","))
+    Path("t.tsv").write_text(text("\t"))
+    Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    parquet.write_table(pa.Table.from_pylist(rows), "t.parquet")
+    for name in ("t.csv", "t.tsv", "t.jsonl", "t.parquet"):
+        part = NumericTable(train=name).parts().train
+        assert part.columns == ("x", "on", "n")
+        np.testing.assert_array_equal(
+            part.inputs, [[0.5 * i, float(i % 3 == 0), i] for i in range(6)], err_msg=name
+        )
+        np.testing.assert_array_equal(part.labels, [0, 1] * 3, err_msg=name)
+
+
+def test_byte_order_mark_windows_line_ends_quotes_and_empty_lines() -> None:
+    parts = read(b'\xef\xbb\xbfx,"my, note",label\r\n1,"a\r\nb",0\r\n\r\n2,"say ""c""",1\r\n')
+    assert parts.train.columns == ("x",)
+    assert parts.train.inputs.tolist() == [[1], [2]]
+    # The header is line 1, the first row spans lines 2 and 3, line 4 is empty.
+    assert [parts.train.place(row) for row in (0, 1)] == ["t.csv line 2", "t.csv line 5"]
+
+
+def test_json_lines_with_a_mark_and_empty_lines() -> None:
+    text = '\ufeff{"x": 1, "label": 0}\n\n\n{"label": 1, "x": 2.5}\n'
+    parts = read(text, "t.jsonl")
+    assert parts.train.inputs.tolist() == [[1], [2.5]]
+    assert [parts.train.place(row) for row in (0, 1)] == ["t.jsonl line 1", "t.jsonl line 4"]
+
+
+def test_rows_that_are_not_found_by_line_are_counted_from_0() -> None:
+    parts = read('{"x": 1,\n "label":\n 0} {"x": 2, "label": 1}\n', "t.jsonl")
+    assert [parts.train.place(row) for row in (0, 1)] == ["t.jsonl row 0", "t.jsonl row 1"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "names"),
+    [
+        (["0", "1", "-1", ""], [0, 1, -1, -1], ("0", "1")),
+        (["1.0", "0.0", "", "-1.0"], [1, 0, -1, -1], ("0", "1")),
+        (["true", "false", "", "true"], [1, 0, -1, 1], ("0", "1")),
+        (["spam", "ham", "", "-1"], [1, 0, -1, -1], ("ham", "spam")),
+        (["b ", " a", "b", " "], [1, 0, 1, -1], ("a", "b")),
+        (["10", "2", "x", "2"], [0, 1, 2, 1], ("10", "2", "x")),
+        (["NA", "EU", "EU", "NA"], [1, 0, 0, 1], ("EU", "NA")),
+        (["é", "ü", "", "é"], [0, 1, -1, 0], ("é", "ü")),
+    ],
+)
+def test_labels_in_csv(labels: list[str], classes: list[int], names: tuple[str, ...]) -> None:
+    parts = read("x,label\n" + "".join(f"{i},{label}\n" for i, label in enumerate(labels)))
+    assert parts.train.labels.tolist() == classes
+    assert parts.class_names == names
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "names"),
+    [
+        (["1", "0", None, "-1"], [1, 0, -1, -1], ("0", "1")),
+        ([1, 0, None, -1], [1, 0, -1, -1], ("0", "1")),
+        ([True, False, None, True], [1, 0, -1, 1], ("0", "1")),
+        (["b", "a", None, ""], [1, 0, -1, -1], ("a", "b")),
+    ],
+)
+def test_labels_in_json(labels: list, classes: list[int], names: tuple[str, ...]) -> None:
+    lines = [json.dumps({"x": i, "label": label}) for i, label in enumerate(labels)]
+    parts = read("\n".join(lines), "t.jsonl")
+    assert parts.train.labels.tolist() == classes
+    assert parts.class_names == names
+
+
+def test_labels_and_features_of_every_parquet_type() -> None:
+    table = pa.table(
+        {
+            "label": pa.array(["b", None, "a", "b"]).dictionary_encode(),
+            "fine": pa.array([2, 0, 1, None], pa.int8()),
+            "decimal": pa.array([Decimal(i) for i in (1, 2, 3, 4)], pa.decimal128(10, 2)),
+            "half": pa.array(np.array([1, 2, 3, 4], np.float16)),
+            "big": pa.array([2**60, 1, 2, 3], pa.uint64()),
+            "text": pa.array(["1", "x", "y", "z"], pa.large_string()),
+        }
+    )
+    parquet.write_table(table, "t.parquet")
+    parts = NumericTable(train="t.parquet", fine_label="fine").parts()
+    assert parts.train.labels.tolist() == [1, -1, 0, 1]
+    assert parts.train.fine_labels is not None
+    assert parts.train.fine_labels.tolist() == [2, 0, 1, -1]
+    assert parts.fine_names == ("0", "1", "2")
+    assert parts.train.columns == ("decimal", "half", "big")
+    assert parts.train.inputs[0].tolist() == [1, 1, 2.0**60]
+
+
+def test_column_that_becomes_fractional_late_in_a_large_file_is_numeric() -> None:
+    lines = ["x,label", *(f"{i},{i % 2}" for i in range(200_000)), "0.5,1"]
+    assert read("\n".join(lines)).train.inputs[-1].tolist() == [0.5]
+
+
+def test_test_file_may_order_its_columns_otherwise_and_hold_more() -> None:
+    Path("test.csv").write_text("more,label,y,x\n9,b,2,1\n9,a,4,3\n")
+    parts = read("x,y,label\n5,6,a\n7,8,b\n", test="test.csv")
+    assert parts.test is not None
+    assert parts.test.inputs.tolist() == [[1, 2], [3, 4]]
+    assert parts.test.labels.tolist() == [1, 0]
+
+
+def test_numbers_in_the_test_file_may_be_names_in_the_training_file() -> None:
+    Path("test.csv").write_text("x,label\n1,2\n1,10\n")
+    parts = read("x,label\n1,2\n1,10\n1,other\n", test="test.csv")
+    assert parts.class_names == ("10", "2", "other")
+    assert parts.test is not None
+    assert parts.test.labels.tolist() == [1, 0]
+
+
+def test_columns_without_numbers_are_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = mock.Mock()
+    monkeypatch.setattr("lelp_jax.data.sources.table._LOG", log)
+    parts = read("id,x,note,empty,label\na,1,hi,,0\nb,2,yo,,1\n")
+    assert parts.train.columns == ("x",)
+    log.info.assert_called_once_with(mock.ANY, Path("t.csv"), "id, note, empty")
+
+
+def test_columns_that_are_asked_for_may_hold_numbers_as_text() -> None:
+    lines = [{"x": "1.5", "y": 2, "label": 0}, {"x": " 2", "y": 3, "label": 1}]
+    parts = read("\n".join(map(json.dumps, lines)), "t.jsonl", columns=("y", "x"))
+    assert parts.train.inputs.tolist() == [[2, 1.5], [3, 2]]
+
+
+def test_a_column_of_numbers_with_one_mistake_is_not_dropped_in_silence() -> None:
+    with pytest.raises(UserError, match=r"t\.csv line 4, column y: '3,5' is not a number"):
+        read('x,y,label\n1,2,0\n1,3,0\n1,"3,5",1\n')
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"columns": ("x", "x")}, "columns holds 'x' twice"),
+        ({"columns": ("label",)}, "columns holds 'label', which is not a feature"),
+        ({"fine_label": "label"}, "label and fine_label are both 'label'"),
+        ({"label": ""}, "label is empty"),
+        ({"num_classes": -2}, "num_classes must be a whole number of 2 or more, or 0, got -2"),
+        ({"num_classes": 3}, "num_classes is 3, but the training rows have 2 names"),
+        ({"label": "list"}, "column list: it holds list<"),
+        ({"columns": ("list",)}, "column list: it holds list<"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict, message: str) -> None:
+    line = '{"x": 1, "label": "%s", "list": [1, 2]}\n'
+    with pytest.raises(UserError, match=message):
+        read(line % "a" + line % "b", "t.jsonl", **settings)
+
+
+def test_end_to_end_rows_are_standardised_each_column_in_its_own_unit() -> None:
+    generator = np.random.default_rng(0)
+    table = generator.normal(size=(100, 2)) * [1e7, 1e-4] + [3e7, 5.0]
+    lines = [f"{x:.9g},{y:.9g},4,{i % 2}" for i, (x, y) in enumerate(table)]
+    Path("t.csv").write_text("\n".join(["x,y,constant,label", *lines]))
+    dataset = data.load(NumericTable(train="t.csv"), SPLIT)
+    inputs = dataset.inputs[dataset.train]
+    np.testing.assert_allclose(inputs.std(axis=0), [1, 1, 0], atol=1e-2)
+    np.testing.assert_allclose(inputs.mean(axis=0), [0, 0, 0], atol=5e-2)
+    assert dataset.preprocessing.columns == ("x", "y", "constant")
+
+
+def test_place_of_a_row_far_down() -> None:
+    Path("t.csv").write_text("x,label\n" + '"1\n",0\n\n' * 50)
+    file = TableFile("t.csv", "train")
+    assert file.table.num_rows == 50
+    assert file.place(49) == f"t.csv line {2 + 3 * 49}"
