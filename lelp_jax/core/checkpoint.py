@@ -35,7 +35,7 @@ class Checkpoints:
     def __init__(self, folder: Path):
         """Opens the folder, made when it is not there, and clears what a killed save left."""
         self._folder = folder
-        # Beside the states, not among them: Orbax stops clearing up at a file that is no state.
+        # Beside the states, not among them: that folder is Orbax's to list and to clear.
         self._sums = folder.with_name("checkpoint_checksums")
         self._sums.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
