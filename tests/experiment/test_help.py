@@ -16,7 +16,7 @@ from lelp_jax.experiment.help import explain
 from lelp_jax.experiment.sweep import SweepConfig
 from lelp_jax.main import main
 from lelp_jax.methods import METHODS
-from tests import hyperparameter_table, tiny
+from tests.helpers import hyperparameter_table, tiny
 
 DIGITS = load_config(tiny.ROOT / "configs" / "digits.py").to_dict()
 
