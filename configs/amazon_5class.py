@@ -1,9 +1,9 @@
-"""Amazon reviews, 5 classes: how many stars does a reviewer give?
+"""Amazon reviews in 5 classes: how many stars does the reviewer give?
 
     python -m lelp_jax.main --config=configs/amazon_5class.py
     python -m lelp_jax.main --config=configs/amazon_5class.py:albert_xxl
 
-200,000 reviews, from the Hugging Face hub.
+Uses 200,000 reviews from the Hugging Face hub.
 """
 
 from ml_collections import ConfigDict

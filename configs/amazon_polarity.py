@@ -1,9 +1,9 @@
-"""Amazon reviews, 2 classes: is a review of a product positive or negative?
+"""Amazon reviews in 2 classes: is a product review positive or negative?
 
     python -m lelp_jax.main --config=configs/amazon_polarity.py
     python -m lelp_jax.main --config=configs/amazon_polarity.py:albert_xxl
 
-3.6 million reviews, from the Hugging Face hub.
+Uses 3.6 million reviews from the Hugging Face hub.
 """
 
 from ml_collections import ConfigDict

@@ -1,13 +1,13 @@
-"""Your own arrays: features or embeddings that another program wrote with numpy.savez.
+"""Your own arrays: features or embeddings saved with numpy.savez.
 
     python -m lelp_jax.main --config=configs/arrays.py --config.data.train=train.npz
     python -m lelp_jax.main --config=configs/arrays.py:quick --config.data.train=train.npz
 
-Where there are test rows of their own, add --config.data.test=test.npz.
+If you have separate test rows, add --config.data.test=test.npz.
 
-A file holds `inputs` [rows, features...] and `labels` [rows], numbers 0, 1, ... or names. Training
-rows without a label (-1 or "") help the students: the teacher answers for them. With `fine_labels`
-[rows] in the file, the method "oracle" can be added below.
+A file holds `inputs` [rows, features...] and `labels` [rows]: numbers 0, 1, ... or names. Training
+rows without a label (-1 or "") are used too: students learn the teacher's predictions for them. If
+the file holds `fine_labels` [rows], you can add the method "oracle" below.
 """
 
 from ml_collections import ConfigDict
@@ -29,39 +29,41 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.train = ""  # an .npz file
     config.data.validation = ""  # "": split off the training rows
     config.data.test = ""  # "": split off the training rows
-    config.data.num_classes = 0  # 0: as many as the training rows show
-    config.data.split = (0.6, 0.2, 0.2)  # shares of what has no file of its own
+    config.data.num_classes = 0  # 0: as many as in the training rows
+    config.data.split = (0.6, 0.2, 0.2)  # shares, for splits without a file
     config.data.split_seed = 0
     config.data.transfer_size = 0  # training rows that a student sees; 0: all
 
     config.teacher = ConfigDict()
-    config.teacher.source = "network"  # trained here; configs/own_teacher.py: brought along
+    config.teacher.source = "network"  # trained here; for another one see configs/own_teacher.py
     config.teacher.count = 2 if quick else 3  # replicate r learns from teacher r mod count
     config.teacher.model = ConfigDict({"name": "mlp", "hidden": (256, 256), "dropout": 0.1})
     config.teacher.learning_rate = 1e-3
     config.teacher.weight_decay = 1e-4
     config.teacher.train = training(steps=100 if quick else 2000, batch_size=64)
 
-    # How the teachers' answers are kept; root: a folder or gs:// address, "": the workdir.
+    # How the teachers' outputs are stored; root: a folder or gs:// address, "": the workdir.
     config.bank = ConfigDict({"dtype": "float32", "root": ""})
 
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (16,), "dropout": 0.0})
     config.student.train = training(steps=100 if quick else 2000, batch_size=64)
-    config.student.input_noise = 0.0  # deviation of noise on the inputs, drawn in every step
-    config.student.teacher_outputs = "bank"  # "online": the teacher sees the noisy inputs, too
+    config.student.input_noise = (
+        0.0  # standard deviation of noise added to the inputs in every step
+    )
+    config.student.teacher_outputs = "bank"  # "online": the teacher sees the noisy inputs too
 
-    # Each setting is a tuple of values to try; `trials` of their combinations are drawn.
+    # Each hyperparameter is a tuple of values to try; `trials` combinations are drawn.
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=2 if quick else 8
     )
-    # In the teacher's classes, so that rows without a label can be used.
+    # Fit in the classes that the teacher predicts, so that rows without a label are used.
     for name in ("lelp", "soft_kmeans"):
         config.methods[name].membership = ("teacher",)
 
     config.report = ConfigDict()
     config.report.baseline = "kd"
-    config.report.selection_metric = "accuracy"  # on validation rows; matthews if imbalanced
+    config.report.selection_metric = "accuracy"  # on validation rows; "matthews" for rare classes
     config.report.confidence = 0.95
 
     config.checkpoint = ConfigDict({"every_seconds": 60.0})

@@ -3,9 +3,10 @@
     python -m lelp_jax.main --config=configs/cola.py
     python -m lelp_jax.main --config=configs/cola.py:albert_large
 
-8,551 training sentences, 70 % of them acceptable: Matthews' correlation selects. GLUE hides the test
-labels, so its 1,043 validation sentences are the test set. The second line is the set-up of LELP's
-paper (arXiv 2409.20449): ALBERT-Large teaches ALBERT-Base; it needs an accelerator.
+Of the 8,551 training sentences 70 % are acceptable, so hyperparameters are selected by Matthews'
+correlation. GLUE hides the test labels, so its 1,043 validation sentences are the test set. The
+second line is the setup of the LELP paper (arXiv 2409.20449), in which ALBERT-Large teaches
+ALBERT-Base; it needs an accelerator.
 """
 
 from ml_collections import ConfigDict
@@ -22,13 +23,13 @@ def get_config(argument: str = "") -> ConfigDict:
     config.replicates = 6
 
     config.data = config_sections.tfds("glue/cola", max_length=64)
-    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows is for validation
+    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
     config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=4, count=3)
     config.teacher.train.early_stopping.metric = "matthews"
     config.bank = config_sections.bank()
 
-    # Order of words matters here, which a bag does not see.
+    # Word order matters here, and a bag ignores it.
     config.student = config_sections.text_student(epochs=20)
     config_sections.small_transformer(config.student)
     config.methods = methods.default_config(

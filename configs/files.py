@@ -3,19 +3,18 @@
     python -m lelp_jax.main --config=configs/files.py --config.data.train=train.parquet --config.data.test=test.parquet
     python -m lelp_jax.main --config=configs/files.py:quick --config.data.train=train.parquet
 
-Files end in .csv, .tsv, .jsonl or .parquet. Labels are numbers 0, 1, ... or names; rows without a
-label (empty or -1) help the students: the teacher answers for them. Where needed, add
+Files end in .csv, .tsv, .jsonl or .parquet. Labels are numbers 0, 1, ... or names. Rows without a
+label (empty or -1) are used too: students learn the teacher's predictions for them. Options:
 
     --config.data.text=review --config.data.label=stars --config.data.fine_label=topic
-    --config.data.validation=dev.parquet                    otherwise split off, stratified
-    --config.data.class_map=0,0,1,1                         merges classes; the label stays as fine label
+    --config.data.validation=dev.parquet                    by default a stratified split of the training rows
+    --config.data.class_map=0,0,1,1                         merges classes and keeps the label as fine label
     --config.teacher.checkpoint=DIR                         any BERT-like Hugging Face checkpoint
     --config.teacher.train.class_weights=balanced           for rare classes, with
     --config.report.selection_metric=matthews
 
-The teacher is fine-tuned from all-MiniLM-L6-v2 (22 million parameters), which a laptop can do: two to
-three minutes per 10,000 short texts and epoch on 2 CPU cores. The students are bags of embeddings of
-words.
+The teacher is all-MiniLM-L6-v2 (22 million parameters), fine-tuned; on 2 CPU cores that takes two to
+three minutes per epoch of 10,000 short texts. The students are bags of word embeddings.
 """
 
 from ml_collections import ConfigDict
@@ -41,11 +40,11 @@ def get_config(mode: str = "") -> ConfigDict:
     config.bank = config_sections.bank()
     config.student = config_sections.text_student(epochs=2 if quick else 10)
 
-    # Each setting is a tuple of values to try; `trials` of their combinations are drawn.
+    # Each hyperparameter is a tuple of values to try; `trials` combinations are drawn.
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=2 if quick else 8
     )
-    # In the teacher's classes, so that rows without a label can be used.
+    # Fit in the classes that the teacher predicts, so that rows without a label are used.
     for name in ("lelp", "soft_kmeans"):
         config.methods[name].membership = ("teacher",)
 

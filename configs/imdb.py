@@ -3,9 +3,10 @@
     python -m lelp_jax.main --config=configs/imdb.py
     python -m lelp_jax.main --config=configs/imdb.py:albert_large
 
-25,000 reviews to train on and as many to test, from TFDS, of 230 words on average; the first 256
-tokens are seen. The second line is the set-up of LELP's paper (arXiv 2409.20449): ALBERT-Large
-teaches ALBERT-Base. Both want an accelerator; on a laptop, --config.data.max_length=64 is quicker.
+25,000 training reviews and as many test reviews from TFDS, 230 words long on average, of which the
+first 256 tokens are used. The second line is the setup of the LELP paper (arXiv 2409.20449), in which
+ALBERT-Large teaches ALBERT-Base. Both need an accelerator; on a laptop, --config.data.max_length=64 is
+quicker.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +23,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.replicates = 6
 
     config.data = config_sections.tfds("imdb_reviews", max_length=256)
-    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows is for validation
+    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
     config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=2, count=1)
     config.bank = config_sections.bank()

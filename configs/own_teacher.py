@@ -1,14 +1,14 @@
-"""A teacher from elsewhere: its answers, saved by any framework, teach students here.
+"""A teacher trained elsewhere: its outputs, saved by any framework, teach students here.
 
     python -m lelp_jax.main --config=configs/own_teacher.py --config.data.train=train.npz --config.teacher.files=teacher.npz
 
 The teacher's file holds `embeddings` [rows, dims] and `logits` or `probabilities` [rows, classes] of
 every training and validation row and, optionally, `output_weights` [dims, classes]; the data's file
-`inputs` [rows, features...] and `labels` [rows]. Rows are joined by `ids` [rows] where both files
-have them, otherwise by their order. Test rows may be left out of the teacher's file when they are a
-file of their own: --config.data.test=test.npz.
+holds `inputs` [rows, features...] and `labels` [rows]. Rows are joined by `ids` [rows] if both files
+have them, otherwise by order. The teacher's file may leave out test rows if these have a file of their
+own: --config.data.test=test.npz.
 
-For data in a table, see configs/table.py; its `data` section goes with this `teacher` section.
+For data in a table, combine the `data` section of configs/table.py with this `teacher` section.
 """
 
 from ml_collections import ConfigDict
@@ -30,37 +30,39 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.train = ""  # an .npz file
     config.data.validation = ""  # "": split off the training rows
     config.data.test = ""  # "": split off the training rows
-    config.data.num_classes = 0  # 0: as many as the training rows show
-    config.data.split = (0.6, 0.2, 0.2)  # shares of what has no file of its own
+    config.data.num_classes = 0  # 0: as many as in the training rows
+    config.data.split = (0.6, 0.2, 0.2)  # shares, for splits without a file
     config.data.split_seed = 0
     config.data.transfer_size = 0  # training rows that a student sees; 0: all
 
     config.teacher = ConfigDict()
     config.teacher.source = "arrays"
     config.teacher.files = ("",)  # a file, folder or address per teacher
-    config.teacher.output_weights = ()  # an .npy file per teacher; (): in its file, or estimated
-    config.teacher.id = "ids"  # array that names the rows; "": joined by order
+    config.teacher.output_weights = ()  # an .npy file per teacher; (): from its file, or estimated
+    config.teacher.id = "ids"  # array with row ids; "": joined by order
 
-    # How their answers are kept; root: a folder or gs:// address, "": the workdir.
+    # How the teachers' outputs are stored; root: a folder or gs:// address, "": the workdir.
     config.bank = ConfigDict({"dtype": "float32", "root": ""})
 
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (16,), "dropout": 0.0})
     config.student.train = training(steps=100 if quick else 2000, batch_size=64)
-    config.student.input_noise = 0.0  # deviation of noise on the inputs, drawn in every step
-    config.student.teacher_outputs = "bank"  # these teachers cannot answer for other inputs
+    config.student.input_noise = (
+        0.0  # standard deviation of noise added to the inputs in every step
+    )
+    config.student.teacher_outputs = "bank"  # only the outputs for these rows are known
 
-    # Each setting is a tuple of values to try; `trials` of their combinations are drawn.
+    # Each hyperparameter is a tuple of values to try; `trials` combinations are drawn.
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=2 if quick else 8
     )
-    # In the teacher's classes, so that rows without a label can be used.
+    # Fit in the classes that the teacher predicts, so that rows without a label are used.
     for name in ("lelp", "soft_kmeans"):
         config.methods[name].membership = ("teacher",)
 
     config.report = ConfigDict()
     config.report.baseline = "kd"
-    config.report.selection_metric = "accuracy"  # on validation rows; matthews if imbalanced
+    config.report.selection_metric = "accuracy"  # on validation rows; "matthews" for rare classes
     config.report.confidence = 0.95
 
     config.checkpoint = ConfigDict({"every_seconds": 60.0})

@@ -3,9 +3,9 @@
     python -m lelp_jax.main --config=configs/sentiment140.py
     python -m lelp_jax.main --config=configs/sentiment140.py:albert_xxl
 
-1.6 million tweets, labelled by their emoticons, from TFDS; of its 498 test tweets, labelled by hand,
-the 359 that are not neutral. The second line is the set-up of LELP's paper (arXiv 2409.20449):
-ALBERT-XXL teaches ALBERT-Base. Both want an accelerator.
+1.6 million training tweets from TFDS, labelled by their emoticons, and the 359 of its 498 test tweets,
+labelled by hand, that are not neutral. The second line is the setup of the LELP paper (arXiv
+2409.20449), in which ALBERT-XXL teaches ALBERT-Base. Both need an accelerator.
 """
 
 from ml_collections import ConfigDict
@@ -22,7 +22,7 @@ def get_config(argument: str = "") -> ConfigDict:
     config.replicates = 3
 
     config.data = config_sections.tfds("sentiment140", max_length=64)
-    config.data.split = (0.98, 0.01, 0.01)  # of the training rows, 1 % is for validation
+    config.data.split = (0.98, 0.01, 0.01)  # 1 % of the training rows for validation
 
     config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=1, count=1)
     config.bank = config_sections.bank("bfloat16")

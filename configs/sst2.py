@@ -1,19 +1,20 @@
-"""SST-2: is a film review positive or negative? (Socher et al., 2013; GLUE).
+"""SST-2: is a movie review positive or negative? (Socher et al., 2013; GLUE).
 
     python -m lelp_jax.main --config=configs/sst2.py
     python -m lelp_jax.main --config=configs/sst2.py:files --config.data.train=train.parquet --config.data.validation=dev.parquet --config.data.test=test.parquet
     python -m lelp_jax.main --config=configs/sst2.py:albert_large
     python -m lelp_jax.main --config=configs/sst2.py:albert_xxl
 
-The first line takes GLUE's 67,349 phrases from TFDS; GLUE hides the test labels, so its 872 validation
-sentences are the test set. The second takes one's own files with columns text, label and, where
-there is one, fine_label, such as the 6,920 whole sentences with 872 to validate and 1,821 to test. The
-others are the set-ups of LELP's paper (arXiv 2409.20449): a larger ALBERT teaches ALBERT-Base; they
-need an accelerator and were not run at full size.
+The first line uses GLUE's 67,349 phrases from TFDS; GLUE hides the test labels, so its 872 validation
+sentences are the test set. The second uses your own files with columns text, label and, optionally,
+fine_label, such as the 6,920 whole sentences with 872 for validation and 1,821 for test. The others are
+the setups of the LELP paper (arXiv 2409.20449), in which a larger ALBERT teaches ALBERT-Base; they need
+an accelerator and were not run at full size.
 
-With the sentences, on 2 CPU cores (AMD EPYC), the second line takes about half an hour: 4 to 6 minutes
-for each of three teachers (all-MiniLM-L6-v2), 4 minutes for 240 students (bags of embeddings). Reached
-there: test accuracy in percent, difference to kd [95 % interval], p-value after Holm's correction.
+On the whole sentences the second line takes about half an hour on 2 CPU cores (AMD EPYC): 4 to 6
+minutes for each of three teachers (all-MiniLM-L6-v2) and 4 minutes for 240 students (bags of word
+embeddings). Results: test accuracy in percent, difference to kd [95 % interval], p-value after Holm's
+correction.
 
     teachers      88.63   89.57, 88.41, 87.92: mean [86.5, 90.7] by Student's t
     labels        81.07  +0.37 [-0.10, +1.06]  0.219
@@ -22,10 +23,10 @@ there: test accuracy in percent, difference to kd [95 % interval], p-value after
     soft_kmeans   81.61  +0.91 [+0.48, +1.35]  0.047
     random_split  81.17  +0.47 [+0.07, +0.91]  0.092
 
-The same encoder fine-tuned in PyTorch by the same recipe (one seed) gave 87.2, 86.3 and 89.0 after one,
-two and three epochs. On GLUE's phrases, as Parquet and tested on the same 1,821 sentences, with
---config.teacher.count=1 --config.teacher.train.epochs=2, the teacher reached 90.12 (one seed); PyTorch
-89.6 and 90.4 after one and two epochs.
+The same encoder, fine-tuned in PyTorch with the same recipe (one seed), reached 87.2, 86.3 and 89.0
+after one, two and three epochs. Trained on GLUE's phrases from a Parquet file, tested on the same 1,821
+sentences, with --config.teacher.count=1 --config.teacher.train.epochs=2, the teacher reached 90.12 (one
+seed) and PyTorch 89.6 and 90.4 after one and two epochs.
 """
 
 from ml_collections import ConfigDict
@@ -49,7 +50,7 @@ def get_config(argument: str = "") -> ConfigDict:
         config.student = config_sections.text_student(epochs=8)
     else:
         config.data = config_sections.tfds("glue/sst2", max_length=64)
-        config.data.split = (0.9, 0.05, 0.05)  # a twentieth of the phrases is for validation
+        config.data.split = (0.9, 0.05, 0.05)  # a twentieth of the phrases for validation
         config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=2, count=1)
         config.student = config_sections.text_student(epochs=3)
     config.bank = config_sections.bank()

@@ -3,10 +3,10 @@
     python -m lelp_jax.main --config=configs/trec.py
     python -m lelp_jax.main --config=configs/trec.py:files --config.data.train=train.parquet --config.data.test=test.parquet
 
-5,452 training questions and 500 to test. The first line reads them from TFDS; the second from one's own
-files with columns text, label and fine_label. The second takes about 15 minutes on 2 CPU cores (AMD EPYC):
-three teachers, 288 students. Reached there: test accuracy in percent, difference to kd [95 % interval],
-p-value after Holm's correction.
+5,452 training and 500 test questions. The first line reads them from TFDS, the second from your own
+files with columns text, label and fine_label. The second takes about 15 minutes on 2 CPU cores (AMD
+EPYC) for three teachers and 288 students. Results: test accuracy in percent, difference to kd [95 %
+interval], p-value after Holm's correction.
 
     teachers      96.40
     labels        86.90  +0.73 [+0.40, +1.20]  0.158
@@ -16,8 +16,8 @@ p-value after Holm's correction.
     oracle        86.30  +0.13 [-0.57, +0.80]  1.000
     random_split  86.10  -0.07 [-0.67, +1.00]  1.000
 
-With three teachers as clusters none is beyond chance after correction. 11 of the 500 test questions
-stand among the training questions, too.
+With three teachers as clusters, no difference is significant after correction. 11 of the 500 test
+questions are also among the training questions.
 """
 
 from ml_collections import ConfigDict
@@ -39,7 +39,7 @@ def get_config(argument: str = "") -> ConfigDict:
         config.data = config_sections.tfds("trec", max_length=48)
         config.data.label = "label-coarse"
         config.data.fine_label = "label-fine"
-    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows is for validation
+    config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
     config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=4, count=3)
     config.bank = config_sections.bank()

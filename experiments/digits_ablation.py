@@ -1,4 +1,4 @@
-"""What the parts of LELP and of soft k-means do on digits parity.
+"""Ablations of LELP and soft k-means on the parity of digits.
 
     python -m lelp_jax.main --config=experiments/digits_ablation.py:toggles
     python -m lelp_jax.main --config=experiments/digits_ablation.py:sensitivity
@@ -7,13 +7,14 @@
     python -m lelp_jax.main --config=experiments/digits_ablation.py:size
     python -m lelp_jax.main --config=experiments/digits_ablation.py:classes
 
-The data, networks and 8 replicates of digits_baselines.py. The first four try all combinations of
-what they vary, at one learning rate, and their heat maps in report/ show mean validation accuracy
-for pairs of settings; since kd has far fewer combinations, these tables say how settings matter,
-not which method is better. The last two sweep the data, with 8 trials per method; the curves in
-report/ show test accuracy. One to two minutes each on 2 CPU cores, three for the classes.
+Data, networks and the 8 replicates are those of digits_baselines.py. The first four try all
+combinations of the values they vary, at one learning rate; the heat maps in report/ show mean
+validation accuracy for pairs of hyperparameters. kd has far fewer combinations, so these tables show
+the effect of hyperparameters, not which method is better. The last two sweep the data, with 8 trials
+per method; the curves in report/ show test accuracy. Each takes one to two minutes on 2 CPU cores, the
+classes three.
 
-Reached there, validation accuracy in percent, the mean over all else that was tried:
+Results: validation accuracy in percent, averaged over all other values that were tried:
 
     lelp         null space 93.3, without 92.9;  rotated 93.2, not 92.9
                  centred 93.8, not 92.4;  standardised 93.1, not 93.1
@@ -24,7 +25,7 @@ Reached there, validation accuracy in percent, the mean over all else that was t
     soft_kmeans  null space 96.2, without 95.5;  5, 10, 20, 50 components 95.9, 95.9, 95.9, 95.8
     fitted on    all training rows: lelp 94.1, soft_kmeans 96.2, kmeans 93.4
                  the 100 rows that the student sees: 94.0, 95.5, 91.9
-                 (by label or by the teacher makes no difference: it is right about nearly all)
+                 (membership by label or by teacher makes no difference, as the teacher is nearly always right)
 
 and test accuracy in percent, difference to kd [95 % interval]:
 
@@ -40,7 +41,7 @@ and test accuracy in percent, difference to kd [95 % interval]:
     5      94.34  93.37 -0.97 [-1.88, +0.03]  96.49 +2.15 [+1.42, +2.88]  85.03 -9.31 [-10.4, -8.09]
     10     95.80  94.83 -0.97 [-1.60, -0.35]  97.01 +1.22 [+0.73, +1.67]  89.86 -5.94 [-6.81, -4.72]
 
-C classes: a digit's class is its remainder, so 10 classes have nothing left to split.
+C classes: the class is the digit modulo C, so with 10 classes there is nothing to split.
 """
 
 from ml_collections import ConfigDict
@@ -70,7 +71,7 @@ def get_config(part: str) -> ConfigDict:
 
 
 def _crossed(config: ConfigDict, *names: str) -> None:
-    """Compares methods over all combinations of a few values, at one learning rate."""
+    """Sets methods that try all combinations of a few values, at one learning rate."""
     config.methods = methods.default_config(*names, trials=_ALL)
     for name in names:
         config.methods[name].learning_rate = (3e-3,)
@@ -82,7 +83,7 @@ def _toggles(config: ConfigDict) -> None:
     for name in ("null_space", "rotate", "center", "standardize"):
         lelp[name] = (True, False)
     lelp.temperature = (4.0,)
-    # Without standardisation the scores have the scale of the embedding.
+    # Without standardisation, scores have the scale of the embedding, which asks for larger betas.
     lelp.beta = (0.25, 0.5, 1.0, 2.0)
 
 

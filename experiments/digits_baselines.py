@@ -1,15 +1,15 @@
-"""Which method is best for digits parity? Every method, one protocol.
+"""All methods on the parity of digits, under one protocol.
 
     python -m lelp_jax.main --config=experiments/digits_baselines.py
 
-The data and the networks of configs/digits.py: students see 100 images, even or odd. Each of the 8
-replicates has a teacher of its own, so that replicates are independent. Every method tries 8 of its
-settings, chosen on validation rows. Six minutes on 2 CPU cores. Reached there: test accuracy in
-percent, difference to kd [95 % interval], p-value after Holm's correction for 28 methods.
+Data and networks are those of configs/digits.py: students see 100 images, even or odd. Each of the 8
+replicates has its own teacher, so replicates are independent. Every method tries 8 combinations of
+hyperparameters and is selected on validation rows. Takes six minutes on 2 CPU cores. Results: test
+accuracy in percent, difference to kd [95 % interval], p-value after Holm's correction for 28 methods.
 
     kd                     94.24
     labels                 92.43  -1.81 [-3.26, -0.73]   0.786
-    dkd                    with two classes it is kd
+    dkd                    the same as kd with two classes
     ttm                    94.51  +0.28 [-0.28, +0.87]   1.000
     wttm                   95.10  +0.87 [+0.28, +1.53]   0.786
     nkd                    92.40  -1.84 [-3.30, -0.76]   0.768

@@ -1,4 +1,4 @@
-"""Where do soft k-means and LELP help? A second parity problem, of Fashion-MNIST.
+"""Parity of Fashion-MNIST: where LELP and soft k-means help on a second problem.
 
     python -m lelp_jax.main --config=experiments/fashion_parity.py --config.data.train=train.npz --config.data.validation=validation.npz --config.data.test=test.npz
 
@@ -6,10 +6,10 @@ The class is whether the article's number (t-shirt 0, ..., ankle boot 9) is odd;
 fine label. Each file holds `inputs` [rows, 784], pixels in [0, 1], `labels` (number mod 2) and
 `fine_labels` (number). Here train and validation were 10,000 and 2,000 of the 60,000 training
 images (the first 12,000 of numpy.random.default_rng(0).permutation(60000), sorted), test the 10,000
-test images. 6 replicates, each with a teacher of its own; MLPs of 256-256 and, for the students, 32.
+test images. There are 6 replicates, each with its own teacher; teachers are MLPs 256-256, students 32.
 
-Five minutes on 2 CPU cores. Reached there: test accuracy in percent, difference to kd [95 %
-interval], for students that see so many images.
+Takes five minutes on 2 CPU cores. Results: test accuracy in percent, difference to kd [95 %
+interval], for students that see this many images.
 
                       100                         300                         1000
     kd                94.45                       95.60                       96.53
@@ -21,9 +21,9 @@ interval], for students that see so many images.
     oracle            93.28 -1.17 [-1.62, -0.75]  95.01 -0.59 [-0.85, -0.36]  95.91 -0.62 [-0.69, -0.54]
     random_split      91.71 -2.74 [-3.36, -2.19]  93.43 -2.17 [-2.83, -1.61]  95.38 -1.15 [-1.28, -1.01]
 
-The teachers reach 97.38. After Holm's correction for 7 methods the three gains at 100 images have p
-between 0.028 and 0.041, that of `subclass_matched` at 300 has 0.036, and the others are within chance.
-Soft k-means, far ahead on digits, is behind here.
+The teachers reach 97.38. After Holm's correction for 7 methods, the three gains at 100 images have
+p-values between 0.028 and 0.041 and that of `subclass_matched` at 300 images 0.036; no other gain is
+significant. Soft k-means, which is far ahead on digits, is behind here.
 """
 
 from ml_collections import ConfigDict

@@ -1,17 +1,17 @@
-"""The texts of LELP's paper (arXiv 2409.20449, table 2) in one launch, a report per column.
+"""Table 2 of the LELP paper (arXiv 2409.20449) in one launch, with a report per column.
 
     python -m lelp_jax.main --config=experiments/table2_text.py
     python -m lelp_jax.main --config=experiments/table2_text.py:minilm
 
-The first line is the paper's grid: ALBERT-Large teaches ALBERT-Base on IMDB, CoLA and SST-2, ALBERT-XXL
-does on Amazon reviews in 2 and 5 classes and on Sentiment140, and on the Amazon reviews an MLP learns
-as well, on embeddings of a frozen encoder. It takes accelerators and days, and has not been run by us.
-Three things differ from the paper: the encoder that the MLP stands on is all-MiniLM-L6-v2, not the
-11-billion T5; the Amazon reviews are those that the Hugging Face hub has; rates and lengths of training
-are ours, since the paper's are not public. The second line takes all-MiniLM-L6-v2 for every teacher and
-a bag of embeddings for every student, which one GPU does in a day.
+The first line is the paper's grid. ALBERT-Large teaches ALBERT-Base on IMDB, CoLA and SST-2; ALBERT-XXL
+teaches it on Amazon reviews in 2 and 5 classes and on Sentiment140; on the Amazon reviews it also
+teaches an MLP on embeddings of a frozen encoder. The grid needs accelerators and days, and we have not
+run it. It differs from the paper in three points: the frozen encoder is all-MiniLM-L6-v2 instead of the
+11-billion T5, the Amazon reviews are those on the Hugging Face hub, and learning rates and lengths of
+training are ours, as the paper's are not public. The second line uses all-MiniLM-L6-v2 for every teacher
+and a bag of word embeddings for every student, which takes one GPU a day.
 
-One column alone: --config=configs/NAME.py, or here --config.sweep.cases without the others.
+For a single column use --config=configs/NAME.py, or remove the others from --config.sweep.cases.
 """
 
 from ml_collections import ConfigDict
@@ -57,7 +57,7 @@ def get_config(argument: str = "") -> ConfigDict:
             columns[name] = module.get_config(xxl)
             columns[name].student = config_sections.embedding_student(epochs=5)
     for column in columns.values():
-        rates = {name: column.methods[name].learning_rate for name in ("kd",)}["kd"]
+        rates = column.methods.kd.learning_rate
         column.methods = methods.default_config(*_BASELINES, trials=4)
         for name in _BASELINES:
             column.methods[name].learning_rate = rates

@@ -1,8 +1,8 @@
-"""Distils teachers into students and compares methods, as one config says.
+"""Trains teachers, distils them into students and compares methods, as set up by one config file.
 
     python -m lelp_jax.main --config=configs/digits.py [--workdir=DIR] [--config.KEY=VALUE ...]
 
-The same command again resumes a run that was stopped and reuses everything that still holds.
+The same command again resumes a stopped run and reuses every artifact that is still valid.
 """
 
 # Kept short: flags, then pipeline.run. JAX is imported after the flags are read, so that --help and

@@ -1,4 +1,4 @@
-"""Sections that config files share."""
+"""Config sections that several config files share."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
 def training(steps: int = 0, batch_size: int = 64, epochs: float = 0.0) -> ConfigDict:
-    """Returns the section `train` of a teacher or of students, with all its keys.
+    """Builds the section `train` of teachers or students, with all its keys.
 
     Args:
-        steps: Number of updates; 0 where epochs say it.
+        steps: Number of updates; 0 if `epochs` is given.
         batch_size: Examples per update.
-        epochs: How often each row is seen; 0 where steps say it.
+        epochs: Number of passes over the training rows; 0 if `steps` is given.
     """
     config = ConfigDict()
     config.steps = steps
@@ -23,7 +23,7 @@ def training(steps: int = 0, batch_size: int = 64, epochs: float = 0.0) -> Confi
     config.optimizer = ConfigDict(
         {"schedule": "cosine", "warmup_fraction": 0.0, "clip_norm": 0.0}  # clip_norm 0: none
     )
-    config.accumulate = 1  # parts in which the gradient of a batch is computed
+    config.accumulate = 1  # parts in which a batch's gradient is computed
     config.early_stopping = ConfigDict(
         # evaluations 0: keep the last parameters; patience 0: train to the end
         {"evaluations": 0, "patience": 0, "metric": "accuracy"}
@@ -34,12 +34,12 @@ def training(steps: int = 0, batch_size: int = 64, epochs: float = 0.0) -> Confi
 def encoder_teacher(
     checkpoint: str, *, epochs: float, count: int, learning_rate: float = 5e-5
 ) -> ConfigDict:
-    """Returns the section `teacher` of a fine-tuned encoder, with all its keys.
+    """Builds the section `teacher` of a fine-tuned encoder, with all its keys.
 
     Args:
         checkpoint: A folder, or a name on the Hugging Face hub.
-        epochs: How often each row is seen.
-        count: How many teachers.
+        epochs: Number of passes over the training rows.
+        count: Number of teachers.
         learning_rate: Peak learning rate.
     """
     config = ConfigDict()
@@ -52,26 +52,26 @@ def encoder_teacher(
     config.weight_decay = 0.01
     config.layer_decay = 1.0  # rate of a layer relative to the one above
     config.compute_dtype = "float32"  # "bfloat16" on accelerators
-    config.checkpointing = False  # compute layers again in the gradient: less memory
+    config.checkpointing = False  # recompute layers in the backward pass: less memory
     config.train = training(batch_size=32, epochs=epochs)
     config.train.optimizer = ConfigDict(
         {"schedule": "linear", "warmup_fraction": 0.1, "clip_norm": 1.0}
     )
-    # The best of as many looks at the validation rows.
+    # Keep the best of this many evaluations on the validation rows.
     config.train.early_stopping.evaluations = 6
     return config
 
 
 def text_student(*, epochs: float, batch_size: int = 64) -> ConfigDict:
-    """Returns the section `student` of a bag of embeddings of words, with all its keys.
+    """Builds the section `student` of bags of word embeddings, with all its keys.
 
     Args:
-        epochs: How often each row is seen.
+        epochs: Number of passes over the training rows.
         batch_size: Examples per update.
     """
     config = ConfigDict()
-    # "words": a vocabulary of the training rows; "tokens": the teacher's; "embeddings": those of a
-    # frozen encoder, for an mlp.
+    # "words": a vocabulary from the training rows; "tokens": the teacher's; "embeddings": those of
+    # a frozen encoder, for an mlp.
     config.inputs = ConfigDict({"name": "words", "vocabulary_size": 20_000, "min_count": 2})
     config.model = ConfigDict(
         {"name": "bag_of_embeddings", "dims": 64, "hidden": (64,), "dropout": 0.5}
@@ -83,7 +83,7 @@ def text_student(*, epochs: float, batch_size: int = 64) -> ConfigDict:
 
 
 def small_transformer(student: ConfigDict) -> None:
-    """Makes students transformers of two layers on the teacher's tokens, trained from scratch."""
+    """Changes students to two-layer transformers on the teacher's tokens, trained from scratch."""
     student.inputs = ConfigDict({"name": "tokens", "checkpoint": ""})
     student.model = ConfigDict(
         {"name": "transformer", "layers": 2, "dims": 128, "heads": 2, "hidden": 512}
@@ -91,11 +91,11 @@ def small_transformer(student: ConfigDict) -> None:
 
 
 def pretrained_student(checkpoint: str, *, epochs: float) -> ConfigDict:
-    """Returns the section `student` of a pretrained encoder, with all its keys.
+    """Builds the section `student` of a pretrained encoder, with all its keys.
 
     Args:
         checkpoint: A folder, or a name on the Hugging Face hub.
-        epochs: How often each row is seen.
+        epochs: Number of passes over the training rows.
     """
     config = text_student(epochs=epochs, batch_size=32)
     config.inputs = ConfigDict({"name": "tokens", "checkpoint": ""})  # "": the student's own
@@ -116,10 +116,10 @@ def pretrained_student(checkpoint: str, *, epochs: float) -> ConfigDict:
 
 
 def embedding_student(*, epochs: float) -> ConfigDict:
-    """Returns the section `student` of an MLP on the embeddings of a frozen encoder, with all keys.
+    """Builds the section `student` of an MLP on the embeddings of a frozen encoder, with all keys.
 
     Args:
-        epochs: How often each row is seen.
+        epochs: Number of passes over the training rows.
     """
     config = text_student(epochs=epochs, batch_size=256)
     config.inputs = ConfigDict(
@@ -130,7 +130,7 @@ def embedding_student(*, epochs: float) -> ConfigDict:
 
 
 def report(metric: str = "accuracy") -> ConfigDict:
-    """Returns the section `report`, with all its keys.
+    """Builds the section `report`, with all its keys.
 
     Args:
         metric: The validation metric that chooses each method's settings.
@@ -139,23 +139,23 @@ def report(metric: str = "accuracy") -> ConfigDict:
 
 
 def bank(dtype: str = "float32") -> ConfigDict:
-    """Returns the section `bank`, with all its keys.
+    """Builds the section `bank`, with all its keys.
 
     Args:
-        dtype: In which embeddings are kept, "float32" or "bfloat16".
+        dtype: Type in which embeddings are stored, "float32" or "bfloat16".
     """
     return ConfigDict({"dtype": dtype, "root": ""})  # root: a folder or gs:// address
 
 
 def albert(config: ConfigDict, checkpoint: str) -> None:
-    """Makes teacher and students those of LELP's experiments on texts (arXiv 2409.20449, 4.1).
+    """Changes teacher and students to those of LELP's text experiments (arXiv 2409.20449, 4.1).
 
-    A larger ALBERT (Lan et al., arXiv 1909.11942) teaches ALBERT-Base, which is pretrained, too.
-    The rates and lengths of training are this project's: the paper's are not public.
+    A larger ALBERT (Lan et al., arXiv 1909.11942) teaches ALBERT-Base, which is pretrained as well.
+    Learning rates and lengths of training are this project's, as the paper's are not public.
 
     Args:
         config: A config with the sections `teacher` and `methods`.
-        checkpoint: The teacher's.
+        checkpoint: The teacher's checkpoint.
     """
     config.teacher.checkpoint = checkpoint
     config.teacher.count = 1
@@ -170,11 +170,11 @@ def albert(config: ConfigDict, checkpoint: str) -> None:
 
 
 def tfds(name: str, max_length: int) -> ConfigDict:
-    """Returns the section `data` of texts from TensorFlow Datasets, with all its keys.
+    """Builds the section `data` of texts from TensorFlow Datasets, with all its keys.
 
     Args:
         name: The data set and, after a slash, its config.
-        max_length: How many tokens of a text are seen at most.
+        max_length: Largest number of tokens of a text; longer texts are cut.
     """
     return texts(
         "tfds",
@@ -191,13 +191,13 @@ def tfds(name: str, max_length: int) -> ConfigDict:
 
 
 def hub(name: str, max_length: int, text: str, train_rows: int) -> ConfigDict:
-    """Returns the section `data` of texts from the Hugging Face hub, with all its keys.
+    """Builds the section `data` of texts from the Hugging Face hub, with all its keys.
 
     Args:
         name: The data set.
-        max_length: How many tokens of a text are seen at most.
+        max_length: Largest number of tokens of a text; longer texts are cut.
         text: The column of texts.
-        train_rows: How many training rows are used; 0 uses all.
+        train_rows: Number of training rows that are used; 0 uses all.
     """
     return texts(
         "hub",
@@ -216,10 +216,10 @@ def hub(name: str, max_length: int, text: str, train_rows: int) -> ConfigDict:
 
 
 def text_files(max_length: int) -> ConfigDict:
-    """Returns the section `data` of one's own files of texts, with all its keys.
+    """Builds the section `data` of your own text files, with all its keys.
 
     Args:
-        max_length: How many tokens of a text are seen at most.
+        max_length: Largest number of tokens of a text; longer texts are cut.
     """
     return texts(
         "files",
@@ -230,24 +230,24 @@ def text_files(max_length: int) -> ConfigDict:
         text="text",
         label="label",
         fine_label="",  # "": the column `fine_label`, if there is one
-        id="",  # column that names the rows, to join a teacher's answers by
-        num_classes=0,  # 0: as many as the training rows show
+        id="",  # column with row ids, to join a teacher's outputs
+        num_classes=0,  # 0: as many as in the training rows
         label_names=(),
     )
 
 
 def texts(source: str, max_length: int, **values: object) -> ConfigDict:
-    """Returns the section `data` of texts, with the keys that all sources have.
+    """Builds the section `data` of texts, with the keys common to all sources.
 
     Args:
         source: "files", "tfds" or "hub".
-        max_length: How many tokens of a text are seen at most.
+        max_length: Largest number of tokens of a text; longer texts are cut.
         **values: The source's own keys.
     """
     config = ConfigDict({"source": source, **values})
     config.max_length = max_length
-    config.class_map = ()  # class that each label becomes; the label stays as the fine label
-    config.split = (0.8, 0.1, 0.1)  # shares of what the source does not have itself
+    config.class_map = ()  # class of each label; the label stays as fine label
+    config.split = (0.8, 0.1, 0.1)  # shares, for splits that the source lacks
     config.split_seed = 0
     config.transfer_size = 0  # training rows that a student sees; 0: all
     return config

@@ -1,1 +1,1 @@
-"""Command lines and the overrides that they give."""
+"""Command lines: flags, and overrides of config values."""

@@ -1,4 +1,4 @@
-"""Reads the command line: which config, with which overrides, into which folder."""
+"""The command line of a run: the config, its overrides and the folder."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from lelp_jax.core.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """What the command line says.
+    """A parsed command line.
 
     Attributes:
         name: The config's name, with its argument when there is one ("digits-quick").
-        config: The config with overrides applied, as plain content.
-        workdir: Where artifacts go.
-        help_key: The key of the config that --help=KEY asks about; "" where it does not.
+        config: The config with overrides applied, as plain dictionaries.
+        workdir: The folder for artifacts.
+        help_key: The config key of --help=KEY; "" without it.
     """
 
     name: str
@@ -43,13 +43,13 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
 
     Args:
         argv: The program's name and its arguments.
-        usage: Printed before the flags by --help.
+        usage: Text that --help prints before the flags.
 
     Returns:
-        What it says, or None when it asked for help, which was printed.
+        The arguments, or None after printing the help on --help.
 
     Raises:
-        UserError: A flag or key is unknown, a value cannot be used, or the config cannot be loaded.
+        UserError: A flag or key is unknown, a value is not allowed, or the config cannot be loaded.
     """
     values = flags.FlagValues()
     flags.DEFINE_string(
@@ -86,8 +86,8 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     path, others = _take_config(others)
     file, colon, argument = path.partition(":")
     config = load_config(Path(file), [argument] if colon else [])
-    with mistakes_in_one_line(argv):
-        program = [argv[0], *overrides.checked(config, others)]
+    with flag_errors_in_one_line(argv):
+        program = [argv[0], *overrides.normalize(config, others)]
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=values, lock_config=True, sys_argv=program
         )
@@ -101,17 +101,17 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
 
 
 @contextlib.contextmanager
-def mistakes_in_one_line(argv: Sequence[str]) -> Iterator[None]:
-    """Turns what absl says of a command line into one error.
+def flag_errors_in_one_line(argv: Sequence[str]) -> Iterator[None]:
+    """Converts absl's errors into a `UserError`.
 
     Args:
         argv: The program's name and its arguments.
 
     Raises:
-        UserError: A flag is unknown, or a value cannot be used.
+        UserError: A flag is unknown, or a value is not allowed.
     """
     try:
-        # absl prints its own words for some mistakes before raising.
+        # absl prints a text of its own for some errors before raising.
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     except SystemExit:
@@ -121,24 +121,27 @@ def mistakes_in_one_line(argv: Sequence[str]) -> Iterator[None]:
 
 
 def refuse_words(rest: Sequence[str]) -> None:
-    """Refuses arguments that are no flags.
+    """Refuses arguments that are not flags.
 
     Args:
-        rest: The program's name and what absl left over.
+        rest: The program's name and the arguments that absl did not parse.
+
+    Raises:
+        UserError: There is such an argument.
     """
     if len(rest) > 1:
         raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
 
 
 def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:
-    """Returns what the `get_config` of a config file returns.
+    """Loads a config by calling `get_config` of a config file.
 
     Args:
         path: The config file.
-        arguments: Passed to `get_config`: what follows the colon in --config=FILE:ARGUMENT.
+        arguments: Passed to `get_config`; the part after the colon in --config=FILE:ARGUMENT.
 
     Raises:
-        UserError: There is no such file, or it does not give a config.
+        UserError: The file is missing, fails, or returns no config.
     """
     place = f"--config={path}"
     if path.is_dir():
@@ -161,7 +164,7 @@ def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:
     except UserError as error:
         raise UserError(f"{place}: {error}") from error
     except (Exception, SystemExit) as error:
-        # A config file is the user's program: whatever it raises is theirs to mend.
+        # A config file is the user's program, so any exception in it is an error of the user's.
         lines = [
             frame.lineno
             for frame in traceback.extract_tb(error.__traceback__)
@@ -172,7 +175,7 @@ def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:
 
 
 def _take_help(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Returns the value of --help, "" where there is none, and the arguments without it."""
+    """Splits off --help=KEY: returns its value, "" without it, and the other arguments."""
     found, others = "", []
     for argument in arguments:
         flag, equals, value = argument.partition("=")
@@ -186,7 +189,7 @@ def _take_help(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _take_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """Returns the value of --config, and the arguments without it."""
+    """Splits off --config: returns its value and the other arguments."""
     found, others = [], []
     waiting = list(arguments)
     while waiting:
@@ -208,16 +211,16 @@ def _take_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def asks_for_help(argv: Sequence[str]) -> bool:
-    """Returns whether a command line asks for help."""
+    """Tells whether a command line asks for help on the flags."""
     return bool({"-h", "--help", "-help"} & set(argv))
 
 
 def print_help(values: flags.FlagValues, usage: str | None) -> None:
-    """Prints how a program is used.
+    """Prints the help of a program.
 
     Args:
         values: Its flags.
-        usage: What stands before them.
+        usage: Text before them.
     """
     own, _, _ = values.get_help("  ").partition("absl.flags:")
     _, _, own = own.strip().partition("\n")
@@ -225,11 +228,11 @@ def print_help(values: flags.FlagValues, usage: str | None) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an error's message on one line."""
+    """Formats an error on one line, with a hint for errors of the file system."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
-        other = "; give a --workdir that can be written"
-        mend = {
+        other = "; give a --workdir that is writable"
+        hint = {
             errno.ENOSPC: "; free some space, then run the same command again to resume",
             errno.EDQUOT: "; free some space, then run the same command again to resume",
             errno.EROFS: other,
@@ -237,7 +240,7 @@ def one_line(error: BaseException) -> str:
             errno.ENOTDIR: other,
             errno.EEXIST: other,
         }.get(error.errno or 0, "")
-        return f"{place}{error.strerror}{mend}"
+        return f"{place}{error.strerror}{hint}"
     if isinstance(error, KeyError) and error.args:
         return " ".join(str(error.args[0]).split())
     return " ".join(str(error).split())

@@ -1,4 +1,4 @@
-"""Overrides of a config's values, `--config.KEY=VALUE`, checked before they are applied."""
+"""Overrides of config values, `--config.KEY=VALUE`, checked before they are applied."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.fields import describe
 
 _FLAG = re.compile(r"--?(no)?config\.(?P<key>[^=]*)(=(?P<value>.*))?", re.DOTALL)
-_PARSERS: dict[type, tuple[flags.ArgumentParser, str]] = {
-    bool: (flags.BooleanParser(), "true or false"),
-    int: (flags.IntegerParser(), "a whole number"),
-    float: (flags.FloatParser(), "a number"),
+_PARSERS: dict[type, flags.ArgumentParser] = {
+    bool: flags.BooleanParser(),
+    int: flags.IntegerParser(),
+    float: flags.FloatParser(),
 }
 
 
-def checked(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
-    """Returns the arguments with every override in the form `--config.KEY=VALUE`.
+def normalize(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
+    """Checks overrides and brings each into the form `--config.KEY=VALUE`.
 
     A tuple may be given as bare words, `--config.data.columns=age,income`.
 
     Args:
-        config: The config whose values are overridden.
+        config: The config that is overridden.
         arguments: The command line without the program's name.
 
     Raises:
-        UserError: The config has no such key, or its value cannot be of that kind.
+        UserError: The config has no such key, or its value is of another type.
     """
     result = []
     waiting = list(arguments)
@@ -44,9 +45,7 @@ def checked(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
         current = _find(config, key)
         if argument.startswith(("--no", "-no")):
             if not isinstance(current, bool):
-                raise UserError(
-                    f"{argument}: config.{key} is no switch; set it with --config.{key}="
-                )
+                raise UserError(f"{argument} works for booleans only; use --config.{key}=VALUE")
             text = "false"
         elif text is None and isinstance(current, bool):
             text = "true"
@@ -54,12 +53,12 @@ def checked(config: ConfigDict, arguments: Sequence[str]) -> list[str]:
             if not waiting or waiting[0].startswith("--"):
                 raise UserError(f"{argument} has no value; write {argument}=VALUE")
             text = waiting.pop(0)
-        result.append(f"--config.{key}={_as_flag(current, key, text)}")
+        result.append(f"--config.{key}={_rewrite_value(current, key, text)}")
     return result
 
 
 def _find(config: ConfigDict, key: str) -> Any:
-    """Returns the value that a config has under a dotted key."""
+    """Finds the value of a config under a dotted key."""
     place, value = "config", config
     for name in key.split("."):
         if not isinstance(value, ConfigDict):
@@ -71,28 +70,28 @@ def _find(config: ConfigDict, key: str) -> Any:
     return value
 
 
-def _as_flag(current: Any, key: str, text: str) -> str:
-    """Returns the text to be parsed in place of what the user wrote."""
+def _rewrite_value(current: Any, key: str, text: str) -> str:
+    """Checks the text of a value and rewrites bare words as a tuple."""
     if type(current) in _PARSERS:
-        parser, kind = _PARSERS[type(current)]
+        kind = type(current)
         try:
-            parser.parse(text)
+            _PARSERS[kind].parse(text)
         except (ValueError, TypeError):
-            raise UserError(f"config.{key} must be {kind}, got {text!r}") from None
+            raise UserError(f"config.{key} must be {describe(kind)}, got {text!r}") from None
     elif isinstance(current, ConfigDict):
-        if not isinstance(_literal(text), dict):
+        if not isinstance(_parse_literal(text), dict):
             known = ", ".join(sorted(current))
             raise UserError(
                 f"config.{key} is a section, got {text!r}; set one of its keys: {known}"
             )
-    elif isinstance(current, (tuple, list)) and _literal(text) is None:
+    elif isinstance(current, (tuple, list)) and _parse_literal(text) is None:
         words = text.strip("()[] ").split(",")
         return repr(tuple(word.strip() for word in words if word.strip()))
     return text
 
 
-def _literal(text: str) -> Any:
-    """Returns the value of a Python literal, or None where the text is none."""
+def _parse_literal(text: str) -> Any:
+    """Parses a Python literal; None if the text is not one."""
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -10,11 +10,41 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 # What metadata and chunks take beside the arrays themselves.
 _OVERHEAD = 1.2
 _RESERVE = 1 << 20
+
+
+@contextlib.contextmanager
+def open_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a file for writing that gets its name when the block ends without an exception.
+
+    A reader sees the old content or the new, never a part.
+
+    Args:
+        path: The file to write; its folder exists.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        # NumPy says "50000 requested and 2484 written", without a number.
+        code = error.errno or errno.ENOSPC
+        # The user knows the file by its name, not by that of the temporary one.
+        raise OSError(code, os.strerror(code), os.fspath(path)) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -24,18 +54,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         path: The file to write; its folder exists.
         content: What it shall hold.
     """
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        # The user knows the file by its name, not by that of the temporary one.
-        raise OSError(error.errno, os.strerror(error.errno or 0), os.fspath(path)) from error
+    with open_atomic(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def hash_file(path: Path) -> str:

@@ -24,7 +24,7 @@ class Source(Protocol):
 SOURCES: Mapping[str, type] = {
     "digits": digits.Digits,
     "arrays": arrays.Arrays,
-    "table": table.Table,
+    "table": table.NumericTable,
     "files": text_files.TextFiles,
     "tfds": tfds.Tfds,
     "hub": hub.Hub,
@@ -38,7 +38,7 @@ def load(source: Source, split: Split) -> Dataset:
     preprocessing is fitted on training rows alone.
 
     Raises:
-        UserError: The rows cannot be used; the message names the place.
+        UserError: The rows cannot be used; the message names file and row.
     """
     parts = source.parts()
     pieces: dict[str, Rows] = {"train": parts.train}
@@ -100,9 +100,9 @@ def load(source: Source, split: Split) -> Dataset:
 
 
 def _ids(pieces: Mapping[str, Rows]) -> np.ndarray | None:
-    """Returns the names of all rows, or None where rows have none.
+    """Concatenates the ids of all rows; None where rows have none.
 
-    Those of different files may be equal: whoever joins by them has to look.
+    Ids of different files may be equal: code that joins by them has to check.
     """
     named = [rows.ids for rows in pieces.values() if rows.ids is not None]
     if len(named) < len(pieces):

@@ -28,7 +28,7 @@ class ClassMap:
     classes: np.ndarray
 
     def apply(self, labels: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
-        """Returns the class of each row, [rows] int64, -1 where it has no label.
+        """Computes the class of each row, [rows] int64, -1 where it has no label.
 
         Args:
             labels: Label of each row, [rows] integers, -1 for none.
@@ -42,7 +42,7 @@ class ClassMap:
             row = int(np.argmax(wrong))
             raise UserError(
                 f"{place(row)}: label {labels[row]} is outside 0..{len(self.classes) - 1}, which "
-                f"{_KEY} merges; mend it, or write {UNLABELLED} for a row without one"
+                f"{_KEY} merges; correct it, or write {UNLABELLED} for a row without one"
             )
         # The last entry is that of -1.
         return np.append(self.classes, UNLABELLED)[labels]
@@ -91,7 +91,7 @@ def read(given: Sequence[object], label_names: Sequence[str]) -> ClassMap:
 
 
 def _by_label(entries: Sequence[str], label_names: Sequence[str]) -> list[str]:
-    """Returns the classes of entries "LABEL=CLASS", in label order."""
+    """Parses entries "LABEL=CLASS" into classes, in label order."""
     classes: dict[str, str] = {}
     for entry in entries:
         # The last "=": a label's name may hold one.
@@ -110,7 +110,7 @@ def _by_label(entries: Sequence[str], label_names: Sequence[str]) -> list[str]:
 
 
 def _joined(classes: np.ndarray, label_names: Sequence[str]) -> tuple[str, ...]:
-    """Returns the labels' names of each class as one."""
+    """Joins the names of each class's labels."""
     if classes.min() < 0:
         raise UserError(f"{_KEY} holds {classes.min()}; number the classes 0, 1, 2, ...")
     members: list[list[str]] = [[] for _ in range(min(int(classes.max()), len(classes)) + 1)]

@@ -51,7 +51,7 @@ class Parts:
             texts.
         image_shape: Height, width and, for colours, channels of the image that a row's features
             are, read row by row; () where they are none.
-        max_length: How many tokens of a text are seen at most; 0 where rows are no texts.
+        max_length: How many tokens of a text are seen at most; 0 where rows are numbers.
     """
 
     train: Rows
@@ -91,7 +91,7 @@ class Dataset:
         ids: Name of each row, [rows] texts, each once, or None where rows have no names.
         image_shape: Height, width and, for colours, channels of the image that a row's features
             are; () where they are none.
-        max_length: How many tokens of a text networks see at most; 0 where rows are no texts.
+        max_length: How many tokens of a text networks see at most; 0 where rows are numbers.
         digest: Hash of all but what changes nothing in the rows: their names, the image shape, and
             how much of a text is seen.
     """
@@ -149,20 +149,20 @@ class Dataset:
 
 
 def _bytes_of(texts: np.ndarray) -> np.ndarray:
-    """Returns texts as bytes, each after its length, so that no two lists of texts are alike."""
+    """Encodes texts as bytes, each after its length, so that no two lists of texts collide."""
     pieces = [text.encode("utf-8", "surrogatepass") for text in texts]
     sizes = np.array([len(piece) for piece in pieces], np.int64).tobytes()
     return np.frombuffer(sizes + b"".join(pieces), np.uint8)
 
 
 def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:
-    """Refuses rows that would train silently wrong models.
+    """Checks rows that would silently train wrong models.
 
     Args:
         rows: The rows of one split.
         split: Its name; only "train" may hold unlabelled rows.
-        num_classes: Labels lie in 0..num_classes-1.
-        num_fine: Fine labels lie in 0..num_fine-1.
+        num_classes: Labels are in 0..num_classes-1.
+        num_fine: Fine labels are in 0..num_fine-1.
 
     Raises:
         UserError: A value is not finite, a label is out of range or missing, or there are no rows.
@@ -181,7 +181,7 @@ def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:
             row = int(np.argmax(wrong))
             raise UserError(
                 f"{rows.place(row)}: {kind} {values[row]} is outside 0..{bound - 1}; "
-                f"mend it, or write {UNLABELLED} for a row without one"
+                f"correct it, or write {UNLABELLED} for a row without one"
             )
     if split != "train" and (rows.labels == UNLABELLED).any():
         row = int(np.argmax(rows.labels == UNLABELLED))
@@ -192,7 +192,7 @@ def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:
 
 
 def _check_inputs(rows: Rows) -> None:
-    """Refuses features that float32 cannot hold."""
+    """Checks that float32 can hold the features."""
     if rows.inputs.dtype.kind != "f":
         return
     # NaN compares as false.
@@ -204,7 +204,7 @@ def _check_inputs(rows: Rows) -> None:
 
 
 def check_scaled(inputs: np.ndarray, rows: Rows, split: str) -> None:
-    """Refuses rows so far from the training rows that their scaled features are infinite.
+    """Checks that no row is so far from the training rows that a scaled feature is infinite.
 
     Args:
         inputs: Model inputs, [rows, features...].
@@ -224,7 +224,7 @@ def check_scaled(inputs: np.ndarray, rows: Rows, split: str) -> None:
 
 
 def _first_bad(good: np.ndarray, rows: Rows) -> tuple[str, float]:
-    """Returns the place and the value of the first feature that is not good."""
+    """Finds the first feature that is not good: its name with the row, and its value."""
     flat = good.reshape(len(good), -1)
     row, feature = (int(place) for place in np.argwhere(~flat)[0])
     name = f"column {rows.columns[feature]}" if rows.columns else f"feature {feature}"
@@ -232,7 +232,7 @@ def _first_bad(good: np.ndarray, rows: Rows) -> tuple[str, float]:
 
 
 def check_classes(dataset: Dataset) -> None:
-    """Refuses a data set in which a class has no training row, or there is only one class.
+    """Checks that every class has a training row and that there are two classes or more.
 
     Raises:
         UserError: Training cannot work on it.

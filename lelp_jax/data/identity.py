@@ -10,7 +10,7 @@ from lelp_jax.core.errors import UserError
 
 
 def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> np.ndarray:
-    """Returns the rows' names as texts, so that the number 7 and the text "7" are the same.
+    """Converts the rows' names to texts, so that the number 7 and the text "7" are the same.
 
     Args:
         raw: [rows] whole numbers, texts, or objects that are texts or whole numbers.
@@ -64,7 +64,7 @@ def _text(value: object) -> str:
 
 
 def positions(wanted: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Returns where each wanted name is among those there, [wanted] int64; -1 where it is not.
+    """Finds the position of each wanted name among those there, [wanted] int64; -1 where missing.
 
     Args:
         wanted: Texts, [wanted].

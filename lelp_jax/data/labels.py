@@ -37,7 +37,7 @@ class Column:
 
 
 def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> Column:
-    """Returns labels in one of two forms.
+    """Reads labels in one of two forms.
 
     Texts that are all whole numbers are numbers. Blanks around a name do not count. No label is
     meant by -1, NaN, None and empty text.
@@ -90,19 +90,19 @@ class Coding:
 
     Attributes:
         names: One name per class, in class order.
-        by_name: Whether labels are names; a name's place in `names` is its number.
+        by_name: Whether labels are names; a name's position in `names` is its number.
     """
 
     names: tuple[str, ...]
     by_name: bool
 
     def classes(self, column: Column) -> np.ndarray:
-        """Returns the class of each row, [rows] int64, -1 where there is none.
+        """Computes the class of each row, [rows] int64, -1 where it is unknown.
 
         Whole numbers are not checked against the number of classes.
 
         Raises:
-            UserError: A name is not among those of the training rows, or a name stands where the
+            UserError: A name is not among those of the training rows, or a name is where the
                 training rows have numbers.
         """
         values = column.values
@@ -132,7 +132,7 @@ class Coding:
 
 
 def coding(train: Column, num_classes: int = 0, names: Sequence[str] = ()) -> Coding:
-    """Returns the coding that the training rows fix.
+    """Fits the coding of labels to the training rows.
 
     Args:
         train: Labels of the training rows.
@@ -185,5 +185,5 @@ def coding(train: Column, num_classes: int = 0, names: Sequence[str] = ()) -> Co
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Returns the first names as a text."""
+    """Formats the first names for a message."""
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -15,7 +15,7 @@ _BLOCK = 1 << 15
 def batch_positions(
     seed: int, first_step: int, steps: int, batch_size: int, size: int
 ) -> np.ndarray:
-    """Returns which examples the given steps see.
+    """Computes which examples the given steps see.
 
     The examples form an endless stream of epochs, each a fresh permutation, cut into batches; a
     batch may span two epochs. Whole batches are drawn at once and any step can be asked for, so a
@@ -42,7 +42,7 @@ def batch_positions(
 
 @functools.lru_cache(maxsize=64)
 def _epochs(seed: int, block: int, epochs: int, size: int) -> np.ndarray:
-    """Returns a block of consecutive epochs, each a permutation, [epochs * size] int32."""
+    """Computes a block of consecutive epochs, each a permutation, [epochs * size] int32."""
     counter = np.arange(block * epochs * size, (block + 1) * epochs * size, dtype=np.uint64)
     words = seeds.hash_words(seed, counter).reshape(epochs, size)
     # Each position takes the place of its word's lowest bits: no ties, and sorting is several times

@@ -27,7 +27,7 @@ class Preprocessing:
     columns: tuple[str, ...] = ()
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
-        """Returns model inputs, float32, of the raw features' shape; infinite where too large."""
+        """Computes model inputs, float32, of the raw features' shape; infinite where too large."""
         with np.errstate(over="ignore"):
             return ((raw - self.shift) * self.scale).astype(np.float32)
 
@@ -35,7 +35,7 @@ class Preprocessing:
 def standardization(
     raw: np.ndarray, columns: tuple[str, ...] = (), *, same_unit: bool
 ) -> Preprocessing:
-    """Returns the map to zero mean and unit variance over the rows given.
+    """Fits the map to zero mean and unit variance over the rows given.
 
     A feature that is constant up to rounding is set to 0 rather than blown up to unit variance:
     its standard deviation is below the rounding of its own mean or, where all features have the

@@ -91,7 +91,7 @@ def split_off(
 
 
 def _find_problem(stratum: np.ndarray, share: float) -> int | str | None:
-    """Finds out why rows cannot be divided: a stratum with a single row, or what else."""
+    """Explains why rows cannot be divided: by a stratum with a single row, or in words."""
     values, counts = np.unique(stratum, return_counts=True)
     if not len(values):
         return "there is none"

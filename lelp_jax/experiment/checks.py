@@ -1,4 +1,4 @@
-"""Whether config and data fit together, found out before anything is trained or written."""
+"""Checks that config and data fit together, before anything is trained or written."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from lelp_jax.train import class_weights
 
 
 def check(config: Config, dataset: Dataset) -> None:
-    """Refuses a config that the data do not allow.
+    """Checks that an experiment is possible with its data.
 
     Raises:
-        UserError: There are too few rows or weights, or a method needs labels that rows lack.
+        UserError: There are too few rows or class weights, a method needs labels that rows lack, or
+            the teacher or the students need other inputs.
     """
     config.teacher.check(dataset)
     with_place("config.student", config.view.check, dataset)
     if config.student.teacher_outputs == "online" and not config.teacher.answers_inputs:
         raise UserError(
             "config.student.teacher_outputs 'online' needs a teacher that is trained here "
-            "(config.teacher.source 'network' or 'encoder'): of this one only answers are known; "
-            "take 'bank'"
+            "(config.teacher.source 'network' or 'encoder'), as only the outputs of this one are "
+            "known; use 'bank'"
         )
     weights = config.student.train.class_weights
     with_place("config.student.train", class_weights.weigh_classes, dataset, weights)
@@ -45,7 +46,7 @@ def _check_metrics(config: Config, dataset: Dataset) -> None:
         if metric in metrics.TWO_CLASSES and dataset.num_classes != 2:
             raise UserError(
                 f"config.{place} {metric!r} is defined for 2 classes, but the data have "
-                f"{dataset.num_classes}; take accuracy or matthews"
+                f"{dataset.num_classes}; use accuracy or matthews"
             )
 
 
@@ -60,7 +61,7 @@ def _check_sizes(config: Config, dataset: Dataset) -> None:
     if wanted > seen:
         raise UserError(
             f"config.student.train.batch_size {wanted} exceeds the {seen} rows that a student may "
-            "see (config.data.transfer_size); take a smaller batch_size"
+            "see (config.data.transfer_size); use a smaller batch_size"
         )
 
 
@@ -69,10 +70,9 @@ def _check_own_teachers(config: Config) -> None:
         own = entry.method.teacher
         if own and not own.frozen_trunk and not config.teacher.answers_inputs:
             raise UserError(
-                f"config.methods.{name} trains the teacher anew, but this one is brought along "
-                "(config.teacher.source is neither 'network' nor 'encoder'); take "
-                "subclass_matched, which keeps the teacher, or leave it out with "
-                f"--config.methods.{name}.trials=0"
+                f"config.methods.{name} retrains the teacher, which is possible with "
+                "config.teacher.source 'network' or 'encoder' only; use subclass_matched, which "
+                f"keeps the teacher, or leave it out with --config.methods.{name}.trials=0"
             )
 
 
@@ -89,7 +89,7 @@ def _check_membership(config: Config, dataset: Dataset) -> None:
         if missing and "label" in entry.values.get("membership", ()):
             raise UserError(
                 f"config.methods.{name}.membership 'label' needs labels, but {missing} of "
-                f"{len(dataset.train)} training rows have none; take the teacher's classes with "
+                f"{len(dataset.train)} training rows have none; use the teacher's predictions with "
                 f"--config.methods.{name}.membership=teacher"
             )
 
@@ -99,10 +99,10 @@ def _check_fine_labels(config: Config, dataset: Dataset) -> None:
         projector = entry.method.projector
         if projector is None or not projector.needs_fine_labels:
             continue
-        mend = f"leave it out with --config.methods.{name}.trials=0"
+        hint = f"leave it out with --config.methods.{name}.trials=0"
         if dataset.fine_labels is None:
             raise UserError(
-                f"config.methods.{name} needs fine labels, which the data do not have; {mend}"
+                f"config.methods.{name} needs fine labels, which the data do not have; {hint}"
             )
         rows = dataset.labelled_train
         known = dataset.labels[rows[dataset.fine_labels[rows] != UNLABELLED]]
@@ -111,5 +111,5 @@ def _check_fine_labels(config: Config, dataset: Dataset) -> None:
             empty = dataset.class_names[int(np.argmin(counts))]
             raise UserError(
                 f"config.methods.{name} needs fine labels, but no training row of class {empty!r} "
-                f"has one; {mend}"
+                f"has one; {hint}"
             )

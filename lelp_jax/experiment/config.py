@@ -26,7 +26,8 @@ from lelp_jax.core.constraints import (
     OneOf,
 )
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.core.sections import Named, build, check_value, section, with_place
+from lelp_jax.core.fields import Named
+from lelp_jax.core.sections import build, check_value, section, with_place
 from lelp_jax.data import SOURCES as DATA_SOURCES
 from lelp_jax.data import Source, Split
 from lelp_jax.data.dataset import Dataset

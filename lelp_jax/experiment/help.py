@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lelp_jax.core.errors import UserError, unknown_name
-from lelp_jax.core.sections import Field, Named, describe, read_fields, split_marks
+from lelp_jax.core.fields import Field, Named, describe, read_fields, split_marks
+from lelp_jax.core.sections import find_class
 from lelp_jax.experiment.config import TRIALS, Config
 from lelp_jax.experiment.sweep import SECTION as SWEEP
 from lelp_jax.experiment.sweep import SweepConfig
@@ -75,7 +76,7 @@ def _read_section(field: Field, value: Any, place: str) -> tuple[Mapping[str, Fi
         }
         return {"trials": trials, **tried}, base.reference
     for named in (mark for mark in marks if isinstance(mark, Named)):
-        cls = named.find(value, place)
+        cls = find_class(named, value, place)
         common = read_fields(base) if dataclasses.is_dataclass(base) else {}
         own = read_fields(cls, named.hidden)
         return {**common, named.key: named.name, **own}, _summarize(cls)

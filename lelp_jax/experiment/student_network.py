@@ -11,6 +11,7 @@ from lelp_jax import models
 from lelp_jax.core import sections
 from lelp_jax.core.constraints import AT_LEAST_ONE, SHARE, NonEmpty
 from lelp_jax.core.errors import UserError
+from lelp_jax.core.fields import Named
 from lelp_jax.inputs import Inputs
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
@@ -136,7 +137,7 @@ ORIGINS: Mapping[str, type[TeacherLayers] | type[FromCheckpoint]] = {
     "teacher_layers": TeacherLayers,
     "pretrained": FromCheckpoint,
 }
-SECTION = sections.Named("name", models.MODELS, ORIGINS, hidden=models.SECTION.hidden)
+SECTION = Named("name", models.MODELS, ORIGINS, hidden=models.SECTION.hidden)
 
 
 def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
@@ -150,7 +151,7 @@ def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
         UserError: The family or a key is unknown, a value is not allowed, or the family takes other
             inputs.
     """
-    if SECTION.find(settings, _PLACE) not in ORIGINS.values():
+    if sections.find_class(SECTION, settings, _PLACE) not in ORIGINS.values():
         sections.with_place(_PLACE, models.build, settings, 2, 2 if of_tokens else 0)
         return
     _of(settings)

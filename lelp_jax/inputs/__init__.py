@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from lelp_jax.core import sections
+from lelp_jax.core.fields import Named
 from lelp_jax.inputs import embeddings, features, text_encoding, tokens, words
 from lelp_jax.inputs.base import Encoding as Encoding
 from lelp_jax.inputs.base import Inputs as Inputs
@@ -15,9 +16,9 @@ VIEWS: Mapping[str, type] = {
     "features": features.Features,
     "tokens": tokens.Tokens,
     "words": words.Words,
-    "embeddings": embeddings.Embeddings,
+    "embeddings": embeddings.TextEmbeddings,
 }
-SECTION = sections.Named("name", VIEWS)
+SECTION = Named("name", VIEWS)
 ENCODINGS: Mapping[str, Any] = {
     encoding.kind: encoding
     for encoding in (
@@ -32,7 +33,7 @@ def build(settings: Mapping[str, Any], place: str) -> View:
     """Builds a view.
 
     Args:
-        settings: Its name under "name", and its own keys.
+        settings: Its name under "name", and its other keys.
         place: The section's name, for messages ("config.student.inputs").
 
     Raises:

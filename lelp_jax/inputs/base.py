@@ -23,7 +23,7 @@ class Encoding(Protocol):
     kind: ClassVar[str]
 
     def __call__(self, raw: Any) -> np.ndarray:
-        """Returns the inputs of rows.
+        """Makes the inputs of rows.
 
         Args:
             raw: Features, [rows, features...], or texts, [rows].
@@ -51,8 +51,8 @@ class Inputs:
         values: [rows, features...] float32, or tokens [rows, length] int32 with -1 after the end.
         fingerprint: Names everything they depend on, the data included.
         encoding: How they are made.
-        num_tokens: Tokens are in 0..num_tokens-1; 0 where the inputs are no tokens.
-        notes: What a user should know of them, a sentence each.
+        num_tokens: Tokens are in 0..num_tokens-1; 0 where the inputs are numbers.
+        notes: What a user should know about them, a sentence each.
     """
 
     values: np.ndarray
@@ -72,11 +72,11 @@ class View(Protocol):
     of_tokens: ClassVar[bool]
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that it cannot show, before anything is written."""
+        """Checks, before anything is written, that the data fit the view."""
         ...
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns what networks see of every row, made now or before.
+        """Makes the inputs of every row, or reads those that were made before.
 
         Args:
             root: The workdir.

@@ -1,6 +1,6 @@
 """The stage that embeds the texts of a data set with a checkpoint, once.
 
-Each part is a file of its own, so that a killed run goes on after the last one.
+Each part is a file, so that a stopped launch resumes after the last one.
 """
 
 from __future__ import annotations
@@ -11,22 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from lelp_jax.core import artifacts
-from lelp_jax.core.errors import UserError
+from lelp_jax.core import arrays, artifacts
+from lelp_jax.core.errors import Damaged
 from lelp_jax.core.session import Session
-from lelp_jax.inputs import array_file
 from lelp_jax.inputs.base import Inputs
-from lelp_jax.inputs.frozen import Frozen
+from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.models.token_batches import Batch
 
 STAGE = "embeddings"
 _VERSION = 1
-# What a killed run loses is at most this many.
+# A killed launch loses at most this many.
 _BATCHES_PER_PART = 8
 
 
-def ensure(root: Path, tokens: Inputs, network: Frozen, session: Session) -> tuple[np.ndarray, str]:
-    """Returns the embedding of every text, computed now or before, and its fingerprint.
+def ensure(
+    root: Path, tokens: Inputs, network: FrozenEncoder, session: Session
+) -> tuple[np.ndarray, str]:
+    """Computes the embedding of every text, or reads what was computed before.
 
     Args:
         root: The workdir.
@@ -35,11 +36,12 @@ def ensure(root: Path, tokens: Inputs, network: Frozen, session: Session) -> tup
         session: The run.
 
     Returns:
-        [rows, dims] float32, row by row those of `tokens.values`; 16 hexadecimal digits.
+        Embeddings [rows, dims] float32 in the order of `tokens.values`, and their fingerprint, 16
+        hexadecimal digits.
 
     Raises:
-        UserError: A value is not finite, or what was kept is damaged.
-        Interrupted: The run was asked to stop; the parts that were done are kept.
+        UserError: A value is not finite.
+        Interrupted: The run was asked to stop; the finished parts are kept.
     """
     session.interrupts.check()
     key = {
@@ -60,34 +62,39 @@ def ensure(root: Path, tokens: Inputs, network: Frozen, session: Session) -> tup
         done = []
         with session.reporter.stage("embeddings", len(tokens.values), "texts"):
             for number, part in enumerate(parts):
-                stem = f"part_{number:05d}"
-                kept = array_file.find(folder, stem)
-                if kept is None:
-                    values = []
-                    for batch in part:
-                        session.interrupts.check()
-                        values.append(network.embed(tokens.values, batch))
-                        session.reporter.advance(len(batch.rows))
-                    kept = array_file.write(folder, stem, np.concatenate(values))
-                else:
+                done.append(f"part_{number:05d}.npy")
+                # Of a launch that was stopped.
+                if _is_part(folder / done[-1], (len(_rows(part)), dims)):
                     session.reporter.advance(len(_rows(part)))
-                done.append(kept)
+                    continue
+                values = []
+                for batch in part:
+                    session.interrupts.check()
+                    values.append(network.embed(tokens.values, batch))
+                    session.reporter.advance(len(batch.rows))
+                arrays.write_array(folder / done[-1], np.concatenate(values))
         return {"parts": done, "rows": len(tokens.values), "dims": dims}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> tuple[np.ndarray, str]:
         result = np.empty((len(tokens.values), dims), np.float32)
-        found = [array_file.read(folder / name) for name in facts["parts"]]
+        found = [arrays.read_array(folder / name) for name in facts["parts"]]
         wanted = [(len(_rows(part)), dims) for part in parts]
         if [values.shape for values in found] != wanted:
-            raise UserError(
-                f"{folder} is damaged: it does not hold the embeddings of these {len(result)} "
-                f"texts; delete the folder {folder} to compute them again"
+            raise Damaged(
+                f"{folder} does not hold the embeddings of these {len(result)} texts", folder
             )
         for part, values in zip(parts, found, strict=True):
             result[_rows(part)] = values
         return result, folder.name
 
     return artifacts.run(root, STAGE, key, build, load)
+
+
+def _is_part(path: Path, shape: tuple[int, int]) -> bool:
+    try:
+        return arrays.read_array(path).shape == shape
+    except Damaged:
+        return False
 
 
 def _rows(part: list[Batch]) -> np.ndarray:

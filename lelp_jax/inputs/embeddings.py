@@ -16,7 +16,7 @@ from lelp_jax.data.preprocessing import standardization
 from lelp_jax.inputs import embedding_stage, token_stage, tokens
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
-from lelp_jax.inputs.frozen import Frozen
+from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling
@@ -24,7 +24,7 @@ from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddingEncoding:
-    """Embeds texts with a checkpoint, which lies elsewhere, and standardises the embedding.
+    """Embeds texts with a checkpoint, which is stored elsewhere, and standardises the embedding.
 
     Attributes:
         checkpoint: Name or folder of the checkpoint.
@@ -37,22 +37,22 @@ class EmbeddingEncoding:
 
     checkpoint: str
     tokens: TextEncoding
-    network: Frozen
+    network: FrozenEncoder
     scaling: FeatureEncoding
 
     def __call__(self, raw: Any) -> np.ndarray:
-        """Returns standardised embeddings, [rows, dims] float32.
+        """Computes standardised embeddings, [rows, dims] float32.
 
         Args:
             raw: Texts, [rows].
 
         Raises:
-            UserError: A row is no text, or its embedding is not finite.
+            UserError: A row is not a text, or its embedding is not finite.
         """
         return self.scaling(self.network(self.tokens(raw)))
 
     def save(self, folder: Path) -> Mapping[str, Any]:
-        """Writes tokenizer and scaling; of the checkpoint, only where and which it is."""
+        """Writes tokenizer and scaling; of the checkpoint, only its location and fingerprint."""
         # A folder may be named from where the run was started.
         path = Path(self.checkpoint).expanduser()
         return {
@@ -78,18 +78,18 @@ class EmbeddingEncoding:
             raise UserError(
                 f"the inputs of {folder} are embeddings of {name} with the fingerprint "
                 f"{facts['fingerprint']}, but the checkpoint there has {found.fingerprint}; put "
-                "the one back that it was trained with"
+                "back the one that was used for training"
             )
         return cls(
             name,
             TextEncoding.load(folder, facts),
-            Frozen(found, facts["pooling"], facts["compute_dtype"]),
+            FrozenEncoder(found, facts["pooling"], facts["compute_dtype"]),
             FeatureEncoding.load(folder, facts),
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class Embeddings:
+class TextEmbeddings:
     """The embedding of each text by a checkpoint, computed once.
 
     Each dimension is brought to mean 0 and variance 1 over the training rows; one that is constant
@@ -110,7 +110,7 @@ class Embeddings:
     compute_dtype: ComputeDtype = "float32"
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that are no texts.
+        """Checks that the data are texts.
 
         Raises:
             UserError: They are numbers.
@@ -118,7 +118,7 @@ class Embeddings:
         token_stage.check("embeddings", dataset)
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns the standardised embedding of every row, [rows, dims].
+        """Computes the standardised embedding of every row, [rows, dims].
 
         Args:
             root: The workdir.
@@ -131,7 +131,7 @@ class Embeddings:
             Interrupted: The run was asked to stop; what was computed is kept.
         """
         checkpoint = tokens.find(self.checkpoint, "embeddings")
-        network = Frozen(checkpoint, self.pooling, self.compute_dtype)
+        network = FrozenEncoder(checkpoint, self.pooling, self.compute_dtype)
         texts = tokens.of_checkpoint(root, checkpoint, dataset, session)
         values, fingerprint = embedding_stage.ensure(root, texts, network, session)
         preprocessing = standardization(values[dataset.train], same_unit=True)

@@ -32,7 +32,7 @@ class FeatureEncoding:
     preprocessing: Preprocessing
 
     def __call__(self, raw: Any) -> np.ndarray:
-        """Returns model inputs, float32, of the raw features' shape."""
+        """Computes model inputs, float32, of the raw features' shape."""
         return self.preprocessing(np.asarray(raw, np.float32))
 
     def save(self, folder: Path) -> Mapping[str, Any]:
@@ -62,19 +62,19 @@ class Features:
     of_tokens: ClassVar[bool] = False
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses texts.
+        """Checks that the rows are numbers.
 
         Raises:
             UserError: The rows are texts.
         """
         if dataset.of_texts:
             raise UserError(
-                "inputs 'features' are numbers, but the data are texts; take 'tokens', 'words' or "
+                "inputs 'features' are numbers, but the data are texts; use 'tokens', 'words' or "
                 "'embeddings'"
             )
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns the data's own inputs.
+        """Takes the inputs that the data set holds already.
 
         Args:
             root: Not used: they are made when the data are read.

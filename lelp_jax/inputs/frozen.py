@@ -21,12 +21,12 @@ from lelp_jax.models.tokens import PAD, lengths
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Frozen:
-    """A checkpoint and what is taken of it.
+class FrozenEncoder:
+    """A checkpoint whose weights are not trained, and how it embeds texts.
 
     Attributes:
         checkpoint: The checkpoint.
-        pooling: How one vector is made of those of all tokens; see `models.trunk.Trunk`.
+        pooling: How the vectors of all tokens become one; see `models.trunk.Trunk`.
         compute_dtype: Type of the matrix products.
     """
 
@@ -38,7 +38,7 @@ class Frozen:
         with_place("inputs 'embeddings'", check_pooling, self._architecture, self.pooling)
 
     def batches(self, tokens: np.ndarray) -> list[Batch]:
-        """Returns batches that hold every row once; they follow from the lengths alone.
+        """Divides all rows into batches, which depend on the lengths alone.
 
         Args:
             tokens: [rows, length] int32 with -1 after the end.
@@ -46,7 +46,7 @@ class Frozen:
         return make_batches(lengths(tokens), self._architecture.longest)
 
     def embed(self, tokens: np.ndarray, batch: Batch) -> np.ndarray:
-        """Returns the embeddings of a batch, [n, dims] float32.
+        """Computes the embeddings of a batch, [n, dims] float32.
 
         Args:
             tokens: Those of all rows, [rows, length] int32 with -1 after the end.
@@ -76,7 +76,7 @@ class Frozen:
         return values
 
     def __call__(self, tokens: np.ndarray) -> np.ndarray:
-        """Returns the embeddings of texts, [rows, dims] float32.
+        """Computes the embeddings of texts, [rows, dims] float32.
 
         Args:
             tokens: [rows, length] int32 with -1 after the end.
@@ -99,7 +99,7 @@ class Frozen:
 
 
 def _places() -> tuple[Any, Any, int]:
-    """Returns where parameters and rows go, and over how many devices the rows are spread."""
+    """Chooses shardings of parameters and rows, and the number of devices for the rows."""
     if parallel.is_cpu():
         # One operation keeps all cores busy, and every device would hold the parameters.
         device = jax.local_devices()[0]

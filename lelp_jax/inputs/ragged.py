@@ -1,4 +1,4 @@
-"""Lists of tokens of different lengths, end to end, and their files."""
+"""Concatenated lists of tokens of different lengths, and their files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lelp_jax.core.errors import UserError
-from lelp_jax.inputs import array_file
+from lelp_jax.core import arrays
+from lelp_jax.core.errors import Damaged
 from lelp_jax.models.tokens import PAD
 
 
@@ -25,14 +25,14 @@ class Ragged:
     lengths: np.ndarray
 
     def padded(self) -> np.ndarray:
-        """Returns tokens, [rows, length] int32 with -1 after the end; length is the longest's."""
+        """Pads tokens to the longest text, [rows, length] int32 with -1 after the end."""
         length = int(self.lengths.max(initial=0))
         padded = np.full((len(self.lengths), length), PAD, np.int32)
         padded[np.arange(length) < self.lengths[:, None]] = self.tokens
         return padded
 
     def of_rows(self, rows: np.ndarray) -> np.ndarray:
-        """Returns the tokens of some texts, [tokens], in the order of all texts.
+        """Selects the tokens of some texts, [tokens], in the order of all texts.
 
         Args:
             rows: Positions of the texts, each once.
@@ -52,10 +52,10 @@ def write(folder: Path, ragged: Ragged) -> list[str]:
     small = ragged.tokens.max(initial=0) <= np.iinfo(np.uint16).max
     tokens = ragged.tokens.astype(np.uint16 if small else np.int32)
     lengths = ragged.lengths.astype(np.int32)
-    return [
-        array_file.write(folder, "tokens", tokens),
-        array_file.write(folder, "lengths", lengths),
-    ]
+    names = ["tokens.npy", "lengths.npy"]
+    for name, values in zip(names, (tokens, lengths), strict=True):
+        arrays.write_array(folder / name, values)
+    return names
 
 
 def read(folder: Path, names: list[str], rows: int) -> Ragged:
@@ -63,16 +63,16 @@ def read(folder: Path, names: list[str], rows: int) -> Ragged:
 
     Args:
         folder: The folder.
-        names: What `write` returned.
+        names: What `write` returned; earlier versions put a checksum into them.
         rows: How many texts there are.
 
     Raises:
-        UserError: A file is missing or not as it was written, or the texts are not as many.
+        Damaged: A file is missing or unreadable, or the texts are not as many.
     """
-    tokens, lengths = (array_file.read(folder / name) for name in names)
+    tokens, lengths = (arrays.read_array(folder / name) for name in names)
     if len(lengths) != rows or lengths.sum(dtype=np.int64) != len(tokens):
-        raise UserError(
-            f"{folder} is damaged: it holds {len(tokens)} tokens of {len(lengths)} texts, not those"
-            f" of {rows}; delete the folder to make it again"
+        raise Damaged(
+            f"{folder} holds {len(tokens)} tokens of {len(lengths)} texts, not those of {rows}",
+            folder,
         )
     return Ragged(tokens, lengths)

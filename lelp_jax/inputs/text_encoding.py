@@ -60,18 +60,18 @@ class TextEncoding:
             raw: Texts, [rows].
 
         Raises:
-            UserError: A row is no text, or has no token.
+            UserError: A row is not a text, or has no token.
         """
         return self.encode(raw)[0].padded()
 
     def encode(self, texts: Texts) -> tuple[Ragged, np.ndarray]:
-        """Returns the tokens of texts, and how many tokens each would have uncut, [rows] int64.
+        """Splits texts into tokens, and counts those each would have uncut, [rows] int64.
 
         Args:
             texts: [rows].
 
         Raises:
-            UserError: A row is no text, or has no token.
+            UserError: A row is not a text, or has no token.
         """
         if isinstance(texts, str):
             raise UserError("texts must be a list of them, got a single one; put it into a list")
@@ -96,20 +96,20 @@ class TextEncoding:
             except Exception as error:
                 raise UserError(
                     f"the tokenizer fails at a text of rows {start} to {start + len(part) - 1} "
-                    f"({error}); give its vocabulary the token that stands for unknown ones"
+                    f"({error}); add a token for unknown text to its vocabulary"
                 ) from error
 
     def _fallback(self, row: int) -> int:
         if self.unknown is None:
             raise UserError(
-                f"the text of row {row} has no token, and the tokenizer has none that stands for "
-                "unknown ones; remove the row, or give the tokenizer such a token"
+                f"the text of row {row} has no token, and the tokenizer has no token for unknown "
+                "text; remove the row, or give the tokenizer such a token"
             )
         return self.unknown
 
     @functools.cached_property
     def unknown(self) -> int | None:
-        """The token that stands for unknown ones, or None where there is none."""
+        """The token of unknown text, or None where there is none."""
         model = json.loads(self.tokenizer.to_str())["model"]
         number: int | None = model.get("unk_id")
         if number is None and model.get("unk_token") is not None:
@@ -138,16 +138,16 @@ class TextEncoding:
         Raises:
             UserError: The tokenizer is missing or damaged.
         """
-        mend = f"delete the folder {folder} and make it again"
-        return cls(read_tokenizer(folder / FILE, mend), facts["max_length"])
+        hint = f"delete the folder {folder} to make it again"
+        return cls(read_tokenizer(folder / FILE, hint), facts["max_length"])
 
 
-def read_tokenizer(path: Path, mend: str) -> Tokenizer:
+def read_tokenizer(path: Path, hint: str) -> Tokenizer:
     """Reads a tokenizer.json.
 
     Args:
         path: The file.
-        mend: How to come by another, for messages.
+        hint: How to get another one, for messages.
 
     Raises:
         UserError: It is missing or damaged.
@@ -155,28 +155,28 @@ def read_tokenizer(path: Path, mend: str) -> Tokenizer:
     try:
         return Tokenizer.from_buffer(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); {mend}") from error
+        raise UserError(f"{path} cannot be read ({error.strerror}); {hint}") from error
     # The library raises plain exceptions.
     except Exception as error:
-        raise UserError(f"{path} is no tokenizer that can be read ({error}); {mend}") from error
+        raise UserError(f"{path} is not a readable tokenizer ({error}); {hint}") from error
 
 
 def as_unicode(texts: Texts, first: int = 0) -> list[str]:
-    """Returns texts with U+FFFD for lone halves of a character, which JSON may hold.
+    """Replaces unpaired surrogates, which JSON may hold, by U+FFFD.
 
     Args:
         texts: [rows].
         first: Number of the first row, for messages.
 
     Raises:
-        UserError: One is no text.
+        UserError: One is not a text.
     """
     whole = []
     for row, text in enumerate(texts, first):
         if not isinstance(text, str):
             raise UserError(f"row {row} must be text, got {text!r}; replace it, or remove the row")
         if not text.isascii():
-            # The library refuses lone halves.
+            # The library refuses unpaired surrogates.
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         whole.append(text)
     return whole

@@ -21,7 +21,7 @@ _VERSION = 1
 
 
 def check(name: str, dataset: Dataset) -> None:
-    """Refuses data that are no texts.
+    """Checks that the data are texts.
 
     Args:
         name: Of the view.
@@ -32,7 +32,7 @@ def check(name: str, dataset: Dataset) -> None:
     """
     if not dataset.of_texts:
         raise UserError(
-            f"inputs {name!r} are made of texts, but the data are numbers; take 'features'"
+            f"inputs {name!r} are made from texts, but the data are numbers; use 'features'"
         )
 
 
@@ -43,17 +43,17 @@ def ensure(
     dataset: Dataset,
     session: Session,
 ) -> Inputs:
-    """Returns the tokens of every text, made now or before.
+    """Makes the tokens of every text, or reads those that were made before.
 
     Args:
         root: The workdir.
-        what: All that the encoding depends on beside the data, JSON-like.
-        encoding: Makes the encoding; not called where the tokens are there.
+        what: Everything the encoding depends on besides the data, JSON-like.
+        encoding: Makes the encoding; not called when the tokens are reused.
         dataset: The data.
         session: The run.
 
     Raises:
-        UserError: A text has no tokens, or what was kept is damaged.
+        UserError: A text has no tokens.
         Interrupted: The run was asked to stop.
     """
     session.interrupts.check()
@@ -92,7 +92,7 @@ def _lengths_note(uncut: np.ndarray, max_length: int) -> str:
 
 
 def _unknown_note(encoding: TextEncoding, tokens: ragged.Ragged, dataset: Dataset) -> str:
-    """Returns how much of the validation texts is unknown, or "" where nothing is."""
+    """Describes how much of the validation texts is unknown; "" where nothing is."""
     seen = tokens.of_rows(dataset.validation)
     unknown = int((seen == encoding.unknown).sum()) if encoding.unknown is not None else 0
     if not unknown:

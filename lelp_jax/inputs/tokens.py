@@ -30,7 +30,7 @@ class Tokens:
     checkpoint: str = ""
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that are no texts.
+        """Checks that the data are texts.
 
         Raises:
             UserError: They are numbers.
@@ -38,7 +38,7 @@ class Tokens:
         token_stage.check("tokens", dataset)
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns the tokens of every row.
+        """Makes the tokens of every row, or reads those that were made before.
 
         Args:
             root: The workdir.
@@ -53,7 +53,7 @@ class Tokens:
 
 
 def find(checkpoint: str, view: str) -> Pretrained:
-    """Returns a checkpoint.
+    """Loads a checkpoint.
 
     Args:
         checkpoint: Its name or folder.
@@ -71,7 +71,7 @@ def find(checkpoint: str, view: str) -> Pretrained:
 
 
 def of_checkpoint(root: Path, checkpoint: Pretrained, dataset: Dataset, session: Session) -> Inputs:
-    """Returns a checkpoint's tokens of every row, made now or before; see `Tokens.ensure`.
+    """Makes a checkpoint's tokens of every row; see `Tokens.ensure`.
 
     Args:
         root: The workdir.
@@ -85,15 +85,15 @@ def of_checkpoint(root: Path, checkpoint: Pretrained, dataset: Dataset, session:
             f"config.data.max_length {dataset.max_length} exceeds the {architecture.longest} "
             f"tokens that the checkpoint {checkpoint.folder} can read; lower it"
         )
-    mend = (
-        "copy it again from where it came, or write one with "
+    hint = (
+        "download it again, or write one with "
         f"`transformers.AutoTokenizer.from_pretrained({str(path.parent)!r}).save_pretrained(DIR)`"
     )
-    encoding = TextEncoding(read_tokenizer(path, mend), dataset.max_length)
+    encoding = TextEncoding(read_tokenizer(path, hint), dataset.max_length)
     if encoding.num_tokens > architecture.num_tokens:
         raise UserError(
             f"{path} has {encoding.num_tokens} tokens, but the checkpoint beside it embeds "
-            f"{architecture.num_tokens}; put the tokenizer there that it was trained with"
+            f"{architecture.num_tokens}; replace it by the tokenizer that it was trained with"
         )
     what = {
         "what": "tokens",

@@ -24,7 +24,7 @@ _UNKNOWN = "[UNK]"
 
 @dataclasses.dataclass(frozen=True)
 class Words:
-    """The most frequent words of the training rows; token 0 stands for all others.
+    """The most frequent words of the training rows; token 0 is any other word.
 
     Words are lower-cased and freed of accents, and split at blanks and punctuation, which counts
     as words.
@@ -41,7 +41,7 @@ class Words:
     min_count: Annotated[int, AT_LEAST_ONE] = 2
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that are no texts.
+        """Checks that the data are texts.
 
         Raises:
             UserError: They are numbers.
@@ -49,7 +49,7 @@ class Words:
         token_stage.check("words", dataset)
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
-        """Returns the words of every row, as numbers.
+        """Makes the words of every row, as numbers, or reads those that were made before.
 
         Args:
             root: The workdir.
@@ -69,7 +69,7 @@ class Words:
         )
 
     def tokenizer(self, texts: np.ndarray) -> Tokenizer:
-        """Returns a tokenizer of the words of texts, the most frequent ones first.
+        """Builds a tokenizer of the words of texts, the most frequent ones first.
 
         Words of equal frequency come in the order of their characters.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
+from lelp_jax.core.fields import Named, read_fields
 from lelp_jax.models import bag_of_embeddings, bilstm, mlp, text_cnn
 from lelp_jax.models.encoder import classifier as encoder
 from lelp_jax.models.encoder import transformer
@@ -22,9 +23,7 @@ MODELS: Mapping[str, Any] = {
     "encoder": encoder.Encoder,
 }
 # Every linen module has the fields `parent` and `name`; the data say how many tokens there are.
-SECTION = sections.Named(
-    "name", MODELS, hidden=frozenset({"num_outputs", "num_tokens", "parent", "name"})
-)
+SECTION = Named("name", MODELS, hidden=frozenset({"num_outputs", "num_tokens", "parent", "name"}))
 
 
 def takes_tokens(family: Any) -> bool:
@@ -58,7 +57,7 @@ def build(settings: Mapping[str, Any], num_outputs: int, num_tokens: int = 0) ->
             other inputs.
     """
     values = dict(settings)
-    family = SECTION.find(values, "model")
+    family = sections.find_class(SECTION, values, "model")
     name = values.pop(SECTION.key)
     fitting = [key for key, other in MODELS.items() if takes_tokens(other) == bool(num_tokens)]
     if name not in fitting:
@@ -67,8 +66,8 @@ def build(settings: Mapping[str, Any], num_outputs: int, num_tokens: int = 0) ->
             f"model {name!r} takes {wanted}, but the inputs are {seen}; use one of "
             f"{', '.join(fitting)}, or other inputs"
         )
-    fields = sections.read_fields(family, SECTION.hidden)
+    fields = read_fields(family, SECTION.hidden)
     values = sections.check_keys(values, fields, "model")
-    if "num_tokens" in sections.read_fields(family):
+    if "num_tokens" in read_fields(family):
         values["num_tokens"] = num_tokens
     return family(num_outputs=num_outputs, **values)

@@ -1,1 +1,1 @@
-"""Arrays that need not fit into memory: read and written by rows, in files of several formats."""
+"""Named arrays of rows in files of several formats, which need not fit into memory."""

@@ -1,4 +1,4 @@
-"""Named arrays of rows that belong together, in one file or folder."""
+"""Named arrays of rows in one file or folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.storage.rows import RowArray
 
-# What opens each array; it is told how messages call the array.
+# What opens each array, called with the name of the array for messages.
 Openers: TypeAlias = Mapping[str, Callable[[str], RowArray]]
 
 
@@ -24,11 +24,11 @@ class Bundle:
         self._openers = openers
 
     def names(self) -> list[str]:
-        """Returns the names of the arrays, sorted."""
+        """Lists the names of the arrays, sorted."""
         return sorted(self._openers)
 
     def __contains__(self, name: object) -> bool:
-        """Tells whether there is an array of this name."""
+        """Checks whether there is an array of this name."""
         return name in self._openers
 
     def array(self, name: str) -> RowArray:

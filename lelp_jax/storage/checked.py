@@ -22,10 +22,14 @@ def checksum(values: np.ndarray) -> int:
 
 
 class CheckedArray(StoredRows):
-    """An array of rows that refuses chunks other than those written."""
+    """An array of rows that refuses chunks other than those written.
+
+    Indexing raises Damaged where a chunk is damaged, lost, or another one, and Unavailable where
+    the address cannot be reached.
+    """
 
     def __init__(self, array: ZarrArray, checksums: Sequence[int], owner: str):
-        """Takes an array that is open.
+        """Wraps an open array.
 
         Args:
             array: The array.

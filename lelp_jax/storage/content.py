@@ -1,4 +1,4 @@
-"""What names the content of a bundle, so that a change of it is noticed."""
+"""Hashes of the content of a bundle, by which a change of it is noticed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SPREAD_ROWS = 256
 
 
 def digest(bundle: Bundle, names: Collection[str], memory: Path) -> str:
-    """Returns a hash of arrays of a bundle.
+    """Hashes the content of arrays of a bundle.
 
-    Local files are read once; until their sizes or times of change differ, the hash is remembered.
+    Local files are read once; their hash is remembered until a size or modification time differs.
     At an address the arrays' shapes and rows spread over each of them are hashed.
 
     Args:
         bundle: The bundle.
         names: The arrays that matter.
-        memory: A JSON file in which hashes are remembered.
+        memory: A JSON file in which hashes are kept.
     """
     if objects.is_url(bundle.location):
         return _hash(bundle, names, spread=True)
@@ -47,7 +47,7 @@ def digest(bundle: Bundle, names: Collection[str], memory: Path) -> str:
 
 
 def _state(path: Path, names: Collection[str]) -> str:
-    """Names the files of a path by their names, sizes and times of change."""
+    """Hashes the names, sizes and modification times of a path's files."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     parts: list[Any] = [sorted(names)]
     for file in found:

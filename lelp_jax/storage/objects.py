@@ -1,4 +1,4 @@
-"""Small objects, and where they lie: in a folder of this machine or at an address such as gs://."""
+"""Small objects in a folder of this machine or at an address such as gs://."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "16s"}
 
 
 def is_url(location: str | os.PathLike[str]) -> bool:
-    """Tells whether a location is an address, not a path of this machine."""
+    """Checks whether a location is an address, not a path of this machine."""
     name = os.fspath(location)
     return bool(_ADDRESS.match(name)) and not name.startswith(_FILE)
 
 
 def local_path(location: str | os.PathLike[str]) -> Path:
-    """Returns the absolute path of a location of this machine; ~ is the home folder."""
+    """Makes the absolute path of a location of this machine; ~ is the home folder."""
     name = os.fspath(location)
     if name.startswith(_FILE):
         name = unquote(name.removeprefix(_FILE))
@@ -35,7 +35,7 @@ def local_path(location: str | os.PathLike[str]) -> Path:
 
 
 def join(location: str | os.PathLike[str], name: str) -> str:
-    """Returns the location of something inside a folder."""
+    """Joins the location of a folder and the name of something in it."""
     if is_url(location):
         return f"{os.fspath(location).rstrip('/')}/{name}"
     return str(local_path(location) / name)
@@ -43,7 +43,7 @@ def join(location: str | os.PathLike[str], name: str) -> str:
 
 @functools.cache
 def context() -> Any:
-    """Returns what all uses of TensorStore share: no cache, few tries, one memory:// store."""
+    """Makes the context that all uses of TensorStore share: no cache, few retries."""
     import tensorstore as ts
 
     return ts.Context(
@@ -57,10 +57,10 @@ def context() -> Any:
 
 
 def folder_spec(location: str | os.PathLike[str]) -> Any:
-    """Returns TensorStore's specification of the folder at a location.
+    """Makes TensorStore's specification of the folder at a location.
 
     Raises:
-        UserError: The address is none that TensorStore knows.
+        UserError: TensorStore does not support the address.
     """
     if not is_url(location):
         return {"driver": "file", "path": f"{local_path(location)}/"}
@@ -70,38 +70,39 @@ def folder_spec(location: str | os.PathLike[str]) -> Any:
         spec = ts.KvStore.Spec(os.fspath(location))
     except ValueError as error:
         raise UserError(
-            f"{location} is no address that can be used ({reason(error)}); "
+            f"{location} is not a supported address ({reason(error)}); "
             "give gs://bucket/folder, s3://bucket/folder, https://host/folder or a local path"
         ) from error
-    # Or a name that begins alike would seem to lie in this folder.
+    # Without the slash, gs://bucket/a would also hold the objects of gs://bucket/ab.
     return spec if spec.path.endswith("/") or not spec.path else spec + "/"
 
 
 def reason(error: Exception) -> str:
-    """Returns the gist of what a storage library says, in one line."""
+    """Shortens the message of a storage library to one line."""
     return " ".join(str(error).split(" [tensorstore_spec")[0].split())[:200]
 
 
 def unreadable(location: str | os.PathLike[str], error: Exception) -> UserError:
-    """Returns the error for something that is there but cannot be read."""
+    """Makes the error for something that exists but cannot be read."""
     problem = f"{location} cannot be read: {reason(error)}"
     if is_url(location):
         return Unavailable(
-            f"{problem}; check the address, the connection and the right to read, or write it again"
+            f"{problem}; check the address, the connection and your permission to read, or write "
+            "it again"
         )
     return UserError(f"{problem}; it is damaged or not what its name says: write it again")
 
 
 def unwritable(location: str | os.PathLike[str], error: Exception) -> UserError:
-    """Returns the error for an address that cannot be written."""
+    """Makes the error for an address that cannot be written."""
     return Unavailable(
         f"{location} cannot be written: {reason(error)}; "
-        "check the address, the connection and the right to write"
+        "check the address, the connection and your permission to write"
     )
 
 
 def read_bytes(location: str | os.PathLike[str], name: str) -> bytes | None:
-    """Returns the content of an object of a folder; None when there is no such object.
+    """Reads an object of a folder; None when it is missing.
 
     Args:
         location: The folder.
@@ -129,7 +130,7 @@ def write_bytes(location: str | os.PathLike[str], name: str, content: bytes) -> 
     Args:
         location: The folder.
         name: The object in it; its parts are separated by /.
-        content: What it shall hold.
+        content: Its new content.
 
     Raises:
         OSError: A local file cannot be written.
@@ -147,14 +148,14 @@ def write_bytes(location: str | os.PathLike[str], name: str, content: bytes) -> 
 
 
 def exists(location: str | os.PathLike[str], name: str) -> bool:
-    """Tells whether a folder holds an object of this name."""
+    """Checks whether a folder holds an object of this name."""
     if not is_url(location):
         return (local_path(location) / name).is_file()
     return read_bytes(location, name) is not None
 
 
 def keys(location: str | os.PathLike[str]) -> list[str] | None:
-    """Returns the names of all objects at an address, sorted; None where it lists none.
+    """Lists the names of all objects at an address, sorted; None where it cannot be listed.
 
     Raises:
         UserError: The address cannot be read.
@@ -168,7 +169,7 @@ def keys(location: str | os.PathLike[str]) -> list[str] | None:
 
 
 def delete_tree(location: str | os.PathLike[str]) -> None:
-    """Deletes a folder and all that it holds; there need be none.
+    """Deletes a folder with everything in it; a missing one is no error.
 
     Raises:
         OSError: A local folder cannot be deleted.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import functools
 import json
 import math
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.core import files
+from lelp_jax.core.arrays import write_array
 from lelp_jax.core.errors import UserError
 from lelp_jax.storage import objects, zarr
 
@@ -101,39 +101,29 @@ def open_writer(
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays beside their location, then renames what was written."""
+    with files.storage(path, sum(values.nbytes for values in arrays.values())):
+        if path.suffix.lower() == ".npz":
+            with files.open_atomic(path) as file:
+                np.savez(file, **arrays)
+        elif path.suffix:
+            with files.open_atomic(path) as file:
+                _save_parquet(file, arrays)
+        else:
+            _save_folder(path, arrays)
+
+
+def _save_folder(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     temporary = _temporary(path)
+    _restore_folder(path)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
     try:
-        with files.storage(path, sum(values.nbytes for values in arrays.values())):
-            if not path.suffix:
-                _restore_folder(path)
-                shutil.rmtree(temporary, ignore_errors=True)
-                temporary.mkdir()
-                for name, values in arrays.items():
-                    with _open_synced(temporary / f"{name}.npy") as file:
-                        np.save(file, values)
-                _replace_folder(temporary, path)
-                return
-            with _open_synced(temporary) as file:
-                if path.suffix.lower() == ".npz":
-                    np.savez(file, **arrays)
-                else:
-                    _save_parquet(file, arrays)
-            os.replace(temporary, path)
-    except BaseException as error:
-        shutil.rmtree(temporary) if temporary.is_dir() else temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is None:
-            # NumPy says "50000 requested and 2484 written".
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        for name, values in arrays.items():
+            write_array(temporary / f"{name}.npy", values)
+        _replace_folder(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary)
         raise
-
-
-@contextlib.contextmanager
-def _open_synced(path: Path) -> Iterator[Any]:
-    """Opens a file for writing, and waits at the end until it is on the disk."""
-    with open(path, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _save_parquet(file: Any, arrays: Mapping[str, np.ndarray]) -> None:

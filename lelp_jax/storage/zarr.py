@@ -24,7 +24,7 @@ UNFINISHED = "lelp_jax_unfinished"
 # Arrays made here hold every chunk and say so: a lost one is an error.
 _COMPLETE = {"every_chunk_is_stored": True}
 _STORE_ALL = {"store_data_equal_to_fill_value": True}
-# What the chunks take that are read at the same time for rows here and there.
+# Bytes of the chunks that are read at the same time when rows are given by positions.
 _READ_BYTES = 1 << 23
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
@@ -38,7 +38,7 @@ class ZarrArray(StoredRows):
     """
 
     def __init__(self, location: str, store: Any):
-        """Takes an array that is open.
+        """Wraps an open TensorStore.
 
         Raises:
             UserError: It holds neither numbers nor booleans.
@@ -73,7 +73,7 @@ class ZarrArray(StoredRows):
         return np.split(order, np.flatnonzero(np.diff(number // chunks)) + 1)
 
     def write(self, start: int, values: np.ndarray) -> None:
-        """Writes rows; processes that write different whole chunks do not disturb one another.
+        """Writes rows; several processes may write different whole chunks at the same time.
 
         Args:
             start: The first row.
@@ -99,9 +99,9 @@ class ZarrArray(StoredRows):
 def create(
     location: str | os.PathLike[str], shape: tuple[int, ...], dtype: Any, chunk_rows: int
 ) -> ZarrArray:
-    """Makes an array, to be filled by `ZarrArray.write`; an array already there is deleted.
+    """Makes an array, to be filled by `ZarrArray.write`; an existing array is deleted.
 
-    It is zarr version 3, not compressed, each chunk with a checksum.
+    The format is zarr version 3, uncompressed, with a checksum for each chunk.
 
     Args:
         location: Its folder or address.
@@ -118,7 +118,7 @@ def create(
     resolve_dtype(dtype, location)
     driver = _driver(location)
     if driver == "group":
-        raise UserError(f"{location} holds a zarr group; give another place for the array")
+        raise UserError(f"{location} holds a zarr group; give another location for the array")
     chunk = [max(1, min(chunk_rows, shape[0])), *(max(1, size) for size in shape[1:])]
     with _writing(location, math.prod(shape) * dtype.itemsize):
         import tensorstore as ts
@@ -188,7 +188,7 @@ def _opened(spec: dict[str, Any]) -> Any:
 
 
 def _driver(location: str) -> str | None:
-    """Returns the driver that reads a location, "group", or None where there is no zarr."""
+    """Finds the driver that reads a location; "group" for a group, None where there is no zarr."""
     metadata = objects.read_bytes(location, "zarr.json")
     if metadata is None:
         return "zarr" if objects.exists(location, ".zarray") else None
@@ -204,7 +204,7 @@ def _name(location: str | os.PathLike[str]) -> str:
 
 @contextlib.contextmanager
 def _writing(location: str, size: int) -> Iterator[None]:
-    """Turns trouble with writing into an OSError on this machine, a UserError at an address."""
+    """Turns an error while writing into an OSError on this machine, a UserError at an address."""
     if objects.is_url(location):
         try:
             yield

@@ -23,7 +23,7 @@ class EarlyStopping:
 
     Attributes:
         evaluations: Largest number of evaluations on the validation rows, evenly spaced and with
-            one at the last step; 0 evaluates never and keeps the last parameters.
+            one at the last step; 0 never evaluates and keeps the last parameters.
         patience: Number of evaluations in a row without improvement after which training stops; 0
             trains to the end.
         metric: The validation metric. Ties go to the lower negative log-likelihood, then to the

@@ -97,7 +97,7 @@ def test_overrides_keep_the_kind_of_the_value() -> None:
     ],
 )
 def test_overrides_are_brought_to_one_form(given: list[str], expected: list[str]) -> None:
-    assert overrides.checked(CONFIG, given) == expected
+    assert overrides.normalize(CONFIG, given) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,15 +108,15 @@ def test_overrides_are_brought_to_one_form(given: list[str], expected: list[str]
         ("--config.count.x=3", "config.count is a value, not a section: it has no key 'x'"),
         ("--config.count=3.5", "config.count must be a whole number, got '3.5'"),
         ("--config.rate=fast", "config.rate must be a number, got 'fast'"),
-        ("--config.on=maybe", "config.on must be true or false, got 'maybe'"),
+        ("--config.on=maybe", "config.on must be True or False, got 'maybe'"),
         ("--config.part=3", "config.part is a section, got '3'; set one of its keys: deep"),
-        ("--noconfig.count", "--noconfig.count: config.count is no switch"),
+        ("--noconfig.count", "--noconfig.count works for booleans only; use --config.count=VALUE"),
         ("--config.count", "--config.count has no value"),
     ],
 )
 def test_wrong_overrides(argument: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        overrides.checked(CONFIG, [argument])
+        overrides.normalize(CONFIG, [argument])
 
 
 def test_overrides_of_references_reach_what_follows_from_them(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from lelp_jax.data.sources.arrays import Arrays
 from lelp_jax.data.sources.digits import Digits
 from lelp_jax.data.split import Strata, split_off
 from tests.helpers import planted
+from tests.helpers.paths import ROOT
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 INPUTS = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
@@ -68,7 +69,7 @@ print(*sorted(slow & {*sys.modules}))
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert run.stdout == "\n"
 

@@ -14,14 +14,14 @@ from lelp_jax import data
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.reading.table_file import TableFile
-from lelp_jax.data.sources.table import Table
+from lelp_jax.data.sources.table import NumericTable
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 
 
 def read(text: str | bytes, name: str = "t.csv", **settings: object) -> data.Parts:
     Path(name).write_bytes(text.encode() if isinstance(text, str) else text)
-    return sections.build(Table, {"train": name, **settings}, "config.data").parts()
+    return sections.build(NumericTable, {"train": name, **settings}, "config.data").parts()
 
 
 def test_csv_tsv_json_and_parquet_give_the_same_rows() -> None:
@@ -37,7 +37,7 @@ def test_csv_tsv_json_and_parquet_give_the_same_rows() -> None:
     Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     parquet.write_table(pa.Table.from_pylist(rows), "t.parquet")
     for name in ("t.csv", "t.tsv", "t.jsonl", "t.parquet"):
-        part = Table(train=name).parts().train
+        part = NumericTable(train=name).parts().train
         assert part.columns == ("x", "on", "n")
         np.testing.assert_array_equal(
             part.inputs, [[0.5 * i, float(i % 3 == 0), i] for i in range(6)], err_msg=name
@@ -112,7 +112,7 @@ def test_labels_and_features_of_every_parquet_type() -> None:
         }
     )
     parquet.write_table(table, "t.parquet")
-    parts = Table(train="t.parquet", fine_label="fine").parts()
+    parts = NumericTable(train="t.parquet", fine_label="fine").parts()
     assert parts.train.labels.tolist() == [1, -1, 0, 1]
     assert parts.train.fine_labels is not None
     assert parts.train.fine_labels.tolist() == [2, 0, 1, -1]
@@ -165,7 +165,7 @@ def test_a_column_of_numbers_with_one_mistake_is_not_dropped_in_silence() -> Non
     ("settings", "message"),
     [
         ({"columns": ("x", "x")}, "columns holds 'x' twice"),
-        ({"columns": ("label",)}, "columns holds 'label', which is no feature"),
+        ({"columns": ("label",)}, "columns holds 'label', which is not a feature"),
         ({"fine_label": "label"}, "label and fine_label are both 'label'"),
         ({"label": ""}, "label is empty"),
         ({"num_classes": -2}, "num_classes must be a whole number of 2 or more, or 0, got -2"),
@@ -185,7 +185,7 @@ def test_end_to_end_rows_are_standardised_each_column_in_its_own_unit() -> None:
     table = generator.normal(size=(100, 2)) * [1e7, 1e-4] + [3e7, 5.0]
     lines = [f"{x:.9g},{y:.9g},4,{i % 2}" for i, (x, y) in enumerate(table)]
     Path("t.csv").write_text("\n".join(["x,y,constant,label", *lines]))
-    dataset = data.load(Table(train="t.csv"), SPLIT)
+    dataset = data.load(NumericTable(train="t.csv"), SPLIT)
     inputs = dataset.inputs[dataset.train]
     np.testing.assert_allclose(inputs.std(axis=0), [1, 1, 0], atol=1e-2)
     np.testing.assert_allclose(inputs.mean(axis=0), [0, 0, 0], atol=5e-2)

@@ -144,7 +144,7 @@ DATA = (
     Case(
         "label_is_a_feature",
         (TABLE, "--config.data.train=train.csv", "--config.data.columns=x,label"),
-        ("config.data", "'label', which is no feature"),
+        ("config.data", "'label', which is not a feature"),
         {"train.csv": RIGHT},
     ),
     Case(

@@ -3,8 +3,8 @@
 import re
 
 from lelp_jax.core.constraints import Only
+from lelp_jax.core.fields import describe, split_marks
 from lelp_jax.core.search_space import Hyperparameter
-from lelp_jax.core.sections import describe, split_marks
 from lelp_jax.methods import METHODS
 from tests.helpers.paths import ROOT
 

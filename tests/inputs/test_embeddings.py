@@ -13,7 +13,7 @@ from lelp_jax.core import parallel
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.inputs import embedding_stage
-from lelp_jax.inputs.frozen import Frozen
+from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.models import token_batches
 from lelp_jax.models.token_batches import make_batches
 from lelp_jax.models.tokens import lengths
@@ -57,13 +57,13 @@ def _small_parts(monkeypatch):
 def embedded(monkeypatch) -> list[int]:
     """Returns a list to which the sizes of embedded batches are added."""
     sizes = []
-    original = Frozen.embed
+    original = FrozenEncoder.embed
 
     def counted(self, tokens, batch):
         sizes.append(len(batch.rows))
         return original(self, tokens, batch)
 
-    monkeypatch.setattr(Frozen, "embed", counted)
+    monkeypatch.setattr(FrozenEncoder, "embed", counted)
     return sizes
 
 
@@ -73,10 +73,10 @@ def ensure(checkpoint, root, data=None, watch=None, **settings):
     return made.ensure(root, data or dataset(TEXTS), session(watch))
 
 
-def network(checkpoint, pooling="mean") -> Frozen:
+def network(checkpoint, pooling="mean") -> FrozenEncoder:
     from lelp_jax.models import pretrained
 
-    return Frozen(pretrained.load(str(checkpoint), "test"), pooling, "float32")
+    return FrozenEncoder(pretrained.load(str(checkpoint), "test"), pooling, "float32")
 
 
 def standardized(raw, train):
@@ -166,30 +166,27 @@ def test_a_stopped_run_goes_on_where_it_was(checkpoint, tmp_path, embedded):
     np.testing.assert_array_equal(resumed.values, whole.values)
 
 
-def test_a_part_that_a_killed_run_left_damaged_is_computed_again(checkpoint, tmp_path, embedded):
+@pytest.mark.parametrize("content", [b"", None])
+def test_a_part_that_cannot_be_read_is_computed_again(checkpoint, tmp_path, embedded, content):
     whole = ensure(checkpoint, tmp_path / "whole")
     with pytest.raises(Interrupted):
         ensure(checkpoint, tmp_path / "stopped", watch=Stopped(at=2 + 5))
     first = min((tmp_path / "stopped").glob("embeddings/*/part_*.npy"))
-    _flip(first)
+    first.write_bytes(first.read_bytes()[:-3] if content is None else content)
     embedded.clear()
     resumed = ensure(checkpoint, tmp_path / "stopped")
     assert len(embedded) == len(network(checkpoint).batches(resumed.encoding.tokens(TEXTS))) - 2
     np.testing.assert_array_equal(resumed.values, whole.values)
 
 
-def _flip(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 1
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("damage", ["flip", "delete", "parts"])
-def test_damaged_embeddings_are_refused(checkpoint, tmp_path, damage):
-    ensure(checkpoint, tmp_path)
+def test_damaged_embeddings_are_computed_again(checkpoint, tmp_path, embedded, damage):
+    first = ensure(checkpoint, tmp_path)
     path = min(tmp_path.glob("embeddings/*/part_*.npy"))
     if damage == "flip":
-        _flip(path)
+        content = bytearray(path.read_bytes())
+        content[-3] ^= 1
+        path.write_bytes(content)
     elif damage == "delete":
         path.unlink()
     else:
@@ -197,8 +194,26 @@ def test_damaged_embeddings_are_refused(checkpoint, tmp_path, damage):
         content = json.loads(marker.read_text())
         content["facts"]["parts"].pop()
         marker.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=f"delete the folder {path.parent}"):
-        ensure(checkpoint, tmp_path)
+    embedded.clear()
+    again = ensure(checkpoint, tmp_path)
+    assert sum(embedded) == len(TEXTS)
+    np.testing.assert_array_equal(again.values, first.values)
+
+
+def test_embeddings_of_earlier_versions_are_reused(checkpoint, tmp_path, embedded):
+    # Their files had a checksum in the name, and their markers had none.
+    first = ensure(checkpoint, tmp_path)
+    (marker,) = tmp_path.glob("embeddings/*/stage.json")
+    content = json.loads(marker.read_text())
+    names = [name.replace(".npy", "_0a1b2c3d.npy") for name in content["facts"]["parts"]]
+    for old, new in zip(content["facts"]["parts"], names, strict=True):
+        (marker.parent / old).rename(marker.parent / new)
+    content["facts"]["parts"] = names
+    marker.write_text(json.dumps({key: content[key] for key in ("inputs", "facts")}))
+    embedded.clear()
+    again = ensure(checkpoint, tmp_path)
+    assert not embedded
+    np.testing.assert_array_equal(again.values, first.values)
 
 
 def _changed(folder: Path, change) -> Path:
@@ -268,7 +283,7 @@ def test_a_saved_encoding_needs_its_checkpoint(tmp_path, monkeypatch):
     load = inputs.ENCODINGS["embeddings"].load
     assert load(tmp_path, facts)(TEXTS).shape == found.values.shape
     checkpoints.write(own, seed=1, num_hidden_layers=1)
-    with pytest.raises(UserError, match=r"fingerprint .* put the one back"):
+    with pytest.raises(UserError, match=r"fingerprint .* put back the one"):
         load(tmp_path, facts)
     shutil.rmtree(own)
     with pytest.raises(UserError, match=f"embeddings of {own}: there is no folder"):

@@ -13,11 +13,12 @@ from tokenizers import Tokenizer, models
 
 from lelp_jax import inputs
 from lelp_jax.core.curves import CurveLog
-from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.errors import Damaged, Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.inputs import ragged
 from lelp_jax.inputs.text_encoding import TextEncoding, read_tokenizer
 from lelp_jax.inputs.words import Words
 from tests.helpers import checkpoints
@@ -241,8 +242,6 @@ def test_another_tokenizer_makes_other_tokens(checkpoint, tmp_path):
 
 
 def test_vocabularies_beyond_two_bytes_are_kept_whole(tmp_path):
-    from lelp_jax.inputs import ragged
-
     for highest, size in ((65_535, 2), (65_536, 4)):
         tokens = ragged.Ragged(np.array([0, highest, 3]), np.array([2, 1]))
         names = ragged.write(tmp_path, tokens)
@@ -251,44 +250,35 @@ def test_vocabularies_beyond_two_bytes_are_kept_whole(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut off", "gone", "swapped"])
-@pytest.mark.parametrize("kind", ["tokens", "lengths"])
-def test_damaged_tokens_are_refused(checkpoint, tmp_path, kind, damage):
+@pytest.mark.parametrize("name", ["tokens.npy", "lengths.npy", "tokenizer.json"])
+def test_damaged_tokens_are_made_again(checkpoint, tmp_path, name, damage):
     made = view("tokens", checkpoint=str(checkpoint))
-    made.ensure(tmp_path, dataset(), session())
-    path = next(tmp_path.glob(f"inputs/*/{kind}_*.npy"))
-    content = bytearray(path.read_bytes())
-    content[-2] ^= 1
+    first = made.ensure(tmp_path, dataset(), session())
+    (path,) = tmp_path.glob(f"inputs/*/{name}")
+    content = path.read_bytes()
     if damage == "gone":
         path.unlink()
     elif damage == "swapped":
         # Another file that is sound, under this one's name.
         np.save(path, np.arange(6, dtype=np.uint16))
     else:
-        path.write_bytes(content if damage == "changed" else path.read_bytes()[:-2])
-    with pytest.raises(UserError, match=f"{path.name}.*delete the folder {path.parent}"):
-        made.ensure(tmp_path, dataset(), session())
+        changed = content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+        path.write_bytes(changed if damage == "changed" else content[:-2])
+    again = made.ensure(tmp_path, dataset(), session())
+    assert path.read_bytes() == content
+    np.testing.assert_array_equal(again.values, first.values)
 
 
-def test_tokens_of_other_texts_are_refused(checkpoint, tmp_path):
+def test_tokens_of_other_texts_are_not_taken(checkpoint, tmp_path):
     made = view("tokens", checkpoint=str(checkpoint))
     made.ensure(tmp_path, dataset(), session())
     other = made.ensure(tmp_path, dataset(TEXTS[:4]), session())
     (folder,) = [path for path in (tmp_path / "inputs").iterdir() if path.name != other.fingerprint]
-    marker = (tmp_path / "inputs" / other.fingerprint / "stage.json").read_text()
-    (folder / "stage.json").write_text(marker)
-    for path in (tmp_path / "inputs" / other.fingerprint).glob("*.npy"):
+    for path in (tmp_path / "inputs" / other.fingerprint).iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match="of 4 texts, not those of 6; delete the folder"):
-        made.ensure(tmp_path, dataset(), session())
-
-
-def test_a_damaged_tokenizer_in_the_workdir_is_refused(checkpoint, tmp_path):
-    made = view("tokens", checkpoint=str(checkpoint))
-    made.ensure(tmp_path, dataset(), session())
-    path = next(tmp_path.glob("inputs/*/tokenizer.json"))
-    path.write_text("{")
-    with pytest.raises(UserError, match=f"delete the folder {path.parent}"):
-        made.ensure(tmp_path, dataset(), session())
+    assert made.ensure(tmp_path, dataset(), session()).values.shape[0] == len(TEXTS)
+    with pytest.raises(Damaged, match=r"of 4 texts, not those of 6; delete .* to build it again"):
+        ragged.read(tmp_path / "inputs" / other.fingerprint, ["tokens.npy", "lengths.npy"], 6)
 
 
 def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path):
@@ -301,10 +291,10 @@ def test_a_tokenizer_that_does_not_fit_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{", "{}", '{"version": "9"}'])
-def test_a_tokenizer_that_cannot_be_read_is_refused_with_the_mend(tmp_path, content):
+def test_a_tokenizer_that_cannot_be_read_is_refused_with_a_hint(tmp_path, content):
     folder = checkpoints.write(tmp_path / "checkpoint")
     (folder / "tokenizer.json").write_text(content)
-    with pytest.raises(UserError, match=r"tokenizer\.json is no tokenizer.*AutoTokenizer"):
+    with pytest.raises(UserError, match=r"json is not a readable tokenizer.*AutoTokenizer"):
         view("tokens", checkpoint=str(folder)).ensure(tmp_path, dataset(), session())
 
 

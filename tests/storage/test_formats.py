@@ -1,6 +1,7 @@
 """What is written is read back, in every format, and in little memory where it may be large."""
 
 import math
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from lelp_jax.storage import zarr
 from tests.helpers import stored
+from tests.helpers.paths import ROOT
 
 TYPES = ["f2", "f4", "f8", "i4", "i8", "?", "u1", "U3"]
 
@@ -147,6 +149,7 @@ def grown(task: str, location: str, tmp_path: Path) -> float:
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert run.returncode == 0, run.stderr
     return float(run.stdout)

@@ -149,7 +149,7 @@ def test_a_folder_that_holds_something_else_is_not_replaced(ending: str, other: 
         ("absent/x", "there is no folder .*/absent; make it"),
         ("file", "/file is a file; give a folder in config.to, or remove the file"),
         ("folder.npz", "/folder.npz is a folder; give a file in config.to"),
-        ("s3://b/x", "is no address that can be used"),
+        ("s3://b/x", "is not a supported address"),
         ("http://host/x", "http://host/x can only be read; give gs://bucket/folder"),
     ],
 )
@@ -192,6 +192,7 @@ def test_a_disk_that_takes_no_more_leaves_the_old_one_whole(ending: str) -> None
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    # NumPy does not tell why it wrote less than it should.
     assert run.stderr in ("File too large\n", "No space left on device\n")
     holds(location, OLD)
 

@@ -118,7 +118,7 @@ def test_a_new_array_takes_the_place_of_the_old_one() -> None:
 
 def test_making_an_array_deletes_nothing_but_an_array() -> None:
     stored.write("group.zarr", {"x": VALUES})
-    with pytest.raises(UserError, match="holds a zarr group; give another place"):
+    with pytest.raises(UserError, match="holds a zarr group; give another location"):
         zarr.create("group.zarr", (4,), np.float32, 4)
     stored.same(stored.read("group.zarr").array("x")[:], VALUES)
     Path("folder").mkdir()

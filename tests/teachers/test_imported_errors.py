@@ -313,7 +313,7 @@ FILES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
         ("teacher.npz cannot be read", "numpy.savez"),
     ),
     "address": (lambda: None, "memory://no/teacher", ("memory://no/teacher holds no arrays",)),
-    "unknown address": (lambda: None, "hdfs://no/teacher", ("no address that can be used", "gs:")),
+    "unknown address": (lambda: None, "hdfs://no/teacher", ("not a supported address", "gs:")),
 }
 
 

@@ -1,1 +1,1 @@
-"""Files of rows as people have them, read and checked: CSV, TSV, JSON lines, Parquet."""
+"""Readers of CSV, TSV, JSON lines and Parquet files that name the line of an error."""

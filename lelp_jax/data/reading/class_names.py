@@ -1,4 +1,4 @@
-"""Names of classes that a Parquet file brings along for labels that are whole numbers."""
+"""Class names in the metadata of a Parquet file whose labels are whole numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def stored(schema: pa.Schema, column: str) -> tuple[str, ...]:
-    """Returns the names that a file's metadata give to the numbers of a column.
+    """Reads the names that a file's metadata give to the numbers of a column.
 
     Read are a JSON list under the key COLUMN_names ("label_names" for the column "label"), in which
     the position is the number, and the features that Hugging Face's `datasets` writes.
@@ -20,7 +20,7 @@ def stored(schema: pa.Schema, column: str) -> tuple[str, ...]:
         column: The column of labels.
 
     Returns:
-        One name per number; empty where the file brings none along.
+        One name per number; empty where the file has none.
     """
     metadata = schema.metadata or {}
     names = _json(metadata.get(f"{column}_names".encode()))
@@ -35,7 +35,7 @@ def stored(schema: pa.Schema, column: str) -> tuple[str, ...]:
 
 
 def _json(content: bytes | None) -> Any:
-    """Returns what a JSON text holds, or None where there is none or it cannot be read."""
+    """Parses a JSON text; None where it is missing or invalid."""
     try:
         return None if content is None else json.loads(content)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What is wrong with a file of JSON lines, told with the line that it is in."""
+"""Finds the error in a file of JSON lines, and its line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _KINDS = {int: "a number", float: "a number", bool: "true or false", list: "a li
 
 
 def find_bad_object(path: Path, records: Iterator[tuple[int, str]]) -> None:
-    """Raises the error that names the first line which does not go with those before it.
+    """Raises the error for the first line that does not fit those before it.
 
     Args:
         path: The file.
@@ -34,7 +34,7 @@ def find_bad_object(path: Path, records: Iterator[tuple[int, str]]) -> None:
                 ) from None
         if not isinstance(values, dict):
             raise UserError(
-                f"{path} line {number} holds no object: {line[:60]!r}; "
+                f"{path} line {number} is not an object: {line[:60]!r}; "
                 "write one {...} per line, without brackets around them all"
             )
         for key, value in values.items():

@@ -1,4 +1,4 @@
-"""Finds files of data, whatever their format."""
+"""Paths of data files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lelp_jax.core.errors import UserError
 
 
 def existing_file(name: str, split: str) -> Path:
-    """Returns the path of a file that is there.
+    """Finds a file.
 
     Args:
         name: The path as the user wrote it; ~ is the home folder.

@@ -1,4 +1,4 @@
-"""Reads CSV, TSV, JSON lines and Parquet; what is wrong is told with the line that it is in."""
+"""Reads CSV, TSV, JSON lines and Parquet; errors name the line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TableFile:
 
     Attributes:
         path: The file.
-        format: What its ending stands for ("CSV").
+        format: The format that its ending means ("CSV").
         table: Its columns.
     """
 
@@ -91,7 +91,7 @@ class TableFile:
         )
 
     def _content(self) -> bytes:
-        """Returns the content of a text file, without a byte-order mark."""
+        """Reads a text file, without a byte-order mark."""
         content = self.path.read_bytes()
         try:
             content.decode()
@@ -131,7 +131,7 @@ class TableFile:
                 if len(fields) != width:
                     raise UserError(
                         f"{self.path} line {number} has {len(fields)} fields, the header has "
-                        f"{width}; mend the line (a text that holds a comma needs quotes)"
+                        f"{width}; correct the line (a text that holds a comma needs quotes)"
                     )
 
     @functools.cached_property
@@ -148,11 +148,11 @@ class TableFile:
         return f"{self.path} line {self._lines[row]}" if self._lines else f"{self.path} row {row}"
 
     def looks_unseparated(self) -> bool:
-        """Returns whether this is CSV whose columns are separated by something else."""
+        """Checks whether this is CSV whose columns are separated by something else."""
         return self.format == "CSV" and self.table.num_columns == 1
 
     def column(self, name: str) -> pa.Array:
-        """Returns a column in one piece, decoded where it is a dictionary.
+        """Selects a column in one piece, decoded where it is a dictionary.
 
         Raises:
             UserError: The file has no such column, or two.
@@ -160,10 +160,10 @@ class TableFile:
         names = self.table.column_names
         if name not in names:
             error = unknown_name(f"column of {self.path}", name, names)
-            mend = "check the names of columns in config.data"
+            hint = "check the names of columns in config.data"
             if self.looks_unseparated():
-                mend = "separate the columns by commas"
-            raise UserError(f"{error}; {mend}")
+                hint = "separate the columns by commas"
+            raise UserError(f"{error}; {hint}")
         if names.count(name) > 1:
             raise UserError(
                 f"{self.path}: the header holds column {name!r} {names.count(name)} times; "
@@ -173,7 +173,7 @@ class TableFile:
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
     def refuse_open_quotes(self, name: str) -> None:
-        """Refuses texts of TSV that hold tabs and line ends: rows that a quotation mark swallowed.
+        """Checks texts of TSV for tabs and line ends: rows that a quotation mark swallowed.
 
         Raises:
             UserError: There is such a text.
@@ -191,10 +191,10 @@ class TableFile:
             )
 
     def numeric_columns(self, but: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Returns the names of the columns of numbers, and of the others, but those given.
+        """Lists the columns of numbers, and the other columns, except those given.
 
         Raises:
-            UserError: More than half of a column's texts are numbers: the others are mistakes.
+            UserError: More than half of a column's texts are numbers, but not all of them.
         """
         found: dict[bool, list[str]] = {True: [], False: []}
         for field in self.table.schema:
@@ -210,7 +210,7 @@ class TableFile:
         return tuple(found[True]), tuple(found[False])
 
     def numbers(self, name: str) -> np.ndarray:
-        """Returns a column of numbers, [rows].
+        """Reads a column of numbers, [rows].
 
         Raises:
             UserError: A value is missing or not a number; the message names its line.
@@ -234,18 +234,18 @@ class TableFile:
         return values.to_numpy(zero_copy_only=False)
 
     def _parsed(self, values: pa.Array, name: str) -> pa.Array:
-        """Returns the numbers that texts stand for."""
+        """Parses texts as numbers."""
         texts = [None if text is None or not text.strip() else text for text in values.to_pylist()]
         bad = _first(texts, lambda text: text is not None and not _is_number_text(text))
         if bad >= 0:
             raise UserError(
-                f"{self.place(bad)}, column {name}: {texts[bad]!r} is not a number; mend it, or "
+                f"{self.place(bad)}, column {name}: {texts[bad]!r} is not a number; correct it, or "
                 "leave the column out of config.data.columns"
             )
         return pa.array([None if text is None else float(text) for text in texts], pa.float64())
 
     def label_values(self, name: str) -> np.ndarray:
-        """Returns a column of labels, [rows]: numbers with NaN, or objects, texts and None.
+        """Reads a column of labels, [rows]: numbers with NaN, or objects, texts and None.
 
         Raises:
             UserError: The file has no such column, or it holds no labels.
@@ -254,7 +254,7 @@ class TableFile:
 
 
 def label_values(values: pa.Array, where: str) -> np.ndarray:
-    """Returns labels, [rows]: numbers with NaN, or objects, texts and None.
+    """Converts labels, [rows], to numbers with NaN, or objects, texts and None.
 
     Args:
         values: [rows].
@@ -298,5 +298,5 @@ def _is_number_text(text: str) -> bool:
 
 
 def _first(values: list[Any], test: Callable[[Any], bool]) -> int:
-    """Returns the first place where the test holds, or -1."""
+    """Finds the first position where the test holds, or -1."""
     return next((row for row, value in enumerate(values) if test(value)), -1)

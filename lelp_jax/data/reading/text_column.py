@@ -1,4 +1,4 @@
-"""A column of texts, checked: no other kind of value, valid UTF-8, and blanks that are counted."""
+"""Reads a column of texts: checks their type and encoding, and counts blank ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def read(values: pa.ChunkedArray | pa.Array, name: str, place: Callable[[int], str]) -> np.ndarray:
-    """Returns a column of texts, [rows] objects, as they stand there.
+    """Reads a column of texts, [rows] objects, unchanged.
 
     A missing text becomes "". It and texts of white space alone are kept, with a warning: they say
     nothing of their class.
@@ -50,8 +50,8 @@ def read(values: pa.ChunkedArray | pa.Array, name: str, place: Callable[[int], s
     if count:
         first = pc.index(blank, True).as_py()
         _LOG.warning(
-            "%s, column %s: the text is blank, as in %d of %d rows; they are kept, but say nothing "
-            "of their class",
+            "%s, column %s: the text is blank, as in %d of %d rows; they are kept, but carry no "
+            "information about their class",
             place(first),
             name,
             count,
@@ -62,7 +62,7 @@ def read(values: pa.ChunkedArray | pa.Array, name: str, place: Callable[[int], s
 
 
 def _not_utf8(content: list[bytes | None], name: str, place: Callable[[int], str]) -> UserError:
-    """Returns the error that names the first text which is not UTF-8."""
+    """Makes the error for the first text that is not UTF-8."""
     for row, text in enumerate(content):
         try:
             (text or b"").decode()
@@ -77,7 +77,7 @@ def _not_utf8(content: list[bytes | None], name: str, place: Callable[[int], str
 def missing(
     where: str, name: str, schema: pa.Schema, others: Collection[str], key: str = "text"
 ) -> UserError:
-    """Returns the error for a column that is not there.
+    """Makes the error for a missing column.
 
     Args:
         where: What should hold it ("train.csv").
@@ -97,7 +97,7 @@ def missing(
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Returns whether values of a type are texts."""
+    """Checks whether values of a type are texts."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return any(

@@ -95,7 +95,7 @@ class _File:
             raise UserError(f"{self.path}: inputs of shape {self.inputs.shape} have no {what}")
 
     def has(self, key: str) -> bool:
-        """Returns whether the file has a key."""
+        """Checks whether the file has a key."""
         return key in self._arrays
 
     def place(self, row: int) -> str:
@@ -103,10 +103,10 @@ class _File:
         return f"{self.path} row {row}"
 
     def labels(self, key: str) -> labels.Column:
-        """Returns one label per row.
+        """Reads one label per row.
 
         Raises:
-            UserError: There are more or fewer labels than rows, or they are no labels.
+            UserError: There are more or fewer labels than rows, or they are not labels.
         """
         values = self._per_row(key)
         if values.dtype.kind not in "fiubUS":
@@ -116,10 +116,10 @@ class _File:
         return labels.read(values, key, self.place)
 
     def ids(self) -> np.ndarray:
-        """Returns the name of each row.
+        """Reads the name of each row.
 
         Raises:
-            UserError: There are more or fewer names than rows, or they are no names.
+            UserError: There are more or fewer names than rows, or they are not names.
         """
         return identity.read(self._per_row("ids"), "id", self.place)
 
@@ -148,5 +148,5 @@ def _read(path: Path) -> dict[str, Any]:
             return {key: file[key] for key in file.files if key in _KEYS}
     except (ValueError, OSError, EOFError, NotImplementedError, *_BROKEN) as error:
         reason = " ".join(str(error).split())[:200]
-        mend = "; save texts as fixed-width strings" if "allow_pickle" in reason else ""
-        raise UserError(f"{path} is not a readable .npz file: {reason}{mend}") from error
+        hint = "; save texts as fixed-width strings" if "allow_pickle" in reason else ""
+        raise UserError(f"{path} is not a readable .npz file: {reason}{hint}") from error

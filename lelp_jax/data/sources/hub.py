@@ -22,7 +22,7 @@ _BATCH = 65536
 
 @dataclasses.dataclass(frozen=True)
 class Hub:
-    """A data set whose files are downloaded once and kept in the cache of `huggingface_hub`.
+    """A data set whose files are downloaded once, into the cache of `huggingface_hub`.
 
     Attributes:
         name: Name of the data set ("fancyzhx/amazon_polarity").
@@ -62,10 +62,10 @@ class Hub:
         texts.refuse_same({"train": self.train, "validation": self.validation, "test": self.test})
 
     def parts(self) -> Parts:
-        """Reads the files, and downloads them where they are not in the cache.
+        """Reads the files, and downloads those that are not in the cache.
 
         Raises:
-            UserError: The data set cannot be had, or its files are not as the settings say.
+            UserError: The data set is not available, or its files do not fit the settings.
         """
         names = {"train": self.train, "validation": self.validation, "test": self.test}
         wanted = {split: name for split, name in names.items() if name}
@@ -155,7 +155,7 @@ class Hub:
         )
 
     def _kept(self, total: int) -> np.ndarray:
-        """Returns which training rows are used, sorted."""
+        """Draws the training rows that are used, sorted."""
         if self.train_rows > total:
             raise UserError(
                 f"config.data.train_rows is {self.train_rows}, but {self.name} has {total} rows in "

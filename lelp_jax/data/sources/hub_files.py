@@ -1,4 +1,9 @@
-"""Which files of the Hugging Face hub hold which split, and how they come here."""
+"""Finds which files of a data set on the Hugging Face hub hold which split, and downloads them.
+
+`huggingface_hub` downloads, resumes and caches. The `datasets` library is not used: it copies every
+data set into a second cache, asks the hub on every launch, and offline takes the latest copy in
+that cache, whatever its revision.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +33,9 @@ class _Piece:
 
     Attributes:
         name: Its path in the data set.
-        folder: The folder that stands for the subset.
+        folder: The folder of the subset.
         split: The split.
-        number: Its place among the split's files.
+        number: Its position among the split's files.
         count: How many files the split has; 0 where the name does not tell.
     """
 
@@ -42,7 +47,7 @@ class _Piece:
 
 
 def find(name: str, revision: str, subset: str, wanted: Mapping[str, str]) -> dict[str, list[Path]]:
-    """Returns the files of each split, in order; downloads those that are not in the cache.
+    """Finds the files of each split, in order; downloads those that are not in the cache.
 
     What is in the cache is taken without asking the hub, so a branch that moved on is not noticed
     until the cache is cleared.
@@ -72,15 +77,15 @@ def find(name: str, revision: str, subset: str, wanted: Mapping[str, str]) -> di
 def _choose(
     name: str, revision: str, subset: str, wanted: Mapping[str, str], names: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Returns the names of the files of each split, in order."""
+    """Selects the files of each split, in order."""
     pieces = [_piece(file) for file in sorted(names) if file.endswith(_SUFFIX)]
     if not pieces:
-        mend = "give its files with config.data.source=files"
+        hint = "give its files with config.data.source=files"
         if revision != _CONVERTED:
-            mend = f"try --config.data.revision={_CONVERTED}, where the hub keeps copies, or {mend}"
+            hint = f"try --config.data.revision={_CONVERTED}, where the hub keeps copies, or {hint}"
         raise UserError(
             f"{name} has no Parquet files at revision {revision!r}, but "
-            f"{', '.join(sorted(names)[:_SHOWN]) or 'none at all'}; {mend}"
+            f"{', '.join(sorted(names)[:_SHOWN]) or 'none at all'}; {hint}"
         )
     train = wanted["train"]
     folders = sorted({piece.folder for piece in pieces if piece.split == train})
@@ -100,8 +105,8 @@ def _choose(
         found = sorted((piece for piece in here if piece.split == split), key=_order)
         if not found:
             error = unknown_name(f"split of {name}", split, {piece.split for piece in here})
-            mend = f'; set config.data.{key}="" to split them off' if key != "train" else ""
-            raise UserError(f"{error}{mend}")
+            hint = f'; set config.data.{key}="" to split them off' if key != "train" else ""
+            raise UserError(f"{error}{hint}")
         _check_whole(name, found)
         chosen[key] = [piece.name for piece in found]
     return chosen
@@ -112,7 +117,7 @@ def _order(piece: _Piece) -> tuple[int, str]:
 
 
 def _piece(name: str) -> _Piece:
-    """Reads what a file's name says of its rows.
+    """Parses subset and split from the name of a file.
 
     Usual are data/train-00000-of-00004.parquet, SUBSET/train-00000-of-00001.parquet,
     SUBSET/NAME-train.parquet and, on the branch of converted files, SUBSET/train/0000.parquet.
@@ -130,7 +135,7 @@ def _piece(name: str) -> _Piece:
 
 
 def _check_whole(name: str, pieces: Sequence[_Piece]) -> None:
-    """Refuses files that are not one split, cut once: rows would be missing or there twice."""
+    """Checks that no file of a split is missing or there twice."""
     count = max(max(piece.count for piece in pieces), len(pieces))
     numbers = [piece.number for piece in pieces]
     if numbers != list(range(count)):
@@ -142,7 +147,7 @@ def _check_whole(name: str, pieces: Sequence[_Piece]) -> None:
 
 
 def _cached(name: str, revision: str) -> list[str] | None:
-    """Returns the names of the data set's files as an earlier download noted them, or None."""
+    """Lists the data set's files as an earlier download recorded them; None without one."""
     import huggingface_hub
     from huggingface_hub.errors import CachedRepoTreeNotFoundError, HFValidationError
 
@@ -154,7 +159,7 @@ def _cached(name: str, revision: str) -> list[str] | None:
 
 
 def _listed(name: str, revision: str) -> list[str]:
-    """Returns the names of the data set's files; asks the hub."""
+    """Lists the data set's files; asks the hub."""
     import huggingface_hub
     from huggingface_hub import errors
 
@@ -182,7 +187,7 @@ def _listed(name: str, revision: str) -> list[str]:
 
 
 def _download(name: str, revision: str, files: list[str]) -> Path:
-    """Returns the folder that holds the files, which are fetched where it does not."""
+    """Downloads the files that are missing; returns the folder that holds all of them."""
     import huggingface_hub
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -1,4 +1,4 @@
-"""One's own table of data: named numeric columns from CSV, JSON lines or Parquet."""
+"""Your own table of data: named numeric columns from CSV, TSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class NumericTable:
     """Files whose columns have names; the format follows from the file's ending.
 
     Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
@@ -56,7 +56,7 @@ class Table:
             raise UserError(f"id is {self.id!r}, which is the label; name another column")
         for name in self.columns:
             if name in (self.label, self.fine_label, self.id):
-                raise UserError(f"columns holds {name!r}, which is no feature; leave it out")
+                raise UserError(f"columns holds {name!r}, which is not a feature; leave it out")
 
     def parts(self) -> Parts:
         """Reads the files.

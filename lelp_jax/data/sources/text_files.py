@@ -1,4 +1,4 @@
-"""One's own files of texts with labels, from CSV, TSV, JSON lines or Parquet."""
+"""Your own texts with labels, from CSV, TSV, JSON lines or Parquet files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TextFiles:
     """Files with a column of texts and one of labels; the format follows from the file's ending.
 
     Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
-    sorted order. Texts are taken as they stand there.
+    sorted order. Texts are not changed.
 
     Attributes:
         train: Path of the training rows.
@@ -40,7 +40,7 @@ class TextFiles:
         num_classes: Number of whole-number labels, before they are merged; 0 takes the largest
             + 1, or as many as there are names.
         label_names: One name per label, before they are merged. Empty takes what the training file
-            brings along: names as labels, or the names of numbers in a Parquet file's metadata, a
+            provides: names as labels, or the names of numbers in a Parquet file's metadata, a
             JSON list under `label_names` (`fine_label_names` for the fine labels).
         class_map: The class that each label becomes, in label order, as (0, 1, 0, 1), or entries
             "LABEL=CLASS"; classes are numbers or names. Empty keeps the labels. Where there is no
@@ -97,7 +97,7 @@ class TextFiles:
         )
 
     def _fine_column(self, files: Mapping[str, TableFile]) -> str:
-        """Returns the name of a fine-label column that all files have, or ""."""
+        """Finds the name of a fine-label column that all files have, or ""."""
         if _FINE in (self.text, self.label, self.id):
             return ""
         without = [file for file in files.values() if _FINE not in file.table.column_names]
@@ -124,7 +124,7 @@ class TextFiles:
 
 
 def _stored(files: Mapping[str, TableFile], column: str) -> tuple[str, ...]:
-    """Returns the names that the training file brings along for a column of whole numbers."""
+    """Finds the names that the training file gives to the numbers of a column."""
     found = {split: class_names.stored(file.table.schema, column) for split, file in files.items()}
     names = found["train"]
     for split, other in found.items():

@@ -43,7 +43,7 @@ def parts(
     fine_names: Sequence[str] = (),
     class_map: Sequence[object] = (),
 ) -> Parts:
-    """Returns the rows of all splits, with the classes that the training rows fix.
+    """Makes the rows of all splits, with the classes that the training rows determine.
 
     Args:
         splits: Columns of "train" and, where the source has them, of "validation" and "test".
@@ -92,7 +92,7 @@ def parts(
 
 
 def refuse_same_columns(columns: Mapping[str, str]) -> None:
-    """Refuses a column that shall serve as two.
+    """Checks that no column serves as two.
 
     Args:
         columns: The column that each key of the section names; "" for none.
@@ -107,7 +107,7 @@ def refuse_same_columns(columns: Mapping[str, str]) -> None:
 
 
 def refuse_same(names: Mapping[str, str]) -> None:
-    """Refuses a source's split that shall serve as two.
+    """Checks that no split of a source serves as two.
 
     Args:
         names: The source's split for each of "train", "validation" and "test"; "" for none.

@@ -36,7 +36,7 @@ class _Graded:
 # Only sets whose description does not say which column is which.
 _KNOWN = {
     # Go et al., Twitter Sentiment Classification using Distant Supervision, 2009. The training rows
-    # hold 0 and 4 alone; 2, neutral, stands in a few test rows.
+    # hold 0 and 4 alone; 2, neutral, is in a few test rows.
     "sentiment140": _Graded("text", "polarity", {0: "negative", 4: "positive"}),
 }
 
@@ -49,7 +49,7 @@ class Tfds:
 
     Attributes:
         name: Name of the data set ("glue/sst2", "imdb_reviews").
-        data_dir: Where prepared data sets lie; "" is TFDS's own folder.
+        data_dir: Where prepared data sets are stored; "" is TFDS's default folder.
         text: Name of the column of texts; "" takes the only one.
         label: Name of the label column; "" takes the only column of classes.
         fine_label: Name of the fine-label column; "" when there is none.
@@ -110,7 +110,7 @@ class Tfds:
         )
 
     def _splits(self, reader: tfds_reader.Reader) -> dict[str, texts.TextColumns]:
-        """Returns the columns of the data set's splits, under what they serve as."""
+        """Reads the data set's splits, keyed by "train", "validation" and "test"."""
         named = (self.train, self.validation, self.test)
         free = [name for name in ("validation", "test") if name in reader.names]
         free = [name for name in free if name not in named]

@@ -1,4 +1,4 @@
-"""Finds data sets that TensorFlow Datasets has prepared, and has them prepared."""
+"""Finds data sets prepared by TensorFlow Datasets, and prepares missing ones."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _FORMAT = "array_record"
 
 
 def builder(name: str, data_dir: str) -> Any:
-    """Returns the builder of a data set that can be read without TensorFlow.
+    """Finds the builder of a data set that can be read without TensorFlow.
 
     Args:
         name: Name of the data set ("glue/sst2").
-        data_dir: Where prepared data sets lie; "" is TFDS's own folder.
+        data_dir: Where prepared data sets are stored; "" is TFDS's default folder.
 
     Raises:
         UserError: There is none, or it cannot be prepared here.
@@ -37,7 +37,7 @@ def builder(name: str, data_dir: str) -> Any:
         known = _variants(base)
         if variant and variant not in known and known:
             raise unknown_name(f"variant of {base} in config.data.name", variant, known) from None
-        # Whatever else a builder does when it is made, such as ask for a missing package.
+        # Builders may do anything when they are made, such as ask for a missing package.
         raise UserError(
             f"config.data.name: TFDS cannot build {name!r}: {one_line(error)}"
         ) from error
@@ -54,7 +54,7 @@ def builder(name: str, data_dir: str) -> Any:
                 f"{command}, here or on a machine from which you copy that folder"
             )
         _LOG.info("TFDS downloads and prepares %s in %s", found.info.full_name, found.data_path)
-        # What Google keeps prepared is of another format.
+        # The copies that Google has prepared are in another format.
         settings = tfds.download.DownloadConfig(try_download_gcs=False)
         try:
             found.download_and_prepare(file_format=_FORMAT, download_config=settings)
@@ -75,7 +75,7 @@ def builder(name: str, data_dir: str) -> Any:
 
 
 def _variants(name: str) -> tuple[str, ...]:
-    """Returns the variants of a registered data set, such as the tasks of GLUE."""
+    """Lists the variants of a registered data set, such as the tasks of GLUE."""
     import tensorflow_datasets as tfds
 
     try:
@@ -85,5 +85,5 @@ def _variants(name: str) -> tuple[str, ...]:
 
 
 def one_line(error: Exception) -> str:
-    """Returns the beginning of an error's text in one line."""
+    """Shortens an error's message to one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -20,7 +20,7 @@ _CHUNK = 65536
 
 
 def columns(builder: Any, named: Mapping[str, str]) -> dict[str, str]:
-    """Returns the column of the texts, of the labels and, "" for none, of the fine labels.
+    """Finds the column of the texts, of the labels and, "" for none, of the fine labels.
 
     Args:
         builder: The data set.
@@ -84,7 +84,7 @@ class Reader:
         self._columns, self._grades = columns, grades
 
     def class_names(self, key: str) -> tuple[str, ...]:
-        """Returns the names of the numbers in the column of "label" or "fine_label"."""
+        """Lists the names of the numbers in the column of "label" or "fine_label"."""
         import tensorflow_datasets as tfds
 
         column = self._columns[key]
@@ -92,7 +92,7 @@ class Reader:
         return tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) else ()
 
     def read(self, split: str) -> texts.TextColumns:
-        """Returns the columns of a split.
+        """Reads the columns of a split.
 
         Raises:
             UserError: There is no such split, or a value cannot be used.
@@ -138,7 +138,7 @@ class Reader:
         )
 
     def _records(self, split: str) -> dict[str, np.ndarray]:
-        """Returns the columns as they are stored: whole numbers, or objects that are bytes."""
+        """Reads the columns as they are stored: whole numbers, or objects that are bytes."""
         from tensorflow_datasets.core.decode import DeserializeMethod
         from tensorflow_datasets.proto import tf_example_pb2
 

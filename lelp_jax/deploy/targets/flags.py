@@ -12,6 +12,7 @@ from lelp_jax.cli import command_line
 from lelp_jax.core import search_space, sections
 from lelp_jax.core.constraints import SEED
 from lelp_jax.core.errors import UserError
+from lelp_jax.core.fields import describe
 from lelp_jax.core.search_space import Hyperparameter, Value
 
 # What this program makes of a hyperparameter besides.
@@ -77,7 +78,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     if command_line.asks_for_help(argv):
         command_line.print_help(values, usage)
         return None
-    with command_line.mistakes_in_one_line(argv):
+    with command_line.flag_errors_in_one_line(argv):
         rest = values(list(argv))
     command_line.refuse_words(rest)
     given: dict[str, Any] = {name: values[name].value for name in values}
@@ -135,7 +136,7 @@ def _define(values: flags.FlagValues) -> None:
             flags.DEFINE_integer(name, None, text, flag_values=values)
         else:
             flags.DEFINE_string(
-                name, None, f"{text} ({sections.describe(setting.kind)})", flag_values=values
+                name, None, f"{text} ({describe(setting.kind)})", flag_values=values
             )
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.", flag_values=values)
     flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)

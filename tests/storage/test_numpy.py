@@ -113,8 +113,8 @@ def test_an_unknown_array_is_answered_with_the_nearest() -> None:
         ("text.parquet", "cannot be read as Parquet"),
         ("nothing", "holds no arrays; give an .npz file"),
         ("nothing.npz", "holds no arrays; give"),
-        ("ftp://host/folder", "is no address that can be used .*; give gs://bucket/folder"),
-        ("s3://b/folder", "is no address that can be used .*Invalid S3 bucket name"),
+        ("ftp://host/folder", "is not a supported address .*; give gs://bucket/folder"),
+        ("s3://b/folder", "is not a supported address .*Invalid S3 bucket name"),
     ],
 )
 def test_what_is_no_bundle_is_refused(location: str, words: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from lelp_jax import data, inputs, teachers
 from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.sections import Named, read_fields, split_marks
+from lelp_jax.core.fields import Named, read_fields, split_marks
 from lelp_jax.experiment import student_network
 from lelp_jax.experiment.config import Config
 from lelp_jax.experiment.help import explain

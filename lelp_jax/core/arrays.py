@@ -1,0 +1,41 @@
+"""Arrays of artifacts, in .npy files; the artifact's marker holds their checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lelp_jax.core import files
+from lelp_jax.core.errors import Damaged
+
+
+def write_array(path: Path, values: np.ndarray) -> None:
+    """Writes a file so that it is whole or absent, whatever moment the process dies.
+
+    Args:
+        path: The file; its folder exists.
+        values: Any array of numbers.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    with files.open_atomic(path) as file:
+        np.save(file, values, allow_pickle=False)
+
+
+def read_array(path: Path) -> np.ndarray:
+    """Opens what `write_array` wrote; its values are read from the disk when they are used.
+
+    Args:
+        path: The file, in the folder of its artifact.
+
+    Raises:
+        Damaged: It is missing, or not an array.
+    """
+    try:
+        values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise Damaged(f"{path} cannot be read ({reason})", path.parent) from error
+    return values
