@@ -70,10 +70,8 @@ class Arrays:
             )
             for split, file in files.items()
         }
-        return Parts(
-            train=rows["train"],
-            validation=rows.get("validation"),
-            test=rows.get("test"),
+        return Parts.from_splits(
+            rows,
             class_names=coding.names,
             fine_names=fine.names if fine else (),
             preprocess=functools.partial(standardization, same_unit=True),

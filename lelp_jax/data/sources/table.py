@@ -83,10 +83,8 @@ class NumericTable:
             )
             for split, file in files.items()
         }
-        return Parts(
-            train=rows["train"],
-            validation=rows.get("validation"),
-            test=rows.get("test"),
+        return Parts.from_splits(
+            rows,
             class_names=coding.names,
             fine_names=fine.names if fine else (),
             preprocess=functools.partial(standardization, columns=columns, same_unit=False),

@@ -82,10 +82,8 @@ def parts(
         )
     if merged is not None and fine is None:
         fine = named
-    return Parts(
-        train=rows["train"],
-        validation=rows.get("validation"),
-        test=rows.get("test"),
+    return Parts.from_splits(
+        rows,
         class_names=merged.names if merged is not None else named.names,
         fine_names=fine.names if fine is not None else (),
         preprocess=None,
