@@ -20,7 +20,7 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.storage import objects
 from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.checked import checksum
-from lelp_jax.storage.content import digest
+from lelp_jax.storage.content import hash_bundle
 from lelp_jax.storage.open import open_bundle
 from lelp_jax.storage.rows import Selection
 from lelp_jax.teachers import imported, weights
@@ -100,7 +100,7 @@ class ImportedTeachers:
         _check_agreement(found, where, dataset)
         _check_test_rows(found, where, dataset)
         given = found.output_weights
-        content = digest(found.bundle, found.names, root / "digests.json")
+        content = hash_bundle(found.bundle, found.names, root / "digests.json")
         fingerprint = artifacts.fingerprint(
             {
                 "what": "arrays",
@@ -188,7 +188,7 @@ class ImportedTeachers:
             names = identity.read(raw, self.id, lambda row: bundle.place(self.id, row))
             assert dataset.ids is not None
             identity.refuse_twice(dataset.ids, "id", lambda row: f"data row {row}")
-            return identity.positions(dataset.ids, names)
+            return identity.find_positions(dataset.ids, names)
         # Test rows of a file of their own come last, and may be left out.
         without_test = total - len(dataset.test)
         last = np.array_equal(dataset.test, np.arange(without_test, total))
