@@ -64,7 +64,7 @@ def run(
         UserError: The config and the data do not fit, or the workdir is in use.
         Interrupted: The run was asked to stop.
     """
-    points = sweep.list_points(raw)
+    points = sweep.expand(raw)
     # All of them are checked before the first one trains.
     experiments = [_check(name, point, root) for point in points]
     if root.exists() and not root.is_dir():
@@ -108,7 +108,7 @@ def _heal(function: Callable[[], Result]) -> Result:
             if damage.location in seen:
                 raise
             seen.add(damage.location)
-            _LOG.warning("%s; it is built again", damage.problem)
+            _LOG.warning("%s; building it again", damage.problem)
             objects.delete_tree(damage.location)
 
 

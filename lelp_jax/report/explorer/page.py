@@ -63,7 +63,7 @@ def views(
     fit = sample.draw(dataset, bank, dataset.labelled_train, seeds.derive(seed, "fit"))
     count = min(_MOST_POINTS, len(dataset.validation))
     shown = dataset.validation[
-        seeds.subset(seeds.derive(seed, "points"), count, len(dataset.validation))
+        seeds.draw_subset(seeds.derive(seed, "points"), count, len(dataset.validation))
     ]
     rows = sample.read(dataset, bank, shown)
     probability = np.exp(metrics.log_softmax(bank.logits[bank.position(shown)]))
