@@ -20,7 +20,7 @@ def test_a_signal_in_training_saves_and_says_how_to_resume(tmp_path: Path) -> No
         stopped = fault_runs.run("students", 1, workdir, name)
         assert stopped.returncode == code, stopped.stderr
         last = stopped.stderr.strip().splitlines()[-1]
-        assert last.startswith("interrupted; what was done is saved. Resume with: python -m lelp")
+        assert last.startswith("interrupted; finished work is saved. Resume with: python -m lelp")
         assert f"--workdir={workdir}" in last
         assert list(workdir.glob(f"students/*/checkpoints/{step}"))
         assert not (workdir / "results.jsonl").exists()
