@@ -24,7 +24,7 @@ Array = jax.Array | np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class StepSpec:
-    """All that fixes the compiled program of a fleet, apart from shapes.
+    """Everything that determines a fleet's compiled program, except array shapes.
 
     Attributes:
         model: The network.
