@@ -284,7 +284,11 @@ BAD = {
     "rank": (changed(), ["--num_subclasses=11"], ["num_subclasses 11 exceeds the rank 10"]),
     "oracle": (changed(fine_labels=None), ["--method=oracle"], ["fine_labels"]),
     "method": (changed(), ["--method=lepl"], ["'lepl'", "did you mean 'lelp'"]),
-    "setting": (changed(), ["--num_components=5"], ["--num_components is no setting of lelp"]),
+    "setting": (
+        changed(),
+        ["--num_components=5"],
+        ["--num_components is not a hyperparameter"],
+    ),
     "beta": (changed(), ["--beta=0"], ["--beta must be a number above 0, got 0.0"]),
     "beta text": (changed(), ["--beta=soft"], ["beta=soft"]),
     "temperature": (changed(), ["--temperature=nan"], ["--temperature must be a number above 0"]),
@@ -295,7 +299,11 @@ BAD = {
     "word": (changed(), ["red"], ["'red' is not a flag"]),
     "apply": (changed(), ["--apply=p.npz"], ["--apply=p.npz: no such file"]),
     "apply and fit": (changed(), ["--apply=p.npz", "--seed=1"], ["--seed belongs to fitting"]),
-    "apply other": (changed(), ["--apply=teacher.npz"], ["teacher.npz is no projection"]),
+    "apply other": (
+        changed(),
+        ["--apply=teacher.npz"],
+        ["it has no array 'kind'"],
+    ),
 }
 
 

@@ -58,11 +58,11 @@ class Student:
         return {**mask, **(self.prepare() if self.prepare else {})}
 
     @property
-    def applied(self) -> dict[str, np.ndarray] | None:
-        """The arrays of the projection, where the program applies it in every step."""
-        if self.projection is None or self.spec.score is None:
+    def applied(self) -> Projection | None:
+        """The projection, where the program applies it in every step."""
+        if self.projection is None or self.spec.teacher is None:
             return None
-        return dict(self.projection.arrays)
+        return self.projection if self.projection.uses_embedding else None
 
 
 def verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
@@ -181,7 +181,6 @@ def _student(
             "config.student.teacher_outputs 'online' shows the teacher what the student sees, but "
             "this teacher takes other inputs; give both the same, or take 'bank'"
         )
-    projector = method.projector
     network_of = student_model.build(config.student.model, outputs, inputs, replicate.teacher)
     model = network_of.model
     spec = StepSpec(
@@ -193,7 +192,6 @@ def _student(
         accumulate=config.student.train.accumulate,
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
-        score=projector.apply if network and projector and projector.uses_embedding else None,
         dims=_dims(dataset, inputs, method, model, replicate),
         init=method.init,
         init_state=method.init_state,

@@ -71,15 +71,16 @@ def ensure(
             fitted = projector.fit(rows, bank.output_weights, values, seed)
         except UserError as error:
             raise UserError(f"config.methods.{method}: {error}") from error
-        for name, array in fitted.arrays.items():
+        for name, array in base.arrays_of(fitted).items():
             if np.isnan(array).any():
                 raise UserError(f"config.methods.{method}: {name} holds NaN; check the teacher")
-        base.save(folder / "projection.npz", Stored(fitted, projector.version, values))
+        stored = Stored(fitted, projector.name, projector.version, values)
+        base.save(folder / "projection.npz", stored)
         return {"subclasses": fitted.column_mask.shape[-1]}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Projection:
         del facts
-        return base.load(folder / "projection.npz").projection
+        return base.load(folder / "projection.npz", {projector.name: projector}).projection
 
     return stages.run(root, STAGE, inputs, build, load)
 
@@ -118,7 +119,6 @@ def _fit_rows(
 
 
 def scores(
-    projector: Projector,
     projection: Projection,
     dataset: Dataset,
     bank: Bank,
@@ -128,4 +128,4 @@ def scores(
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     embedding = Selection(bank.embeddings, bank.position(index))
     rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)
-    return scoring.collect(projector, projection, rows)
+    return scoring.collect(projection, rows)

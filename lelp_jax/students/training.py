@@ -63,7 +63,7 @@ def request(config: Config, dataset: Dataset, inputs: Inputs, student: Student) 
             method.name,
             tuple(student.trial.static.items()),
             student.spec,
-            tuple((name, array.shape) for name, array in (student.applied or {}).items()),
+            tuple(leaf.shape for leaf in jax.tree.leaves(student.applied)),
             student.replicate.teacher.dims if method.uses_embedding else 0,
         ),
         trial=student.trial.number,
@@ -122,20 +122,18 @@ def ensure(
 
 def _check_applicable(config: Config, inputs: Inputs, student: Student) -> None:
     """Refuses a projector that is written for values at hand, not for traced ones."""
-    if student.spec.teacher is None or student.spec.score is None:
+    if student.spec.teacher is None or student.applied is None:
         return
     frozen = Frozen(abstract_parameters(student.spec.teacher, inputs.values), student.applied)
     rows = config.student.train.batch_size
     batch = jax.ShapeDtypeStruct((rows, *inputs.values.shape[1:]), inputs.values.dtype)
     label = jax.ShapeDtypeStruct((rows,), np.int32)
     try:
-        jax.eval_shape(
-            functools.partial(answers, student.spec), frozen, student.constants, batch, label
-        )
+        jax.eval_shape(functools.partial(answers, student.spec), frozen, batch, label)
     except jax.errors.JAXTypeError as error:
         name = student.trial.method
         raise UserError(
-            f"config.methods.{name}: its projection's `apply` needs jax.numpy for "
+            f"config.methods.{name}: its projection's `scores` needs jax.numpy for "
             f"config.student.teacher_outputs 'online' ({type(error).__name__}); take 'bank', or "
             f"leave the method out with --config.methods.{name}.trials=0"
         ) from error
@@ -215,9 +213,8 @@ def _group(dataset: Dataset, method: Method, student: Student, weights: np.ndarr
         index = index[dataset.labels[index] != UNLABELLED]
     from_bank = method.uses_teacher and not network
     scores = None
-    if method.projector is not None and student.spec.score is None:
-        assert student.projection is not None
-        scores = projections.scores(method.projector, student.projection, dataset, bank, index)
+    if student.projection is not None and student.applied is None:
+        scores = projections.scores(student.projection, dataset, bank, index)
     return GroupRows(
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,10 +15,22 @@ from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.deploy.targets.table import Table
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import scoring
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.base import Projection
 from lelp_jax.storage import destinations, objects
 from lelp_jax.storage.open import open_writer
 from lelp_jax.storage.writer import Spec
+
+
+class Softness(NamedTuple):
+    """How soft the targets are.
+
+    Attributes:
+        temperature: Softens the classes.
+        beta: Softens the split.
+    """
+
+    temperature: float
+    beta: float
 
 
 def check(location: str, source: str) -> None:
@@ -48,12 +61,9 @@ def check(location: str, source: str) -> None:
 def write(
     location: str,
     table: Table,
-    projector: Projector,
     projection: Projection,
     membership: np.ndarray,
-    *,
-    temperature: float,
-    beta: float,
+    softness: Softness,
     advance: Callable[[int], None],
 ) -> None:
     """Writes `targets` [rows, columns], `membership` [rows] and `ids` [rows].
@@ -64,11 +74,9 @@ def write(
     Args:
         location: File, folder or address; its ending says the format.
         table: The rows.
-        projector: The way to split classes.
-        projection: What it fitted.
+        projection: Splits the classes.
         membership: Class that each row was fitted in, [rows].
-        temperature: Softens the classes.
-        beta: Softens the split.
+        softness: Of the targets.
         advance: Called with the number of rows done, again and again.
 
     Raises:
@@ -91,10 +99,9 @@ def write(
         if first:
             parallel.wait_for_processes("writing begun")
         share = parallel.share_of_process(count, writer.chunk_rows)
-        for stretch, scores in scoring.batches(projector, projection, table.rows, share):
+        for stretch, scores in scoring.batches(projection, table.rows, share):
             numbers = (jnp.asarray(table.teacher.logits[stretch]), jnp.asarray(scores))
-            softness = (jnp.float32(temperature), jnp.float32(beta))
-            values = np.asarray(_targets(*numbers, *softness))
+            values = np.asarray(_targets(*numbers, *map(jnp.float32, softness)))
             if not np.isfinite(values).all():
                 row = stretch.start + int(np.argmin(np.isfinite(values).all(axis=1)))
                 raise UserError(f"the targets of row {row} are not finite; check its logits")

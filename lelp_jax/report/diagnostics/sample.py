@@ -114,5 +114,5 @@ def fit(
 
 def subclass(projection: Projection, rows: EmbeddedRows) -> np.ndarray:
     """Returns the pseudo-subclass in which each row's own class scores it highest, [rows]."""
-    scores = scoring.collect(PROJECTORS[projection.kind], projection, rows)
+    scores = scoring.collect(projection, rows)
     return scores[np.arange(len(rows)), rows.label].argmax(axis=1)

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from lelp_jax.bank.store import Bank
 from lelp_jax.core import metrics, seeds
 from lelp_jax.data.dataset import UNLABELLED, Dataset
-from lelp_jax.projection.base import Projection
+from lelp_jax.projection.base import Projection, arrays_of
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report.diagnostics import probe, sample, verdict, word_counts
 from lelp_jax.report.diagnostics.spectrum import spectra
@@ -147,7 +147,7 @@ def _separability(
         whole, *parts = (projections[name] for projections in splits)
         found = sample.subclass(whole, held_out)
         if name == "lelp":
-            bases = [part.arrays["basis"][label].astype(np.float64) for part in parts]
+            bases = [arrays_of(part)["basis"][label].astype(np.float64) for part in parts]
             width = bases[0].shape[1]
             stability = float(np.square(bases[0].T @ bases[1]).sum() / width)
             by_chance = width / rank

@@ -12,7 +12,6 @@ from lelp_jax.core import metrics
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
-from lelp_jax.projection import PROJECTORS
 from lelp_jax.report.figures import plots, sensitivity
 from lelp_jax.report.results.evaluation import Outcome
 from lelp_jax.report.results.markdown import Picture
@@ -133,9 +132,7 @@ def _embedding(path: Path, dataset: Dataset, selected: Sequence[Outcome]) -> boo
         if student.projection.column_mask.shape[1] < 2:
             continue
         rows = dataset.validation
-        scores = projections.scores(
-            PROJECTORS["lelp"], student.projection, dataset, student.replicate.bank, rows
-        )
+        scores = projections.scores(student.projection, dataset, student.replicate.bank, rows)
         labels = dataset.labels[rows]
         fine = dataset.fine_labels
         colour, names = (
