@@ -59,11 +59,11 @@ class Student:
         return {**mask, **(self.prepare() if self.prepare else {})}
 
     @property
-    def applied(self) -> dict[str, np.ndarray] | None:
-        """Arrays of the projection, if the program applies it in every step; None otherwise."""
-        if self.projection is None or self.spec.score is None:
+    def applied(self) -> Projection | None:
+        """The projection, if the program applies it in every step; None otherwise."""
+        if self.projection is None or self.spec.teacher is None:
             return None
-        return dict(self.projection.arrays)
+        return self.projection if self.projection.uses_embedding else None
 
 
 def find_verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
@@ -149,7 +149,6 @@ def _make_student(
             "config.student.teacher_outputs 'online' applies the teacher to the student's inputs, "
             "but this teacher takes other inputs; give both the same inputs, or use 'bank'"
         )
-    projector = method.projector
     network_of = student_model.build(config.student.model, outputs, inputs, replicate.teacher)
     model = network_of.model
     spec = StepSpec(
@@ -161,7 +160,6 @@ def _make_student(
         accumulate=config.student.train.accumulate,
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
-        score=projector.apply if network and projector and projector.uses_embedding else None,
         dims=_find_dims(run, method, model, replicate),
         init=method.init,
         init_state=method.init_state,

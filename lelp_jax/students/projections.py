@@ -16,7 +16,7 @@ from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.projection import base, scoring
-from lelp_jax.projection.base import Projection, Projector, Stored
+from lelp_jax.projection.base import Projection, Stored
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.rows import Selection
@@ -70,18 +70,19 @@ def ensure(
         except UserError as error:
             raise UserError(f"{path}: {error}") from error
         # NaN here means that the teacher is broken; training on it would only report divergence.
-        for name, array in fitted.arrays.items():
+        for name, array in base.arrays_of(fitted).items():
             if np.isnan(array).any():
                 raise UserError(
                     f"{path}: {name} of the fitted projection holds NaN; check the teacher's "
                     "embedding for extreme values"
                 )
-        base.save(folder / "projection.npz", Stored(fitted, projector.version, values))
+        stored = Stored(fitted, projector.name, projector.version, values)
+        base.save(folder / "projection.npz", stored)
         return {"subclasses": fitted.column_mask.shape[-1]}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Projection:
         del facts
-        return base.load(folder / "projection.npz").projection
+        return base.load(folder / "projection.npz", {projector.name: projector}).projection
 
     return artifacts.run(run.root, STAGE, inputs, build, load)
 
@@ -123,7 +124,6 @@ def _select_rows(dataset: Dataset, bank: Bank, index: np.ndarray, membership: st
 
 
 def score_rows(
-    projector: Projector,
     projection: Projection,
     dataset: Dataset,
     bank: Bank,
@@ -141,4 +141,4 @@ def score_rows(
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     embedding = Selection(bank.embeddings, bank.position(index))
     rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)
-    return scoring.collect(projector, projection, rows)
+    return scoring.collect(projection, rows)

@@ -71,7 +71,7 @@ def make_request(run: Run, student: Student) -> Request:
             method.name,
             tuple(student.trial.static.items()),
             student.spec,
-            tuple((name, array.shape) for name, array in (student.applied or {}).items()),
+            tuple(leaf.shape for leaf in jax.tree.leaves(student.applied)),
             student.replicate.teacher.dims if method.uses_embedding else 0,
         ),
         trial=student.trial.number,
@@ -122,9 +122,9 @@ def _check_applicable(run: Run, student: Student) -> None:
     """Checks that a projection applied in every step can be traced by JAX.
 
     Raises:
-        UserError: The projector's `apply` needs concrete values, as NumPy functions do.
+        UserError: The projection's `scores` needs concrete values, as NumPy functions do.
     """
-    if student.spec.teacher is None or student.spec.score is None:
+    if student.spec.teacher is None or student.applied is None:
         return
     table = run.inputs.values
     frozen = Frozen(trace_network(student.spec.teacher, table), student.applied)
@@ -133,13 +133,11 @@ def _check_applicable(run: Run, student: Student) -> None:
     label = jax.ShapeDtypeStruct((rows,), np.int32)
     try:
         # Traces the program without computing anything.
-        jax.eval_shape(
-            functools.partial(ask_teacher, student.spec), frozen, student.constants, batch, label
-        )
+        jax.eval_shape(functools.partial(ask_teacher, student.spec), frozen, batch, label)
     except jax.errors.JAXTypeError as error:
         name = student.trial.method
         raise UserError(
-            f"config.methods.{name}: the projector's `apply` must use jax.numpy for "
+            f"config.methods.{name}: its projection's `scores` must use jax.numpy for "
             f"config.student.teacher_outputs 'online' ({type(error).__name__}); use 'bank', or "
             f"leave out the method with --config.methods.{name}.trials=0"
         ) from error
@@ -232,9 +230,8 @@ def _gather_group(
         index = index[dataset.labels[index] != UNLABELLED]
     from_bank = method.uses_teacher and not network
     scores = None
-    if method.projector is not None and student.spec.score is None:
-        assert student.projection is not None
-        scores = projections.score_rows(method.projector, student.projection, dataset, bank, index)
+    if student.projection is not None and student.applied is None:
+        scores = projections.score_rows(student.projection, dataset, bank, index)
     return GroupRows(
         # Positions in the table of training inputs, which all groups share.
         row=np.searchsorted(dataset.train, index).astype(np.int32),

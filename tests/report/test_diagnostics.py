@@ -156,7 +156,7 @@ def test_agreement_of_subspaces_is_the_mean_squared_cosine_of_their_angles():
     assert sum(map(len, halves)) == len(rows)
     fits = [sample.fit(half, answers.output_weights, 4, 0)["lelp"] for half in halves]
     for label in range(2):
-        first, second = (fit.arrays["basis"][label].astype(float) for fit in fits)
+        first, second = (fit.basis[label].astype(float) for fit in fits)
         cosines = np.linalg.svd(first.T @ second)[1]
         found = facts(False)["classes"][label]["splits"]["lelp"]
         assert found["stability"] == pytest.approx(np.square(cosines).mean(), abs=1e-4)

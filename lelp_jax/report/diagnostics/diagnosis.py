@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from lelp_jax.bank.store import Bank
 from lelp_jax.core import metrics, seeds
 from lelp_jax.data.dataset import UNLABELLED, Dataset
-from lelp_jax.projection.base import Projection
+from lelp_jax.projection.base import Projection, arrays_of
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report.diagnostics import probe, sample, verdict, word_counts
 from lelp_jax.report.diagnostics.spectrum import compute_spectra
@@ -168,7 +168,7 @@ def _measure_splits(
         whole, *parts = (projections[name] for projections in splits)
         subclass = sample.assign_subclasses(whole, held_out)
         if name == "lelp":
-            bases = [part.arrays["basis"][label].astype(np.float64) for part in parts]
+            bases = [arrays_of(part)["basis"][label].astype(np.float64) for part in parts]
             width = bases[0].shape[1]
             # The singular values of B1'B2 are the cosines of the principal angles, so its squared
             # Frobenius norm is the sum of their squares: width / rank per angle for random bases.

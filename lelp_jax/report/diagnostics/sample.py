@@ -123,5 +123,5 @@ def fit(
 
 def assign_subclasses(projection: Projection, rows: EmbeddedRows) -> np.ndarray:
     """Assigns each row to the highest-scoring pseudo-subclass of its class, [rows]."""
-    scores = scoring.collect(PROJECTORS[projection.kind], projection, rows)
+    scores = scoring.collect(projection, rows)
     return scores[np.arange(len(rows)), rows.label].argmax(axis=1)

@@ -22,8 +22,8 @@ from threadpoolctl import threadpool_limits
 from lelp_jax.bank.store import Bank
 from lelp_jax.core import files, metrics, seeds
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.projection import PROJECTORS, scoring
-from lelp_jax.projection.base import Projection
+from lelp_jax.projection import scoring
+from lelp_jax.projection.base import Projection, arrays_of
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report.diagnostics import sample
 from lelp_jax.report.explorer import examples
@@ -110,13 +110,13 @@ def _view_class(
         return []
     part = rows.part(points)
     lelp, clusters = splits["lelp"], splits["soft_kmeans"]
-    scores = scoring.collect(PROJECTORS["lelp"], lelp, part)[:, label]
-    offset = np.asarray(part.embedding) - clusters.arrays["mean"][label]
-    coordinates = offset @ clusters.arrays["basis"][label]
+    scores = scoring.collect(lelp, part)[:, label]
+    arrays = {key: values[label] for key, values in arrays_of(clusters).items() if values.ndim}
+    coordinates = (np.asarray(part.embedding) - arrays["mean"]) @ arrays["basis"]
     views = []
     for view, axis, values, centers in (
         ("LELP directions", "direction", scores, np.empty((0, scores.shape[1]))),
-        ("soft k-means coordinates", "component", coordinates, clusters.arrays["centers"][label]),
+        ("soft k-means coordinates", "component", coordinates, arrays["centers"]),
     ):
         entry = _make_view(f"{name}: {view}", axis, points, values[:, :_MOST_AXES])
         views.append({**entry, "centers": round_floats(centers[:, :_MOST_AXES])})

@@ -12,7 +12,6 @@ from lelp_jax.core import metrics
 from lelp_jax.core.curves import read_curves
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
-from lelp_jax.projection import PROJECTORS
 from lelp_jax.report.figures import plots, sensitivity
 from lelp_jax.report.results.markdown import Picture
 from lelp_jax.students import projections
@@ -134,9 +133,7 @@ def _draw_embedding(path: Path, dataset: Dataset, selected: Sequence[Outcome]) -
         if student.projection.column_mask.shape[1] < 2:
             continue
         rows = dataset.validation
-        scores = projections.score_rows(
-            PROJECTORS["lelp"], student.projection, dataset, student.replicate.bank, rows
-        )
+        scores = projections.score_rows(student.projection, dataset, student.replicate.bank, rows)
         labels = dataset.labels[rows]
         fine = dataset.fine_labels
         colour, names = (
