@@ -51,7 +51,7 @@ format: $(VENV)/.installed-dev ## rewrite the sources in the project's format
 	$(RUN) -m ruff format .
 
 tables: $(VENV)/.installed-dev ## rewrite the tables of the README that follow from the code
-	$(RUN) -m tests.hyperparameter_table
+	$(RUN) -m tests.helpers.hyperparameter_table
 
 bench-fleet: $(VENV)/.installed-bench ## time per student beside bare PyTorch and JAX loops
 	$(RUN) -m benchmarks.fleet

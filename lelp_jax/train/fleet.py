@@ -13,6 +13,7 @@ import numpy as np
 from lelp_jax.methods.base import identity_readout
 from lelp_jax.models import tokens
 from lelp_jax.models.outputs import Model
+from lelp_jax.projection.base import Projection
 from lelp_jax.train.buckets import Buckets
 from lelp_jax.train.config import EarlyStopping
 from lelp_jax.train.state import GroupRows, Params, StepSpec
@@ -129,14 +130,12 @@ def _trace_member(spec: StepSpec, shape: tuple[int, ...], dtype: np.dtype) -> An
     return jax.eval_shape(functools.partial(init_member, spec), example, seed)
 
 
-def count_frozen(
-    spec: StepSpec, projection: Mapping[str, np.ndarray] | None, inputs: np.ndarray
-) -> int:
+def count_frozen(spec: StepSpec, projection: Projection | None, inputs: np.ndarray) -> int:
     """Counts the numbers that a member reads in every step and never changes.
 
     Args:
         spec: The program.
-        projection: Arrays of the projection that it applies, if any.
+        projection: The projection that it applies, if any.
         inputs: Inputs of any rows, [rows, features...].
     """
     if spec.teacher is None:

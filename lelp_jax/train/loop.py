@@ -45,7 +45,7 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
         Interrupted: The run was asked to stop; a checkpoint holds what was done.
     """
     runner = Runner(job)
-    session = dataclasses.replace(session, curves=session.curves.of_fleet(folder))
+    session = dataclasses.replace(session, curves=session.curves.open_for_fleet(folder))
     checkpoints = Checkpoints(folder / "checkpoints")
     try:
         state, seconds = _train(runner, folder.name, checkpoints, session)

@@ -1,14 +1,14 @@
 """The README's table of hyperparameters; `make tables` rewrites it there."""
 
 import re
-from pathlib import Path
 
 from lelp_jax.core.constraints import Only
 from lelp_jax.core.fields import describe, split_marks
 from lelp_jax.core.search_space import Hyperparameter
 from lelp_jax.methods import METHODS
+from tests.helpers.paths import ROOT
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 HEADER = "| hyperparameter | meaning | allowed | methods |\n| --- | --- | --- | --- |\n"
 # The methods of a group that do not take a hyperparameter are named if they are so few.
 _FEW = 3
