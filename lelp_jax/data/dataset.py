@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,16 @@ class Parts:
     preprocess: Callable[[np.ndarray], Preprocessing] | None
     image_shape: tuple[int, ...] = ()
     max_length: int = 0
+
+    @classmethod
+    def from_splits(cls, rows: Mapping[str, Rows], **fields: Any) -> Parts:
+        """Builds parts of rows by split.
+
+        Args:
+            rows: "train" and, where the source has them, "validation" and "test".
+            fields: The other attributes.
+        """
+        return cls(rows["train"], rows.get("validation"), rows.get("test"), **fields)
 
 
 @dataclasses.dataclass(frozen=True)
