@@ -226,7 +226,7 @@ def test_without_output_weights_their_range_is_estimated(capsys) -> None:
     save("teacher.npz", {**arrays, "logits": random})
     capsys.readouterr()
     assert project("--input=teacher.npz", "--out=estimated.npz") == 0
-    assert "not quite what the output layer sees" in capsys.readouterr().err
+    assert "is not the input of the output layer" in capsys.readouterr().err
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
