@@ -14,7 +14,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Hyperparameter, Value
 
 _LARGEST_SEED = 2**31 - 1
-# Settings of the ways to split, by flag; which of them one takes is its own affair.
+# Hyperparameters of all ways to split, by flag; each way takes some of them.
 _SETTINGS: Mapping[str, tuple[Hyperparameter, str]] = {
     "num_subclasses": (search_space.NUM_SUBCLASSES, "Pseudo-subclasses per class."),
     "num_components": (search_space.NUM_COMPONENTS, "Principal coordinates that are clustered."),
