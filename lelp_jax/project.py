@@ -1,4 +1,4 @@
-"""Splits a teacher's classes into pseudo-subclasses and writes what a student shall learn.
+"""Splits a teacher's classes into pseudo-subclasses and writes the targets that a student learns.
 
     python -m lelp_jax.project --input=teacher.npz --out=targets.npz --num_subclasses=10
     python -m lelp_jax.project --input=new.npz --out=new_targets.npz --apply=projection.npz
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         argv: The program's name and its arguments.
 
     Returns:
-        0 when it is done, 2 after a mistake of the user's or a full or read-only disk, 130 or 143
+        0 when it is done, 2 after a user error or a full or read-only disk, 130 or 143
         when it was interrupted.
     """
     allocator.keep_freed_memory()

@@ -48,7 +48,7 @@ def fit(
 def subspaces(
     rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value]
 ) -> pca.ClassPCA:
-    """Returns the top `num_subclasses` principal components of each class.
+    """Computes the top `num_subclasses` principal components of each class.
 
     Args:
         rows: Rows to fit; `rows.label` is the class each is fitted in.
@@ -76,7 +76,7 @@ def subspaces(
 
 @jax.jit
 def rotate(directions: jax.Array, key: jax.Array) -> jax.Array:
-    """Returns a random orthonormal basis of each class's subspace.
+    """Draws a random orthonormal basis of each class's subspace.
 
     Args:
         directions: Orthonormal columns, [classes, dims, subclasses].

@@ -48,8 +48,8 @@ def fit(
     removed = pca.range_basis(output_weights)[:, slice(None) if in_null_space else slice(0)]
     room = dims - removed.shape[1]
     if count > room:
-        mend = f"take num_subclasses of at most {room}" if room else "leave the method out"
-        raise UserError(f"num_subclasses {count} exceeds the {room} dims of the {where}; {mend}")
+        hint = f"take num_subclasses of at most {room}" if room else "leave the method out"
+        raise UserError(f"num_subclasses {count} exceeds the {room} dims of the {where}; {hint}")
     basis = directions(num_classes, count, removed, seed)
     mean, variance, rounding = _moments(rows, basis)
     still = variance.mean(axis=1) <= rounding
@@ -62,7 +62,7 @@ def fit(
 
 
 def directions(num_classes: int, count: int, removed: np.ndarray, seed: int) -> np.ndarray:
-    """Returns random orthonormal columns, uniform among those orthogonal to a span, [c, d, s].
+    """Draws random orthonormal columns, uniform among those orthogonal to a span, [c, d, s].
 
     Args:
         num_classes: c.
@@ -94,7 +94,7 @@ class _Sums(NamedTuple):
 
 
 def _moments(rows: EmbeddedRows, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the mean [c, d], the variance along directions [c, s] and its rounding error [c]."""
+    """Computes the mean [c, d], the variance along directions [c, s] and its rounding error [c]."""
     num_classes, dims, count = basis.shape
     origin = stream.origin(rows, num_classes)
     like = _Sums(*(jnp.zeros((num_classes, *tail)) for tail in ((), (dims,), (count,), ())))

@@ -273,7 +273,7 @@ BAD = {
         ["output_weights", "(2, 12)", "transpose"],
     ),
     "weights": (changed(output_weights=np.zeros((5, 2))), [], ["(5, 2)", "(12, 2)"]),
-    "label": (changed(labels=np.full(60, 2)), [], ["row 0", "2 is no class of 0..1"]),
+    "label": (changed(labels=np.full(60, 2)), [], ["row 0", "2 is not a class of 0..1"]),
     "labels": (changed(labels=np.zeros(50, int)), [], ["labels have shape (50,)", "60 rows"]),
     "ids": (changed(ids=np.zeros(60, int)), [], ["ids '0' is also that of"]),
     "empty class": (changed(labels=np.zeros(60, int)), [], ["class 1 has no row", "[60, 0]"]),

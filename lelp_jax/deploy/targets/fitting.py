@@ -20,12 +20,12 @@ from lelp_jax.teachers import weights
 def fit(
     table: Table, projector: Projector, values: Mapping[str, Value], seed: int
 ) -> tuple[Projection, np.ndarray]:
-    """Fits a projection.
+    """Fits a projection to a teacher's arrays.
 
     Args:
         table: The rows.
         projector: The way to split classes.
-        values: Its settings.
+        values: Its hyperparameters.
         seed: Seed of its random choices.
 
     Returns:
@@ -74,7 +74,7 @@ def fit(
 
 
 def _opinions(table: Table) -> np.ndarray:
-    """Returns the teacher's class of every row, [rows] int32."""
+    """Computes the class that the teacher prefers for every row, [rows] int32."""
     logits = table.teacher.logits
     result = np.empty(len(logits), np.int32)
     size = 1 << 16
@@ -84,7 +84,7 @@ def _opinions(table: Table) -> np.ndarray:
 
 
 def check_place(location: str | None) -> None:
-    """Refuses a place where a projection cannot be written.
+    """Refuses a path where a projection cannot be written.
 
     Raises:
         UserError: There is no such folder, or a folder is in the way.
@@ -95,7 +95,7 @@ def check_place(location: str | None) -> None:
     if path.is_dir():
         raise UserError(f"--save_projection={path} is a folder; name an .npz file")
     if not path.parent.is_dir():
-        raise UserError(f"--save_projection={path}: there is no folder {path.parent}; make it")
+        raise UserError(f"--save_projection={path}: the folder {path.parent} is missing; create it")
 
 
 def save(path: Path, stored: Stored) -> None:

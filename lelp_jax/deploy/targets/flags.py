@@ -17,7 +17,7 @@ from lelp_jax.core.search_space import Hyperparameter, Value
 
 # What this program makes of a hyperparameter besides.
 _MORE = {"membership": "By default the label where every row has one."}
-# Settings of the ways to split, by flag; which of them one takes is its own affair.
+# Hyperparameters of all ways to split, by flag; each way takes some of them.
 _SETTINGS: Mapping[str, Hyperparameter] = {
     "num_subclasses": search_space.NUM_SUBCLASSES,
     "num_components": search_space.NUM_COMPONENTS,

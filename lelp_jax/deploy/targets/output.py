@@ -33,10 +33,10 @@ class Softness(NamedTuple):
 
 
 def check(location: str, source: str) -> None:
-    """Refuses a place where the targets cannot be written.
+    """Refuses a location where the targets cannot be written.
 
     Args:
-        location: Where they shall go.
+        location: Where the targets are written.
         source: What they are made from, which must not be lost.
 
     Raises:
@@ -79,7 +79,7 @@ def write(
         advance: Called with the number of rows done, again and again.
 
     Raises:
-        UserError: The place cannot be written, or a row is not finite.
+        UserError: The location cannot be written, or a row is not finite.
     """
     count = len(table.rows)
     ids = table.ids
@@ -131,8 +131,8 @@ def _compute_targets(
 def _targets(
     logits: jax.Array, scores: jax.Array, temperature: jax.Array, beta: jax.Array
 ) -> jax.Array:
-    """Returns target probabilities, [rows, columns]."""
-    # What the label says is the student's affair.
+    """Computes target probabilities, [rows, columns]."""
+    # Without labels: the student adds the term of its own label.
     label = jnp.full(len(logits), UNLABELLED)
     hyperparameters = {"temperature": temperature, "beta": beta, "hard_mixing": jnp.float32(0)}
     found = pseudo_subclass.log_targets(logits, scores, label, hyperparameters)

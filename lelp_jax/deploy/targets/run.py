@@ -21,7 +21,7 @@ from lelp_jax.projection.base import Projector, Stored
 
 
 def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> None:
-    """Does what a command line asks for.
+    """Fits or loads a projection and writes the targets of all rows.
 
     Args:
         arguments: The command line.

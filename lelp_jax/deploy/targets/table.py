@@ -39,7 +39,7 @@ class Table:
 
 
 def read(location: str) -> Table:
-    """Opens what `--input` names.
+    """Opens the arrays that `--input` names.
 
     Args:
         location: Holds `embeddings`, `logits` or `probabilities` and, optionally, `labels`,
@@ -86,7 +86,7 @@ def _labels(bundle: Bundle, name: str, count: int, bound: int | None) -> np.ndar
     if wrong.any():
         row = int(np.argmax(wrong))
         raise UserError(
-            f"{bundle.place(name, row)}: {values[row]} is no class"
+            f"{bundle.place(name, row)}: {values[row]} is not a class"
             + (f" of 0..{bound - 1}" if bound else "")
             + f"; write {UNLABELLED} where it is not known"
         )

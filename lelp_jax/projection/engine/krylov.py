@@ -46,7 +46,7 @@ class _Sums(NamedTuple):
 
 
 def solve(rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: int) -> Spectrum:
-    """Returns the leading eigenvectors of the covariances.
+    """Computes the leading eigenvectors of the covariances.
 
     Args:
         rows: The rows.
@@ -71,7 +71,7 @@ def solve(rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: in
 
 @jax.jit
 def _orthonormal(columns: jax.Array, removed: jax.Array) -> jax.Array:
-    """Returns orthonormal bases of the columns' spans, outside the range taken out, [c, d, k]."""
+    """Computes orthonormal bases of the columns' spans, outside the range taken out, [c, d, k]."""
     with jax.default_matmul_precision("highest"):
         # Columns may be tiny or huge; QR is not disturbed by their scale, the projection is.
         largest = jnp.abs(columns).max(axis=1, keepdims=True)
@@ -83,7 +83,7 @@ def _orthonormal(columns: jax.Array, removed: jax.Array) -> jax.Array:
 def _times_covariance(
     rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, vectors: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the means and each class's covariance times its vectors, [c, d, k]."""
+    """Computes the means and each class's covariance times its vectors, [c, d, k]."""
     like = _Sums(jnp.zeros(len(origin)), jnp.zeros(origin.shape), jnp.zeros(vectors.shape))
     sums = stream.reduce(_add, stream.add_up, like, rows, len(origin), (origin, removed, vectors))
     return _centred(sums, vectors)
@@ -94,10 +94,9 @@ def _add(
     rows: jax.Array,
     label: jax.Array,
     count: jax.Array,
-    origin: jax.Array,
-    removed: jax.Array,
-    vectors: jax.Array,
+    *constants: jax.Array,
 ) -> _Sums:
+    origin, removed, vectors = constants
     offset = moments.offsets(rows, label, count, origin, removed)
     return _Sums(
         state.size.at[label].add(count),
@@ -117,7 +116,7 @@ def _centred(sums: _Sums, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @jax.jit
 def _rotate(basis: jax.Array, product: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the Ritz values [c, k] and vectors [c, d, k] of the spans, largest first."""
+    """Computes the Ritz values [c, k] and vectors [c, d, k] of the spans, largest first."""
     with jax.default_matmul_precision("highest"):
         inner = jnp.einsum("cdk,cdl->ckl", basis, product)
         values, turn = jnp.linalg.eigh((inner + jnp.swapaxes(inner, 1, 2)) / 2)

@@ -36,7 +36,7 @@ class Moments(NamedTuple):
 def collect(
     rows: EmbeddedRows, num_classes: int, origin: np.ndarray, removed: np.ndarray
 ) -> Moments:
-    """Returns the moments of every class.
+    """Computes the moments of every class.
 
     Args:
         rows: The rows.
@@ -60,7 +60,7 @@ def collect(
 def offsets(
     rows: jax.Array, label: jax.Array, count: jax.Array, origin: jax.Array, removed: jax.Array
 ) -> jax.Array:
-    """Returns the rows of a batch from their class's origin, outside a span, [b, d].
+    """Computes the rows of a batch from their class's origin, outside a span, [b, d].
 
     Args:
         rows: Rows of one class, [b, d].
@@ -74,7 +74,7 @@ def offsets(
 
 
 def outside(rows: jax.Array, removed: jax.Array) -> jax.Array:
-    """Returns the part of the rows [b, d] outside the span of orthonormal columns [d, r]."""
+    """Computes the part of the rows [b, d] outside the span of orthonormal columns [d, r]."""
     return rows - (rows @ removed) @ removed.T
 
 
@@ -86,7 +86,7 @@ def add(
     origin: jax.Array,
     removed: jax.Array,
 ) -> Moments:
-    """Returns the moments with a batch of one class's rows added; see `offsets`."""
+    """Computes the moments with a batch of one class's rows added; see `offsets`."""
     offset = offsets(rows, label, count, origin, removed)
     size = count.astype(jnp.float32)
     mean = offset.sum(axis=0) / jnp.maximum(size, 1)
@@ -113,7 +113,7 @@ def _merge(state: Moments, axis: str) -> Moments:
 
 
 def means(rows: EmbeddedRows, num_classes: int) -> np.ndarray:
-    """Returns the mean of every class, [c, d] float32.
+    """Computes the mean of every class, [c, d] float32.
 
     Args:
         rows: The rows.

@@ -48,7 +48,7 @@ class ClassPCA(NamedTuple):
 
 
 def range_basis(output_weights: np.ndarray) -> np.ndarray:
-    """Returns an orthonormal basis of the range of the output weights, [d, rank] float32.
+    """Computes an orthonormal basis of the range of the output weights, [d, rank] float32.
 
     Directions with a singular value below `max(d, c) * eps * largest` are rounding and are dropped.
 
@@ -68,7 +68,7 @@ def fit(
     count: int,
     solver: str = "auto",
 ) -> ClassPCA:
-    """Returns the leading principal components of every class.
+    """Computes the leading principal components of every class.
 
     What was found for rows of a name is kept in memory and given again.
 
@@ -108,7 +108,7 @@ def fit(
 def _ranked(
     rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, found: krylov.Spectrum, count: int
 ) -> ClassPCA:
-    """Returns the components with their mean in the rows' own place, and the rank."""
+    """Computes the components with their mean where the rows are, and the rank."""
     wide, values = removed.astype(np.float64), np.asarray(found.values)
     if not np.isfinite(values).all():
         stream.refuse_bad_rows(rows)
@@ -186,7 +186,7 @@ _SOLVERS = {"covariance": _by_covariance, "randomized": krylov.solve}
 
 
 def orientation(rows: EmbeddedRows, mean: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """Returns the sign of the third moment along each direction, [c, k]; 1 where it is 0.
+    """Computes the sign of the third moment along each direction, [c, k]; 1 where it is 0.
 
     Args:
         rows: The rows.
@@ -225,8 +225,8 @@ def check_rank(pca: ClassPCA, wanted: int, where: str) -> None:
     if (pca.rank < wanted).any():
         worst = int(np.argmin(pca.rank))
         least = pca.rank[worst]
-        mend = f"take num_subclasses of at most {least}" if least else "leave the method out"
+        hint = f"take num_subclasses of at most {least}" if least else "leave the method out"
         raise UserError(
             f"num_subclasses {wanted} exceeds the rank {least} of the {where} of class {worst}; "
-            f"{mend}"
+            f"{hint}"
         )

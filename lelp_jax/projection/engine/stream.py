@@ -52,7 +52,7 @@ class ClassBatch:
 
 
 def batch_rows(dims: int, num_classes: int, most: int) -> int:
-    """Returns how many rows a batch has.
+    """Computes how many rows a batch has.
 
     Args:
         dims: Embedding dims.
@@ -147,7 +147,7 @@ def reduce(
     num_classes: int,
     constants: tuple[Any, ...],
 ) -> State:
-    """Returns what one pass over the rows adds up to, on this process's first device.
+    """Adds up one pass over the rows, on this process's first device.
 
     Args:
         step: Pure, module-level: `(state, rows [b, d], label [], count [], *constants) -> state`
@@ -205,7 +205,7 @@ def add_up(state: Any, axis: str) -> Any:
 
 
 def origin(rows: EmbeddedRows, num_classes: int) -> np.ndarray:
-    """Returns a point among the rows of each class, [c, d] float32.
+    """Computes a point among the rows of each class, [c, d] float32.
 
     Sums of offsets from it stay accurate when the mean is large beside the deviation. It is the
     mean of a few rows spread over the class, the same whatever the devices.
@@ -220,13 +220,13 @@ def origin(rows: EmbeddedRows, num_classes: int) -> np.ndarray:
 
 
 def refuse_bad_rows(rows: EmbeddedRows) -> None:
-    """Raises the error that names the first row which is not finite, if there is one."""
+    """Raises the error that names the first row which is not finite, or says that rows overflow."""
     size = batch_rows(rows.embedding.shape[1], 1, len(rows))
     for start in range(0, len(rows), size):
         finite = np.isfinite(np.asarray(rows.embedding[start : start + size])).all(axis=1)
         if not finite.all():
             row = rows.index[start + int(np.argmin(finite))]
-            raise UserError(f"the embedding of row {row} is not finite; mend or remove the row")
+            raise UserError(f"the embedding of row {row} is not finite; fix or remove the row")
     raise UserError(
         "the embeddings are too large: their squares are beyond the range of float32; scale them"
     )
