@@ -64,7 +64,7 @@ def test_a_read_only_disk_leaves_the_results_alone(
     capfd.readouterr()
     assert tiny.run(disk / "run", "--config.methods.kd.temperature=3.0") == 2
     line = one_line(capfd.readouterr().err)
-    assert "Read-only file system; give a --workdir that can be written" in line
+    assert "Read-only file system; give a --workdir that is writable" in line
     assert tiny.snapshot(disk / "run") == before
 
 
