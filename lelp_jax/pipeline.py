@@ -19,7 +19,7 @@ from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.deploy import export
 from lelp_jax.experiment import checks, sweep
-from lelp_jax.experiment.config import Config, from_config_dict, in_steps
+from lelp_jax.experiment.config import Config, from_config_dict, resolve_steps
 from lelp_jax.experiment.run import Run
 from lelp_jax.experiment.sweep import Point
 from lelp_jax.report import stage as report
@@ -64,7 +64,7 @@ def run(
         UserError: The config and the data do not fit, or the workdir is in use.
         Interrupted: The run was asked to stop.
     """
-    points = sweep.points(raw)
+    points = sweep.list_points(raw)
     # All of them are checked before the first one trains.
     experiments = [_check(name, point, root) for point in points]
     if root.exists() and not root.is_dir():
@@ -88,7 +88,7 @@ def _check(name: str, point: Point, root: Path) -> _Experiment:
     """Builds the config of one experiment, reads its data and checks both together."""
     config = from_config_dict(point.raw)
     dataset = data.load(config.data.source, config.data.splitting)
-    config = in_steps(config, dataset)
+    config = resolve_steps(config, dataset)
     checks.check(config, dataset)
     title = f"{name}/{point.name}" if point.name else name
     return _Experiment(title, config, dataset, point.folder(root), point.raw)

@@ -28,13 +28,16 @@ class Checkpoints:
 
     A save in progress has a temporary name, so a killed run leaves the states before it intact.
     Saving waits until the state is on disk: the training step that follows takes over the buffers.
-    Beside each state a file keeps the SHA-256 of its files: Orbax reads a flipped bit without a
-    word.
+    For each state a file in a folder beside keeps the SHA-256 of its files: Orbax reads a flipped
+    bit without a word.
     """
 
     def __init__(self, folder: Path):
         """Opens the folder, made when it is not there, and clears what a killed save left."""
         self._folder = folder
+        # Beside the states, not among them: that folder is Orbax's to list and to clear.
+        self._sums = folder.with_name("checkpoint_checksums")
+        self._sums.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(
             folder.absolute(),
             options=ocp.CheckpointManagerOptions(
@@ -59,7 +62,7 @@ class Checkpoints:
             )
             files.write_json(self._checksums(step), files.hash_folder(self._folder / str(step)))
         kept = {self._checksums(number) for number in self._manager.all_steps()}
-        for stale in set(self._folder.glob("*.json")) - kept:
+        for stale in set(self._sums.glob("*.json")) - kept:
             stale.unlink()
 
     def restore(self, abstract: Any) -> tuple[int, Any, Mapping[str, Any]] | None:
@@ -102,7 +105,7 @@ class Checkpoints:
         return None
 
     def _checksums(self, step: int) -> Path:
-        return self._folder / f"{step}.json"
+        return self._sums / f"{step}.json"
 
     def _find_damage(self, step: int) -> str:
         """Says what is wrong with the files of a state; "" where nothing is.

@@ -200,7 +200,7 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
     return config
 
 
-def in_steps(config: Config, dataset: Dataset) -> Config:
+def resolve_steps(config: Config, dataset: Dataset) -> Config:
     """Converts the length of every training into steps.
 
     Args:
@@ -215,7 +215,7 @@ def in_steps(config: Config, dataset: Dataset) -> Config:
     return dataclasses.replace(
         config,
         student=dataclasses.replace(config.student, train=train),
-        teacher=config.teacher.in_steps(dataset),
+        teacher=config.teacher.resolve_steps(dataset),
     )
 
 

@@ -1,4 +1,4 @@
-"""The network of a student: as its config says, cut out of its teacher, or pretrained."""
+"""The network of a student: of a given family, cut out of the teacher, or pretrained."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PLACE = "config.student.model"
 
 
 class StudentModel(NamedTuple):
-    """A network, and where it starts from.
+    """A network and its initial parameters.
 
     Attributes:
         model: The network.
-        settings: What `models.build` makes it of again.
-        initial: Returns the parameters that it takes over, on the host; None where all are new.
-        origin: Names these parameters; "" where all are new.
+        settings: The settings from which `models.build` builds it again.
+        initial: Returns the pretrained parameters, on the host; None if all are new.
+        origin: Identifies these parameters; "" if all are new.
     """
 
     model: models.Model
@@ -39,10 +39,10 @@ class StudentModel(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TeacherLayers:
-    """An encoder of every k-th layer of the teacher, from which it starts.
+    """An encoder made of every k-th layer of the teacher, with the parameters of these layers.
 
     Attributes:
-        layers: How many.
+        layers: Number of layers.
         dropout: Share of values dropped in training.
     """
 
@@ -50,11 +50,11 @@ class TeacherLayers:
     dropout: Annotated[float, SHARE] = 0.1
 
     def build(self, num_outputs: int, inputs: Inputs, teacher: Teacher) -> StudentModel:
-        """Returns the network of a student.
+        """Builds the network of a student.
 
         Args:
             num_outputs: Width of the output layer.
-            inputs: What the students see.
+            inputs: The students' inputs.
             teacher: The teacher that they learn from.
 
         Raises:
@@ -88,13 +88,13 @@ class TeacherLayers:
 
 @dataclasses.dataclass(frozen=True)
 class FromCheckpoint:
-    """A smaller encoder that was pretrained, too.
+    """A smaller pretrained encoder.
 
     Attributes:
-        checkpoint: Its folder, or its name on the hub.
-        pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
+        checkpoint: Its folder, or its name on the Hugging Face hub.
+        pooling: "mean" over the tokens, "cls" for the first token, or the checkpoint's "pooler".
         dropout: Share of values dropped in training.
-        checkpointing: Whether the gradient computes each layer again in place of keeping it.
+        checkpointing: Whether the backward pass recomputes each layer instead of storing it.
         compute_dtype: Type of the matrix products.
     """
 
@@ -105,11 +105,11 @@ class FromCheckpoint:
     compute_dtype: ComputeDtype = "float32"
 
     def build(self, num_outputs: int, inputs: Inputs, teacher: Teacher) -> StudentModel:
-        """Returns the network of a student.
+        """Builds the network of a student.
 
         Args:
             num_outputs: Width of the output layer.
-            inputs: What the students see.
+            inputs: The students' inputs.
             teacher: Not used.
 
         Raises:
@@ -165,12 +165,12 @@ def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
 def build(
     settings: Mapping[str, Any], num_outputs: int, inputs: Inputs, teacher: Teacher
 ) -> StudentModel:
-    """Returns the network of a student.
+    """Builds the network of a student.
 
     Args:
         settings: The family under "name", and its settings.
         num_outputs: Width of the output layer.
-        inputs: What the students see.
+        inputs: The students' inputs.
         teacher: The teacher that they learn from.
 
     Raises:
@@ -196,7 +196,7 @@ def _trunk(found: pretrained.Pretrained, pooling: str) -> Mapping[str, Any]:
 def _from_encoder(
     model: Encoder, initial: Callable[[], Mapping[str, Any]], origin: str
 ) -> StudentModel:
-    """Returns an encoder with its settings, as a student's folder keeps them."""
+    """Returns an encoder with its settings, as stored in a student's folder."""
     settings = {
         "name": "encoder",
         "architecture": dataclasses.asdict(model.architecture),

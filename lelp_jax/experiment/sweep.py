@@ -66,7 +66,7 @@ class Point:
         return root / SECTION / self.name if self.key else root
 
 
-def points(raw: Mapping[str, Any]) -> list[Point]:
+def list_points(raw: Mapping[str, Any]) -> list[Point]:
     """Lists the experiments of a config: one, or one per value or case of its section `sweep`.
 
     Args:

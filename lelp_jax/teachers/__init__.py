@@ -31,7 +31,7 @@ class TeacherSource(Protocol):
         """Refuses data that do not fit, before anything is written."""
         ...
 
-    def in_steps(self, dataset: Dataset) -> TeacherSource:
+    def resolve_steps(self, dataset: Dataset) -> TeacherSource:
         """Returns the same with the length of training in steps."""
         ...
 

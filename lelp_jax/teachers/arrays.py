@@ -72,7 +72,7 @@ class ImportedTeachers:
         for number in range(len(self.files)):
             self._join(number, dataset)
 
-    def in_steps(self, dataset: Dataset) -> ImportedTeachers:
+    def resolve_steps(self, dataset: Dataset) -> ImportedTeachers:
         """Returns itself: nothing is trained."""
         del dataset
         return self

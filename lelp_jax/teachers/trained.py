@@ -82,7 +82,7 @@ class TrainedTeachers(abc.ABC):
         """How they are trained."""
         return self.train
 
-    def in_steps(self, dataset: Dataset) -> Self:
+    def resolve_steps(self, dataset: Dataset) -> Self:
         """Returns the same with the length of training in steps.
 
         Args:

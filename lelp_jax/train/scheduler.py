@@ -20,6 +20,8 @@ from lelp_jax.train.fleet import FleetJob, trace_member
 from lelp_jax.train.state import StepSpec
 
 _VERSION = 2
+# What training needs in a fleet's folder, and a finished fleet does not.
+_UNFINISHED = ("checkpoints", "checkpoint_checksums")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +110,7 @@ def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:
         if adopted:
             session.curves.adopt(folder)
             members = [member["fingerprint"] for member in facts["members"]]
-            artifacts.finish(folder, {"members": members}, facts, unlisted=("checkpoints",))
+            artifacts.finish(folder, {"members": members}, facts, unlisted=_UNFINISHED)
         for position, member in enumerate(facts["members"]):
             found[member["fingerprint"]] = Trained(
                 member["fingerprint"],
@@ -183,8 +185,9 @@ def ensure(
             folder = root / stage / artifacts.fingerprint({"stage": stage, **inputs})
             folder.mkdir(parents=True, exist_ok=True)
             facts = fleet.train(folder, make_job(members), session)
-            artifacts.finish(folder, inputs, facts, unlisted=("checkpoints",))
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+            artifacts.finish(folder, inputs, facts, unlisted=_UNFINISHED)
+            for name in _UNFINISHED:
+                shutil.rmtree(folder / name, ignore_errors=True)
     if missing:
         trained = find(root, stage, session)
     return [trained[name] for name in wanted]

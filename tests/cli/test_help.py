@@ -16,9 +16,10 @@ from lelp_jax.experiment.help import explain
 from lelp_jax.experiment.sweep import SweepConfig
 from lelp_jax.main import main
 from lelp_jax.methods import METHODS
-from tests.helpers import hyperparameter_table, tiny
+from tests.helpers import hyperparameter_table
+from tests.helpers.paths import ROOT
 
-DIGITS = load_config(tiny.ROOT / "configs" / "digits.py").to_dict()
+DIGITS = load_config(ROOT / "configs" / "digits.py").to_dict()
 
 
 def help_of(key: str, **changes: object) -> str:
@@ -108,7 +109,7 @@ def test_every_key_says_what_it_means() -> None:
 
 
 def test_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    config = f"--config={tiny.ROOT}/configs/digits.py"
+    config = f"--config={ROOT}/configs/digits.py"
     assert (
         main(["main", config, "--help=config.data.transfer_size", "--config.data.transfer_size=5"])
         == 0
@@ -140,7 +141,7 @@ def test_help_on_the_flags_imports_nothing_that_is_slow() -> None:
 
 
 def test_the_readme_has_the_table_of_hyperparameters() -> None:
-    readme = (tiny.ROOT / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert hyperparameter_table.write() in readme, "run `make tables`"
 
 

@@ -13,7 +13,7 @@ from lelp_jax import data
 from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError
 from lelp_jax.experiment import checks
-from lelp_jax.experiment.config import from_config_dict, in_steps
+from lelp_jax.experiment.config import from_config_dict, resolve_steps
 from tests.helpers import checkpoints, tiny
 
 ROWS, CLASSES = 90, 3
@@ -44,7 +44,7 @@ def checked(config: ConfigDict, changes: dict[str, Any]) -> Any:
             section[last] = value
     frozen = from_config_dict(changed.to_dict())
     dataset = data.load(frozen.data.source, frozen.data.splitting)
-    frozen = in_steps(frozen, dataset)
+    frozen = resolve_steps(frozen, dataset)
     checks.check(frozen, dataset)
     return frozen
 
