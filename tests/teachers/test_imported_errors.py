@@ -178,7 +178,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "online": (
         TEACHER,
         ("--config.student.teacher_outputs=online",),
-        ("config.student.teacher_outputs 'online'", "only answers are known; take 'bank'"),
+        ("config.student.teacher_outputs 'online'", "the outputs of this one are known; use 'bank'"),
     ),
 }  # fmt: skip
 
