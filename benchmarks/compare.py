@@ -23,7 +23,8 @@ from pathlib import Path
 import torch
 
 from benchmarks import machine
-from benchmarks.fleet import STEPS, TorchLoop, make_work, seconds
+from benchmarks.bare_loops import STEPS, TorchLoop, make_work
+from benchmarks.fleet import time_call
 from lelp_jax.methods import METHODS
 
 ROUNDS = 5
@@ -48,7 +49,7 @@ def measure(contenders: dict[str, TorchLoop], taken: dict[str, list[float]]) -> 
     """Adds some rounds of every loop, in turns."""
     for _ in range(ROUNDS):
         for name, loop in contenders.items():
-            taken.setdefault(name, []).append(seconds(loop.train))
+            taken.setdefault(name, []).append(time_call(loop.train))
 
 
 def compare(folder: Path) -> tuple[float, list[dict]]:

@@ -180,7 +180,7 @@ class Theirs:
 
 
 def milliseconds(function: Callable[[], None], repeats: int) -> float:
-    """Returns how long a call takes on average."""
+    """Measures how long a call takes on average."""
     start = time.perf_counter()
     for _ in range(repeats):
         function()
@@ -188,7 +188,7 @@ def milliseconds(function: Callable[[], None], repeats: int) -> float:
 
 
 def compare(contenders: Sequence[tuple[str, Callable[[], None]]]) -> list[list[str]]:
-    """Returns a row per contender: milliseconds, and the first one's over its own."""
+    """Measures a row per contender: milliseconds, and the first one's over its own."""
     taken: dict[str, list[float]] = {name: [] for name, _ in contenders}
     for number in range(ROUNDS):
         for name, function in contenders[:: -1 if number % 2 else 1]:
@@ -205,7 +205,7 @@ def compare(contenders: Sequence[tuple[str, Callable[[], None]]]) -> list[list[s
 
 
 def operations(architecture: Architecture) -> float:
-    """Returns the operations of the matrix products of a training step."""
+    """Counts the operations of the matrix products of a training step."""
     dims, places = architecture.dims, BATCH * LENGTH
     dense = 2 * places * (4 * dims**2 + 2 * dims * architecture.hidden)
     attention = 4 * BATCH * LENGTH**2 * dims
@@ -214,7 +214,7 @@ def operations(architecture: Architecture) -> float:
 
 
 def on_accelerator() -> list[list[str]]:
-    """Returns a row per shape: milliseconds of a step, and operations per second."""
+    """Measures a row per shape: milliseconds of a step, and operations per second."""
     rows = []
     for name, architecture in (("BERT-Base", BERT_BASE), ("ALBERT-XXL", ALBERT_XXL)):
         ours = Ours(architecture, None, "bfloat16")

@@ -2,11 +2,10 @@
 
     python -m lelp_jax.main --config=configs/digits.py [--workdir=DIR] [--config.KEY=VALUE ...]
 
-The same command again resumes a stopped run and reuses every artifact that is still valid.
+Running the same command again resumes an interrupted run and reuses every result that is valid.
 """
 
-# Kept short: flags, then pipeline.run. JAX is imported after the flags are read, so that --help and
-# a mistyped flag answer at once.
+# JAX is imported after the flags are parsed, so that --help and errors in flags appear at once.
 from __future__ import annotations
 
 import shlex
@@ -29,15 +28,16 @@ def main(argv: Sequence[str]) -> int:
         argv: The program's name and its arguments.
 
     Returns:
-        0 when the run finished, 2 after a mistake of the user's or a full or read-only disk, 130 or
-        143 when it was interrupted.
+        0 if the run finished, 2 after a user error or an error of the operating system such as a
+        full disk, and 128 plus the signal number (130 or 143) if it was interrupted.
     """
+    # Before anything allocates: the setting applies to memory that is freed later.
     allocator.keep_freed_memory()
     debug = "--debug" in argv
     set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:
-        with interrupts.listening():
+        with interrupts.listen():
             arguments = command_line.parse(argv, __doc__)
             if arguments is None:
                 return 0
@@ -45,9 +45,10 @@ def main(argv: Sequence[str]) -> int:
             return 0
     except Interrupted as stop:
         again = shlex.join(["python", "-m", "lelp_jax.main", *argv[1:]])
-        print(f"interrupted; what was done is saved. Resume with: {again}", file=sys.stderr)
+        print(f"interrupted; finished work is saved. Resume with: {again}", file=sys.stderr)
         return 128 + stop.signal_number
     except (UserError, OSError, flags.Error) as error:
+        # Users see one line; --debug shows the traceback.
         if debug:
             raise
         print(f"error: {command_line.one_line(error)}", file=sys.stderr)
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
+    """Runs the pipeline and prints a table for each experiment."""
     from lelp_jax import pipeline
     from lelp_jax.core import parallel
     from lelp_jax.experiment.help import explain
@@ -68,7 +70,7 @@ def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
         arguments.name, arguments.config, arguments.workdir, interrupts, Reporter()
     )
     for name, output, comparison in finished:
-        table.show(comparison, f"{name}: {output / 'report' / 'report.md'}")
+        table.print_table(comparison, f"{name}: {output / 'report' / 'report.md'}")
     if len(finished) > 1:
         print(f"{arguments.name}: {arguments.workdir / 'report' / 'report.md'}")
 

@@ -1,4 +1,8 @@
-"""The story of a run: data, teachers, banks, projections, students, exports, report."""
+"""The stages of a run in order: data, teachers, banks, projections, students, exports, report.
+
+Every stage is a function from inputs to artifacts that are stored under a fingerprint of these
+inputs. A relaunch goes through the same stages and loads what is there already.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,15 @@ Result = TypeVar("Result")
 
 
 class _Experiment(NamedTuple):
-    """One experiment of a launch, checked: title, config, data, where it publishes, raw config."""
+    """One experiment of a launch, after its config and data were checked.
+
+    Attributes:
+        name: The experiment's name.
+        config: The config.
+        dataset: The data.
+        output: The folder to publish results to.
+        raw: The config as its file gives it, to be written to `run.json`.
+    """
 
     name: str
     config: Config
@@ -48,36 +60,37 @@ class _Experiment(NamedTuple):
 def run(
     name: str, raw: Mapping[str, Any], root: Path, interrupts: Interrupts, reporter: Reporter
 ) -> list[Finished]:
-    """Runs an experiment, reusing whatever an earlier launch left that still holds.
+    """Runs an experiment, reusing the valid artifacts of earlier launches.
 
     Args:
         name: The experiment's name.
         raw: The config as its file gives it, with overrides applied.
         root: The workdir.
-        interrupts: Whether to stop.
+        interrupts: Says whether the run was asked to stop.
         reporter: Shows progress.
 
     Returns:
-        The comparison of the methods; several where the config sweeps a value.
+        The result of the experiment; one per value if the config sweeps a value.
 
     Raises:
-        UserError: The config and the data do not fit, or the workdir is in use.
+        UserError: The config is invalid or does not fit the data, or the workdir is in use.
         Interrupted: The run was asked to stop.
     """
-    points = sweep.list_points(raw)
-    # All of them are checked before the first one trains.
+    points = sweep.expand(raw)
+    # Check all points first: an error in the last one should not show up after hours of training.
     experiments = [_check(name, point, root) for point in points]
     if root.exists() and not root.is_dir():
-        raise UserError(f"--workdir={root} is a file; give a folder")
+        raise UserError(f"--workdir={root} is a file; choose a folder")
     with artifacts.lock(root):
         seconds = experiments[0].config.checkpoint.every_seconds
         session = Session(reporter, interrupts, CurveLog(root / "metrics.jsonl"), seconds)
-        ended = [
-            _heal(functools.partial(_run_experiment, root, experiment, session))
+        results = [
+            _rebuild_damaged(functools.partial(_run_experiment, root, experiment, session))
             for experiment in experiments
         ]
-        finished = [report for report, _ in ended]
-        session.curves.publish(folder for _, fleets in ended for folder in fleets)
+        finished = [report for report, _ in results]
+        # `metrics.jsonl` has the curves of the fleets of this launch's config and no others.
+        session.curves.publish(folder for _, fleets in results for folder in fleets)
         if points[0].key:
             _write_run(root, name, raw, {"points": [point.name for point in points]})
             swept.write(root, name, points, finished)
@@ -85,20 +98,30 @@ def run(
 
 
 def _check(name: str, point: Point, root: Path) -> _Experiment:
-    """Builds the config of one experiment, reads its data and checks both together."""
+    """Builds the config of one experiment, reads its data and checks that they fit together."""
     config = from_config_dict(point.raw)
     dataset = data.load(config.data.source, config.data.splitting)
+    # Durations in epochs become steps, which needs the number of training rows.
     config = resolve_steps(config, dataset)
     checks.check(config, dataset)
     title = f"{name}/{point.name}" if point.name else name
     return _Experiment(title, config, dataset, point.folder(root), point.raw)
 
 
-def _heal(function: Callable[[], Result]) -> Result:
-    """Calls a function again after every damage that it finds while it reads artifacts.
+def _rebuild_damaged(function: Callable[[], Result]) -> Result:
+    """Calls a function, and calls it again whenever it finds a damaged artifact.
 
-    Large artifacts are checked while they are read. One that turns out to be damaged is deleted, so
-    that the next call builds it again and reuses all others.
+    Large artifacts are not checked when they are opened but while they are read. A damaged one is
+    deleted, so that the next call builds it again; all others are reused.
+
+    Args:
+        function: The function to call.
+
+    Returns:
+        Its result.
+
+    Raises:
+        Damaged: An artifact was damaged again after it was rebuilt, as by a failing disk.
     """
     seen = set()
     while True:
@@ -108,19 +131,20 @@ def _heal(function: Callable[[], Result]) -> Result:
             if damage.location in seen:
                 raise
             seen.add(damage.location)
-            _LOG.warning("%s; it is built again", damage.problem)
+            _LOG.warning("%s; building it again", damage.problem)
             objects.delete_tree(damage.location)
 
 
 def _run_experiment(
     root: Path, experiment: _Experiment, session: Session
 ) -> tuple[Finished, list[Path]]:
-    """Runs one experiment; returns its comparison and the folders of the fleets it used."""
+    """Runs all stages of one experiment; returns its result and the folders of its fleets."""
     name, config, dataset, output, raw = experiment
     session.reporter.log(
         f"{name}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
         f"{len(dataset.test)} test rows, classes {', '.join(dataset.class_names)}"
     )
+    # Methods that cannot be trained on this data, or that equal another method, cost no training.
     verdicts = grid.find_verdicts(config, dataset)
     trials = {
         method: enumerate_trials(entry, config.seed)
@@ -153,7 +177,7 @@ def _run_experiment(
 
 
 def _write_run(output: Path, name: str, raw: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
-    """Writes `run.json`: what was asked for, with which versions, on which devices."""
+    """Writes `run.json`: the config, the versions of packages, the devices and the plan."""
     import importlib.metadata
     import platform
 

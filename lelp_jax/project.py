@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:
-        with interrupts.listening():
+        with interrupts.listen():
             arguments = command.parse(argv, __doc__)
             if arguments is None:
                 return 0

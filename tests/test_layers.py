@@ -59,16 +59,15 @@ ALLOWED = {
         *("data", "experiment", "inputs registry", "methods", "students", "train"),
     ],
     "report/figures": [
-        *("data", "experiment", "projection registry", "report/results", "students", "teachers"),
-        "train",
+        *("data", "experiment", "report/results", "students", "teachers", "train"),
     ],
     "report/diagnostics": [
         *("bank", "data", "methods registry", "projection", "projection registry"),
         *("projection/engine", "report/results", "storage"),
     ],
     "report/explorer": [
-        *("bank", "data", "projection", "projection registry", "projection/engine"),
-        *("report/diagnostics", "report/results"),
+        *("bank", "data", "projection", "projection/engine", "report/diagnostics"),
+        "report/results",
     ],
     "report": [
         *("bank", "data", "experiment", "methods", "report/diagnostics", "report/explorer"),

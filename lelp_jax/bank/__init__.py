@@ -1,1 +1,1 @@
-"""Banks: a teacher's logits and embedding of every training and validation row, on disk."""
+"""Banks: a teacher's logits and embeddings of all training and validation rows, on disk."""

@@ -1,6 +1,6 @@
-"""The bank stage: asks a teacher for its answers to every training and validation row, once.
+"""The bank stage: computes a teacher's outputs for all training and validation rows, once.
 
-Test rows are not in the bank.
+Test rows are left out, so that no student, projection or selection can depend on them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _VERSION = 2
 
 @dataclasses.dataclass(frozen=True)
 class BankConfig:
-    """Where and how banks are kept.
+    """Where and how banks are stored.
 
     Attributes:
         dtype: In which embeddings are kept: "float32", or "bfloat16" in half the space.
@@ -46,19 +46,18 @@ class BankConfig:
 def ensure(
     root: Path, config: BankConfig, teacher: Teacher, dataset: Dataset, session: Session
 ) -> Bank:
-    """Returns the bank of a teacher, computed now or before.
+    """Computes the bank of a teacher, or reuses the one of an earlier launch.
 
     Args:
         root: The workdir.
-        config: Where and how it is kept.
+        config: Where and how to store it.
         teacher: The teacher.
         dataset: The data.
         session: The run.
 
     Raises:
-        UserError: The teacher gives a value that is not finite, or the bank is damaged or of
-            another teacher.
-        Interrupted: The run was asked to stop; what was computed is kept.
+        UserError: An output of the teacher is not finite, or a new bank cannot be read back.
+        Interrupted: The run was asked to stop; the chunks that are finished are kept.
     """
     session.interrupts.check()
     of = {"teacher": teacher.fingerprint, "data": dataset.digest}
@@ -82,25 +81,31 @@ def ensure(
     def load(folder: Path, facts: Mapping[str, Any]) -> Bank:
         del facts
         if config.root and not store.exists(location(folder)):
-            # Deleted there, or kept elsewhere so far: the marker in the workdir does not know.
+            # Deleted, or the root was changed since: the marker in the workdir covers neither.
             build(folder)
         try:
             return store.read(location(folder), folder.name, of, index)
         except Damaged as damage:
+            # The caller deletes the folder in the workdir; the bank itself may be elsewhere.
             objects.delete_tree(damage.location)
             raise
 
     key = {"version": _VERSION, **of, "dtype": config.dtype}
-    # The chunks are checked while they are read: they need not fit into memory.
+    # The arrays are left out of the marker: hashing them at every launch would read the whole bank.
+    # Their chunks have checksums of their own, which are compared when a chunk is read.
     return artifacts.run(root, STAGE, key, build, load, unlisted=store.ARRAYS)
 
 
 def _check_finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Asks a teacher; refuses answers that are not finite."""
+    """Computes a teacher's outputs for rows and checks that they are finite.
+
+    Raises:
+        UserError: A value is not finite; the message names the row.
+    """
     logits, embeddings = teacher.answers(index)
     for name, values in (("logits", logits), ("embedding", embeddings)):
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             row = index[int(np.argmin(finite))]
-            raise UserError(f"the teacher's {name} of data row {row} is not finite; {teacher.mend}")
+            raise UserError(f"the teacher's {name} of data row {row} is not finite; {teacher.hint}")
     return logits, embeddings

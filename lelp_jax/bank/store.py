@@ -1,12 +1,14 @@
-"""The files of a bank.
+"""File format of banks: writing, resuming and reading them.
 
-Rows are found by their index in the data set, never by order, so a shuffled or sampled student
-cannot read another row's teacher. A manifest says which teacher and which data a bank is of and
-holds a checksum of every chunk; nothing else is read as if it were the bank.
+Rows are looked up by their index in the data set, never by order: a student that sees shuffled or
+sampled rows would otherwise learn from the teacher's outputs for other rows, and nothing but worse
+metrics would show it. The manifest names the teacher and the data and holds a checksum of every
+chunk, so that a bank of another teacher or a damaged one is never used.
 
-A bank is `manifest.json` and the zarr arrays `index` [rows], `logits` [rows, outputs], `embeddings`
-[rows, dims] and `output_weights` [dims, outputs]. While it is written, `plan.json` says what is
-being written and `chunks/<number>.json` which chunks are done.
+A bank consists of `manifest.json` and the zarr arrays `index` [rows], `logits` [rows, outputs],
+`embeddings` [rows, dims] and `output_weights` [dims, outputs]. While it is being written,
+`plan.json` describes the bank and `chunks/<number>.json` holds the checksums of the chunks that are
+finished, from which an interrupted run resumes.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from lelp_jax.storage.checked import CheckedArray, checksum
 FORMAT = 1
 DTYPES = ("float32", "bfloat16")
 ARRAYS = ("index", "logits", "embeddings", "output_weights")
+# A chunk is the unit of reading, checking and resuming. About 8 MiB is large enough for object
+# stores and small enough that a random part of the rows reads little more than it needs.
 _CHUNK_BYTES = 8 << 20
 _MOST_CHUNK_ROWS = 16384
 
@@ -38,12 +42,12 @@ Answers = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Bank:
-    """One teacher's outputs, read when they are first asked for.
+    """The outputs of one teacher; each array is opened on first access.
 
     Attributes:
         location: Folder or address of the arrays.
-        fingerprint: Names teacher and data.
-        manifest: What the bank is of, with the checksums.
+        fingerprint: Hash of everything the bank depends on.
+        manifest: Teacher and data of the bank, shapes and checksums.
     """
 
     location: str
@@ -57,12 +61,12 @@ class Bank:
 
     @functools.cached_property
     def logits(self) -> np.ndarray:
-        """[rows, outputs] float32."""
+        """Logits of the teacher, [rows, outputs] float32."""
         return np.asarray(self._array("logits"))
 
     @functools.cached_property
     def embeddings(self) -> CheckedArray:
-        """[rows, dims] float32; read by parts, since they need not fit into memory."""
+        """Embeddings, [rows, dims] float32; read in parts, since they may exceed the memory."""
         return self._array("embeddings")
 
     @functools.cached_property
@@ -71,21 +75,23 @@ class Bank:
         return np.asarray(self._array("output_weights"))
 
     def position(self, index: np.ndarray) -> np.ndarray:
-        """Returns where the rows with these data-set indices lie.
+        """Finds the positions in the bank of rows given by their data-set index.
 
         Raises:
             KeyError: A row is not in the bank.
         """
-        place = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
-        if not np.array_equal(self.index[place], index):
+        # Beyond the last row, searchsorted returns the length, which the comparison cannot index.
+        position = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
+        if not np.array_equal(self.index[position], index):
             raise KeyError(f"rows that are not in the bank {self.location}")
-        return place
+        return position
 
     def _array(self, name: str) -> CheckedArray:
         shape, checksums = self.manifest["shapes"][name], self.manifest["checksums"][name]
         try:
             array = zarr.open(objects.join(self.location, name))
         except Unavailable:
+            # An address that cannot be reached says nothing about the bank, which must be kept.
             raise
         except UserError as error:
             problem = f"the bank {self.location} is damaged ({error})"
@@ -101,16 +107,16 @@ class Bank:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a bank is to hold.
+    """The contents of a bank to be written.
 
     Attributes:
-        of: Names of teacher and data.
+        of: Fingerprints of teacher and data.
         index: Data-set indices of the rows, sorted, [rows].
         answers: Computes logits [n, outputs] and embeddings [n, dims] of rows given by their
             data-set index [n].
         output_weights: Computes the weights of the output layer, [dims, outputs].
         shape: Outputs and dims.
-        dtype: In which the embeddings are kept, one of `DTYPES`.
+        dtype: Type in which embeddings are stored, one of `DTYPES`.
     """
 
     of: Mapping[str, str]
@@ -122,11 +128,11 @@ class Contents:
 
 
 def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
-    """Writes a bank, or what is missing of one; the processes share the chunks.
+    """Writes a bank, or the missing chunks of one; several processes share the chunks.
 
     Args:
         location: Folder or address.
-        contents: What it is to hold.
+        contents: What to write.
         check: Called before every chunk; may raise to stop.
 
     Raises:
@@ -150,26 +156,29 @@ def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
     names = [objects.join(location, name) for name in ("logits", "embeddings")]
     finished = _read_manifest(location)
     if finished is not None and plan.items() <= finished.items():
-        # A run in another workdir made it, or one that was killed before it could say so.
+        # Finished by a run in another workdir that shares this location, or by one that was killed
+        # before it wrote the marker in its workdir.
         if parallel.is_first_process():
             objects.delete_tree(objects.join(location, "chunks"))
         return
+    # Chunks of another plan cannot be used: their rows, their values or their size differ.
     if parallel.is_first_process() and _read_json(location, "plan.json") != plan:
         objects.delete_tree(location)
         zarr.create(names[0], (rows, outputs), np.float32, chunk_rows)
         zarr.create(names[1], (rows, dims), jnp.dtype(dtype), chunk_rows)
         _write_json(location, "plan.json", plan)
+    # No process may open the arrays before the first one has created them.
     parallel.wait_for_processes("bank planned")
     arrays = dict(zip(("logits", "embeddings"), map(zarr.open, names), strict=True))
     chunks = math.ceil(rows / chunk_rows)
-    own = parallel.share_of_process(chunks)
-    for number in range(own.start, own.stop):
-        if objects.exists(location, _chunk(number)):
+    share = parallel.share_of_process(chunks)
+    for number in range(share.start, share.stop):
+        if objects.exists(location, _name_chunk(number)):
             continue
         check()
         start = number * chunk_rows
         logits, embeddings = contents.answers(index[start : start + chunk_rows])
-        # The checksums are those of the values as they will be read.
+        # Checksums are computed of the values as they will be read, after rounding to the dtype.
         parts = {
             "logits": np.asarray(logits, np.float32),
             "embeddings": np.asarray(np.asarray(embeddings, jnp.dtype(dtype)), np.float32),
@@ -177,12 +186,14 @@ def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
         for name, values in parts.items():
             arrays[name].write(start, values)
         done = {name: checksum(values) for name, values in parts.items()}
-        _write_json(location, _chunk(number), done)
-    # By all processes: they may have to join to find them.
-    found = contents.output_weights()
+        # Written after the values: a chunk that has checksums is complete.
+        _write_json(location, _name_chunk(number), done)
+    # Called by all processes, since computing the weights may be a collective operation.
+    output_weights = contents.output_weights()
     parallel.wait_for_processes("bank written")
     if parallel.is_first_process():
-        _finish(location, plan, index, found, chunks)
+        _finish(location, plan, index, output_weights, chunks)
+    # No process may read the bank before it has a manifest.
     parallel.wait_for_processes("bank finished")
 
 
@@ -193,7 +204,8 @@ def _finish(
     output_weights: np.ndarray,
     chunks: int,
 ) -> None:
-    done = [_read_json(location, _chunk(number)) for number in range(chunks)]
+    """Writes index, output weights and the manifest, whose presence marks the bank as finished."""
+    done = [_read_json(location, _name_chunk(number)) for number in range(chunks)]
     checksums = {name: [part[name] for part in done] for name in ("logits", "embeddings")}
     shapes = {"logits": [plan["rows"], plan["shape"][0]]}
     shapes["embeddings"] = [plan["rows"], plan["shape"][1]]
@@ -205,61 +217,63 @@ def _finish(
         array.write(0, values)
         checksums[name], shapes[name] = [checksum(values)], list(values.shape)
     manifest = {**plan, "shapes": shapes, "checksums": checksums}
-    _write_json(location, "manifest.json", {**manifest, "checksum": _checksum(manifest)})
+    _write_json(location, "manifest.json", {**manifest, "checksum": _compute_checksum(manifest)})
     objects.delete_tree(objects.join(location, "chunks"))
 
 
 def exists(location: str) -> bool:
-    """Tells whether a bank lies there that was finished, be it damaged."""
+    """Checks whether a location holds a finished bank, which may be damaged."""
     return objects.exists(location, "manifest.json")
 
 
 def read(location: str, fingerprint: str, of: Mapping[str, str], index: np.ndarray) -> Bank:
-    """Returns a bank that `write` finished.
+    """Opens a bank that `write` finished and checks that it is the expected one.
 
     Args:
         location: Folder or address.
-        fingerprint: Names teacher and data.
-        of: What the bank must be of.
+        fingerprint: Hash of everything the bank depends on.
+        of: Fingerprints of the teacher and the data that the bank must have.
         index: Data-set indices that its rows must have, sorted, [rows].
 
     Raises:
-        Damaged: The bank is of another teacher, other data or another order, or is damaged.
+        Damaged: The bank belongs to another teacher or other data, has other rows, or is damaged.
     """
     manifest = _read_manifest(location)
     if manifest is None:
-        problem = "not as it was written" if exists(location) else "missing"
-        raise Damaged(f"the bank {location} is damaged (manifest.json is {problem})", location)
-    for name, wanted in {**of, "format": FORMAT}.items():
-        if manifest.get(name) != wanted:
+        problem = "has changed since it was written" if exists(location) else "is missing"
+        raise Damaged(f"the bank {location} is damaged (manifest.json {problem})", location)
+    for name, expected in {**of, "format": FORMAT}.items():
+        if manifest.get(name) != expected:
             raise Damaged(
-                f"the bank {location} is not the one wanted: its {name} is "
-                f"{manifest.get(name)}, not {wanted}",
+                f"the bank {location} is another one: its {name} is {manifest.get(name)}, not "
+                f"{expected}",
                 location,
             )
     bank = Bank(location, fingerprint, manifest)
     if not np.array_equal(bank.index, index):
         raise Damaged(
-            f"the bank {location} holds {len(bank.index)} rows in an order of its own, not the "
-            f"{len(index)} rows of these data",
+            f"the bank {location} holds {len(bank.index)} rows, not the {len(index)} rows of these "
+            "data in their order",
             location,
         )
     return bank
 
 
-def _chunk(number: int) -> str:
+def _name_chunk(number: int) -> str:
     return f"chunks/{number:06d}.json"
 
 
 def _read_manifest(location: str) -> dict[str, Any] | None:
-    """Returns the manifest; None where there is none, or it is not as it was written."""
+    """Reads the manifest; None if it is missing or fails its checksum."""
     manifest = _read_json(location, "manifest.json")
-    if not isinstance(manifest, dict) or manifest.pop("checksum", None) != _checksum(manifest):
+    if not isinstance(manifest, dict) or manifest.pop("checksum", None) != _compute_checksum(
+        manifest
+    ):
         return None
     return manifest
 
 
-def _checksum(manifest: Mapping[str, Any]) -> int:
+def _compute_checksum(manifest: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(manifest, sort_keys=True).encode())
 
 
@@ -268,6 +282,7 @@ def _write_json(location: str, name: str, content: Mapping[str, Any]) -> None:
 
 
 def _read_json(location: str, name: str) -> Any:
+    """Reads a JSON file; None if it is missing or cannot be parsed."""
     content = objects.read_bytes(location, name)
     try:
         return None if content is None else json.loads(content)

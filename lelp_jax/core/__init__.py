@@ -1,1 +1,1 @@
-"""What every room may use and what knows none of them: errors, seeds, files, artifacts, devices."""
+"""Foundations that every package may use: errors, seeds, files, artifacts, devices, metrics."""

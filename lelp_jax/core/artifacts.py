@@ -1,12 +1,12 @@
 """Artifacts on disk: fingerprints, reuse, repair, atomic finish, and the lock of a workdir.
 
 An artifact is stored in `<workdir>/<stage>/<fingerprint>/` and is finished once its marker,
-`stage.json`, is there. The fingerprint covers everything the artifact depends on and nothing else,
-so a launch reuses what still holds and builds anew only what a change touches.
+`stage.json`, exists. The fingerprint covers everything the artifact depends on and nothing else, so
+a launch reuses all artifacts that are still valid and builds only those that a change affects.
 
-The marker lists size and SHA-256 of every file, and has a checksum of itself that also covers the
-artifact's place. Nothing is used before it has been compared with its marker. What was damaged,
-lost or swapped is built again, after one warning that names it.
+The marker lists size and SHA-256 of every file, and contains a checksum of itself that also covers
+stage and fingerprint. Every artifact is compared with its marker before it is used. If it was
+damaged, lost or swapped with another one, it is built again, after one warning that names it.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ Artifact = TypeVar("Artifact")
 
 
 def fingerprint(content: Any) -> str:
-    """Computes 16 hexadecimal digits that name JSON-like content."""
-    text = json.dumps(content, sort_keys=True, default=_plain, separators=(",", ":"))
+    """Hashes JSON-like content to 16 hexadecimal digits."""
+    # 64 bits are short enough for a folder name, and a collision among the artifacts of a workdir
+    # is still out of the question.
+    text = json.dumps(content, sort_keys=True, default=_convert_to_json, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _plain(value: Any) -> Any:
+def _convert_to_json(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if hasattr(value, "item"):
@@ -54,26 +56,27 @@ def run(
     load: Callable[[Path, Mapping[str, Any]], Artifact],
     unlisted: Collection[str] = (),
 ) -> Artifact:
-    """Builds an artifact, or reuses the one that is there if it is as it was written.
+    """Builds an artifact, or reuses the existing one if its files are unchanged.
 
     Args:
         root: The workdir.
         stage: The stage's name, which is also the name of its folder.
-        inputs: Everything the artifact depends on, JSON-like, with the format version.
-        build: Fills the folder given, which may hold what a killed run left, and returns the
-            facts to keep in the marker.
+        inputs: Everything the artifact depends on, JSON-like, including the format version.
+        build: Fills the folder it is given, which may contain files of a killed run, and returns
+            the facts to store in the marker.
         load: Reads the artifact from its folder and those facts; may raise `Damaged`.
-        unlisted: Folders in it that the marker leaves out: their content is checked while it is
-            read, or is no part of the artifact.
+        unlisted: Subfolders that the marker does not list, because their content is checked when it
+            is read or does not belong to the artifact.
 
     Raises:
-        Damaged: What was just built cannot be read.
+        Damaged: The artifact was just built, but cannot be read.
     """
     folder = root / stage / fingerprint({"stage": stage, **inputs})
     facts, adopted = None, False
     with repaired(folder):
         facts, adopted = _read_marker(folder)
     if facts is not None:
+        # If this block finds damage, the folder is deleted and the artifact is built below.
         with repaired(folder, anything=adopted):
             if not adopted:
                 check_files(folder)
@@ -88,7 +91,7 @@ def run(
         # Keep the partial result; the next launch resumes from it.
         raise
     except UserError:
-        # What cannot be built as asked for leaves no trace.
+        # The config or the data must change first, so the partial result will never be used.
         shutil.rmtree(folder, ignore_errors=True)
         raise
     facts, _ = _read_marker(folder)
@@ -103,30 +106,30 @@ def finish(
     facts: Mapping[str, Any],
     unlisted: Collection[str] = (),
 ) -> None:
-    """Marks an artifact as finished; until then a restart builds it again.
+    """Marks an artifact as finished by writing its marker; without it a launch builds it again.
 
     Args:
-        folder: The artifact's folder, with every file in it that belongs to the artifact.
-        inputs: Everything it depends on.
-        facts: What to keep in the marker.
-        unlisted: Folders in it that the marker leaves out; see `run`.
+        folder: The artifact's folder, with all its files.
+        inputs: Everything the artifact depends on.
+        facts: What to store in the marker.
+        unlisted: Subfolders that the marker does not list; see `run`.
     """
     listed = {}
-    for path in _files_of(folder):
-        place = path.relative_to(folder)
-        if place.parts[0] not in unlisted:
-            listed[place.as_posix()] = [path.stat().st_size, files.hash_file(path)]
+    for path in _list_files(folder):
+        name = path.relative_to(folder)
+        if name.parts[0] not in unlisted:
+            listed[name.as_posix()] = [path.stat().st_size, files.hash_file(path)]
     content: dict[str, Any] = {"inputs": inputs, "facts": facts, "files": listed}
-    # As it will be read: NaN becomes null, tuples become lists.
+    # The checksum must cover the content as it will be read: NaN as null, tuples as lists.
     content = json.loads(json.dumps(files.clean(content)))
-    files.write_json(folder / _MARKER, {**content, "checksum": _checksum(folder, content)})
+    files.write_json(folder / _MARKER, {**content, "checksum": _compute_checksum(folder, content)})
 
 
 def find_finished(root: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, Any], bool]]:
-    """Lists the finished artifacts of a stage in a fixed order; their files are not checked yet.
+    """Finds the finished artifacts of a stage, sorted by folder; their files are not checked yet.
 
     Yields:
-        Folder and facts, and whether the marker was written by a version that kept no checksums.
+        Folder and facts, and whether the marker was written by a version without checksums.
     """
     for marker in sorted((root / stage).glob(f"*/{_MARKER}")):
         facts, adopted = None, False
@@ -140,14 +143,15 @@ def check_files(folder: Path) -> None:
     """Compares every file of a finished artifact with its marker.
 
     Raises:
-        Damaged: A file is missing, of another size, of other content, or cannot be read.
+        Damaged: A file is missing, has other content, or cannot be read.
     """
     content = json.loads((folder / _MARKER).read_text())
     for name, (size, digest) in content["files"].items():
         path = folder / name
         try:
+            # The size first: it needs no reading.
             if path.stat().st_size != size or files.hash_file(path) != digest:
-                raise Damaged(f"{path} is not as it was written", folder)
+                raise Damaged(f"{path} has changed since it was written", folder)
         except FileNotFoundError as error:
             raise Damaged(f"{path} is missing", folder) from error
         except OSError as error:
@@ -156,35 +160,40 @@ def check_files(folder: Path) -> None:
 
 @contextlib.contextmanager
 def repaired(folder: Path, *, anything: bool = False) -> Iterator[None]:
-    """Deletes an artifact that the block finds damaged, after a warning; the block then ends.
+    """Deletes the artifact, after a warning, if the block finds it damaged; suppresses the error.
 
     Args:
         folder: The artifact's folder.
-        anything: Whether any exception tells of damage: files without checksums may be read as
-            anything.
+        anything: Whether to treat any exception as damage, for files without checksums: reading
+            damaged ones can fail in any way.
     """
     try:
         yield
     except Damaged as damage:
         discard(folder, damage.problem)
     except Exception as error:
+        # A full disk or an error of the user's does not mean that the artifact is damaged.
         if not anything or isinstance(error, (UserError, OSError)):
             raise
         discard(folder, f"{folder} cannot be read ({type(error).__name__})")
 
 
 def discard(folder: Path, problem: str) -> None:
-    """Deletes a damaged artifact, so that it is built again, and says so in one warning."""
-    _LOG.warning("%s; it is built again", problem)
+    """Deletes a damaged artifact, so that it is built again, and logs one warning."""
+    _LOG.warning("%s; building it again", problem)
     if folder.is_dir():
         shutil.rmtree(folder)
 
 
 def _read_marker(folder: Path) -> tuple[Mapping[str, Any] | None, bool]:
-    """Reads the facts of an artifact, None where it is not finished; and whether it is adopted.
+    """Reads the marker of an artifact.
+
+    Returns:
+        The facts, or None if the artifact is not finished, and whether to adopt the artifact
+        because its marker was written by a version without checksums.
 
     Raises:
-        Damaged: The marker is not as it was written, or is that of another artifact.
+        Damaged: The marker has changed since it was written, or belongs to another artifact.
     """
     path = folder / _MARKER
     try:
@@ -196,25 +205,26 @@ def _read_marker(folder: Path) -> tuple[Mapping[str, Any] | None, bool]:
     except OSError as error:
         raise Damaged(f"{path} cannot be read ({error.strerror})", folder) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(f"{path} is not as it was written", folder) from error
+        raise Damaged(f"{path} has changed since it was written", folder) from error
     if checksum is None and "files" not in content:
-        # Of a version before checksums: what it holds is taken over as it is.
+        # Written before markers had checksums: the artifact is used unchecked, once, and its marker
+        # is then rewritten with checksums.
         if fingerprint({"stage": folder.parent.name, **inputs}) != folder.name:
             raise Damaged(f"{path} belongs to another artifact", folder)
         return facts, True
-    if checksum != _checksum(folder, content):
-        raise Damaged(f"{path} is not as it was written", folder)
+    if checksum != _compute_checksum(folder, content):
+        raise Damaged(f"{path} has changed since it was written", folder)
     return facts, False
 
 
-def _checksum(folder: Path, content: Mapping[str, Any]) -> str:
-    """Names a marker's content together with the place it is for."""
+def _compute_checksum(folder: Path, content: Mapping[str, Any]) -> str:
+    """Hashes a marker's content together with stage and fingerprint, so that swaps are noticed."""
     text = json.dumps([folder.parent.name, folder.name, content], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _files_of(folder: Path) -> list[Path]:
-    """Lists what belongs to an artifact; hidden files are on their way to another name."""
+def _list_files(folder: Path) -> list[Path]:
+    """Lists the files of an artifact; hidden ones are temporary files of atomic writes."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -224,18 +234,20 @@ def _files_of(folder: Path) -> list[Path]:
 
 @contextlib.contextmanager
 def lock(root: Path) -> Iterator[None]:
-    """Holds a workdir for this process alone.
+    """Locks a workdir for this process while the block runs.
 
-    The operating system drops the lock when the process ends, however it ends, so the file that
-    a killed run leaves behind is no obstacle. Symbolic links in its place are not followed.
+    The operating system releases the lock when the process ends, however it ends, so the lock file
+    of a killed run does not block the next one. If the lock file is a symbolic link, it is not
+    followed: writing the process number would overwrite its target.
 
     Raises:
-        UserError: Another process holds the workdir.
+        UserError: Another process holds the lock, or the lock file is a symbolic link.
     """
     root.mkdir(parents=True, exist_ok=True)
     path = root / _LOCK
     if path.is_symlink():
         raise UserError(f"{path} is a symbolic link, which is not followed; delete it")
+    # A second run fails at once: waiting for hours would look like a hang.
     holder = filelock.FileLock(path, timeout=0)
     try:
         holder.acquire()

@@ -1,4 +1,4 @@
-"""Training state and parameters on disk; the only file that knows Orbax."""
+"""Training states and parameters on disk; the only module that uses Orbax."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ from lelp_jax.core import files
 
 _SECONDS_FOR_READS = 1.0
 _LOG = logging.getLogger(__name__)
+# The latest state, and one to fall back to if it is damaged.
 _KEEP = 2
 
 
 class Checkpoints:
     """The latest training states of one fleet.
 
-    A save in progress has a temporary name, so a killed run leaves the states before it intact.
-    Saving waits until the state is on disk: the training step that follows takes over the buffers.
-    For each state a file in a folder beside keeps the SHA-256 of its files: Orbax reads a flipped
-    bit without a word.
+    A state is saved under a temporary name and then renamed, so a killed run leaves the earlier
+    states intact. Saving blocks until the state is on disk, because the next training step donates
+    the buffers and overwrites them. The SHA-256 of a state's files are stored beside it and checked
+    before it is restored: Orbax reads a file with a flipped bit without an error, and training
+    would silently resume from wrong parameters.
     """
 
     def __init__(self, folder: Path):
-        """Opens the folder, made when it is not there, and clears what a killed save left."""
+        """Opens or creates the folder and removes temporary files of a killed save."""
         self._folder = folder
         # Beside the states, not among them: that folder is Orbax's to list and to clear.
         self._sums = folder.with_name("checkpoint_checksums")
@@ -46,35 +48,36 @@ class Checkpoints:
         )
 
     def save(self, step: int, state: Any, facts: Mapping[str, Any]) -> None:
-        """Keeps a state and a few JSON-like facts; if the step is already saved, nothing happens.
+        """Saves a state with JSON-like facts; if the step is already saved, nothing happens.
 
         Args:
-            step: Steps done.
+            step: Number of steps trained.
             state: Pytree of arrays.
             facts: What else a resumed run needs.
         """
-        with files.storage(self._folder, _size(state)):
+        with files.storage(self._folder, _count_bytes(state)):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(state), facts=ocp.args.JsonSave(dict(facts))
                 ),
             )
-            files.write_json(self._checksums(step), files.hash_folder(self._folder / str(step)))
-        kept = {self._checksums(number) for number in self._manager.all_steps()}
+            checksums = files.hash_folder(self._folder / str(step))
+            files.write_json(self._get_checksum_path(step), checksums)
+        kept = {self._get_checksum_path(number) for number in self._manager.all_steps()}
         for stale in set(self._sums.glob("*.json")) - kept:
             stale.unlink()
 
     def restore(self, abstract: Any) -> tuple[int, Any, Mapping[str, Any]] | None:
-        """Reads step, state and facts of the newest state that is as it was written.
+        """Restores step, state and facts of the newest undamaged state.
 
-        A damaged state is reported, removed and passed over for the one before it.
+        A damaged state is logged and removed, and the one before it is tried.
 
         Args:
             abstract: Pytree of `jax.ShapeDtypeStruct` with shardings.
 
         Returns:
-            None where there is no such state.
+            Step, state and facts; None if no undamaged state exists.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             reason = self._find_damage(step)
@@ -91,7 +94,8 @@ class Checkpoints:
                         return step, result["state"], result["facts"]
                     except Exception as error:  # Orbax raises bare Exceptions for damaged files
                         reason = " ".join(str(error).split())[:80]
-                        # Reads of the other arrays are still under way.
+                        # Reads of the other arrays are still in progress; their errors should be
+                        # collected while they are silenced.
                         time.sleep(_SECONDS_FOR_READS)
                     gc.collect()
             _LOG.warning(
@@ -99,29 +103,32 @@ class Checkpoints:
                 self._folder / str(step),
                 reason,
             )
+            # Removed, so that the run can save this step again.
             shutil.rmtree(self._folder / str(step), ignore_errors=True)
-            self._checksums(step).unlink(missing_ok=True)
+            self._get_checksum_path(step).unlink(missing_ok=True)
             self._manager.reload()
         return None
 
-    def _checksums(self, step: int) -> Path:
+    def _get_checksum_path(self, step: int) -> Path:
         return self._sums / f"{step}.json"
 
     def _find_damage(self, step: int) -> str:
-        """Says what is wrong with the files of a state; "" where nothing is.
+        """Describes how the files of a state differ from their checksums; "" if they match.
 
-        A state without checksums is left to Orbax: a run may be killed before they are written.
+        A state without checksums counts as undamaged, since a run may be killed before they are
+        written; Orbax then finds most kinds of damage itself.
         """
-        path = self._checksums(step)
+        path = self._get_checksum_path(step)
         if not path.exists():
             return ""
         try:
-            wanted = json.loads(path.read_bytes())
-            found = files.hash_folder(self._folder / str(step))
+            expected = json.loads(path.read_bytes())
+            actual = files.hash_folder(self._folder / str(step))
         except (OSError, ValueError) as error:
             return " ".join(str(error).split())[:80]
-        changed = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
-        return f"{changed[0]} is not as it was written" if changed else ""
+        names = {*expected, *actual}
+        changed = sorted(name for name in names if expected.get(name) != actual.get(name))
+        return f"{changed[0]} has changed since it was written" if changed else ""
 
     def close(self) -> None:
         """Releases the manager's threads."""
@@ -130,9 +137,9 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def silence_orbax_tasks() -> Iterator[None]:
-    """Silences what the tasks of a failed restore print when they are thrown away.
+    """Silences the tasks of a failed restore when they are garbage-collected.
 
-    The error itself is raised; each of its sibling tasks would add a traceback of its own.
+    The error itself is raised; without this, each of the sibling tasks prints another traceback.
     """
     hook, log = sys.unraisablehook, logging.getLogger("asyncio")
     sys.unraisablehook = lambda _: None
@@ -144,8 +151,8 @@ def silence_orbax_tasks() -> Iterator[None]:
 
 
 def save_tree(folder: Path, tree: Any) -> None:
-    """Writes a pytree of arrays into a folder, replacing what is there."""
-    with files.storage(folder, _size(tree)), ocp.StandardCheckpointer() as checkpointer:
+    """Writes a pytree of arrays to a folder, replacing its content."""
+    with files.storage(folder, _count_bytes(tree)), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(folder.absolute(), tree, force=True)
 
 
@@ -153,10 +160,12 @@ def load_tree(folder: Path, abstract: Any) -> Any:
     """Reads a pytree of arrays.
 
     Args:
-        folder: As given to `save_tree`.
-        abstract: Pytree of `jax.ShapeDtypeStruct`; without shardings the arrays lie on the first
+        folder: The folder that `save_tree` wrote.
+        abstract: Pytree of `jax.ShapeDtypeStruct`; arrays without sharding are placed on the first
             device.
     """
+    # Without explicit shardings, Orbax restores those of the run that saved, whose devices may not
+    # exist here.
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding or device),
@@ -166,6 +175,6 @@ def load_tree(folder: Path, abstract: Any) -> Any:
         return checkpointer.restore(folder.absolute(), abstract)
 
 
-def _size(tree: Any) -> int:
-    """Returns the bytes of all arrays."""
+def _count_bytes(tree: Any) -> int:
+    """Counts the bytes of all arrays."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))

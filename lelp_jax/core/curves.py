@@ -1,4 +1,4 @@
-"""The log of training losses, exact across kills and resumes."""
+"""The log of training losses, without gaps or duplicates after kills and resumes."""
 
 from __future__ import annotations
 
@@ -14,35 +14,39 @@ _FILE = "curves.jsonl"
 
 
 class CurveLog:
-    """Training losses in a file of JSON lines, one line per stretch of steps.
+    """Training losses in a file of JSON lines, one line per dispatch of several steps.
 
-    Every fleet keeps its own in its folder, as a part of its artifact. The workdir's
-    `metrics.jsonl` follows them while a run goes on, and is written anew from them at its end.
+    Every fleet has a log in its folder, which is a part of its artifact. The workdir's
+    `metrics.jsonl` receives the same lines during a run and is rewritten from the fleets' logs at
+    the end, so that it also contains the fleets that were reused.
     """
 
     def __init__(self, path: Path, follower: CurveLog | None = None):
-        """Opens a log; the rest of a line that a killed run left is dropped at the first cut.
+        """Opens a log.
 
         Args:
-            path: The file; it need not exist.
-            follower: Another log to which everything is done, too.
+            path: The file; it need not exist. A last line that a killed run left incomplete is
+                dropped at the first `cut`.
+            follower: Another log that repeats every change.
         """
         self._path, self._follower = path, follower
+        # Fleets that had lines when the log was opened: `cut` rewrites the file for these only.
         self._fleets = {line["fleet"] for line in self.read()}
 
-    def of_fleet(self, folder: Path) -> CurveLog:
-        """Opens the log in a fleet's folder, with this one as its follower."""
+    def open_for_fleet(self, folder: Path) -> CurveLog:
+        """Opens the log in a fleet's folder, with this log as its follower."""
         return CurveLog(folder / _FILE, self)
 
     def read(self) -> list[dict[str, Any]]:
-        """Reads all whole lines, in order."""
+        """Reads all complete lines, in order."""
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
             return []
         lines = []
         for line in content.splitlines():
-            # Of a line that is cut or damaged nothing is known; JSON that is no object is damage.
+            # Lines that are incomplete or damaged are skipped: a log of losses is for information
+            # and not worth ending a run for.
             with contextlib.suppress(ValueError):
                 entry = json.loads(line)
                 if isinstance(entry, dict) and {"fleet", "step"} <= entry.keys():
@@ -50,7 +54,10 @@ class CurveLog:
         return lines
 
     def cut(self, fleet: str, step: int) -> None:
-        """Removes what was logged of a fleet beyond the step that it resumes from."""
+        """Removes the lines of a fleet beyond the step that it resumes from.
+
+        The run repeats these steps after the checkpoint and logs them again.
+        """
         if self._path.exists() and not self._path.read_bytes().endswith(b"\n"):
             self._fleets.add(fleet)
         if fleet in self._fleets:
@@ -59,25 +66,29 @@ class CurveLog:
             self._follower.cut(fleet, step)
 
     def write(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Appends lines; they are in the file when this returns."""
+        """Appends lines; they are in the file when the call returns."""
+        # Opened for every call, so that a killed process leaves no lines in a buffer.
         with open(self._path, "a") as file:
             file.write("".join(json.dumps(files.clean(line)) + "\n" for line in lines))
         if self._follower is not None:
             self._follower.write(lines)
 
     def publish(self, folders: Iterable[Path]) -> None:
-        """Writes this log anew from those of fleets.
+        """Rewrites this log from those of fleets.
 
         Args:
-            folders: The folders of the fleets, in the order wanted.
+            folders: The folders of the fleets, in the order of the lines.
         """
         self._replace(line for folder in dict.fromkeys(folders) for line in read_curves(folder))
 
     def adopt(self, folder: Path) -> None:
-        """Gives a fleet that has no log of its own the lines that this one holds of it."""
-        own = CurveLog(folder / _FILE)
-        if not own._path.exists():
-            own._replace(line for line in self.read() if line["fleet"] == folder.name)
+        """Copies a fleet's lines from this log to its folder, unless it has a log already.
+
+        Versions without checksums kept the losses of all fleets in the workdir's log only.
+        """
+        log = CurveLog(folder / _FILE)
+        if not log._path.exists():
+            log._replace(line for line in self.read() if line["fleet"] == folder.name)
 
     def _replace(self, lines: Iterable[Mapping[str, Any]]) -> None:
         content = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""The ways in which a run ends early on purpose."""
+"""Exceptions that end a run early on purpose; `main` turns them into exit codes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-    """Something elsewhere cannot be reached now; the same command may resume from here later."""
+    """A remote location cannot be reached now; the same command can resume from here later."""
 
 
 class Damaged(UserError):
-    """Something that this program wrote is no longer as it was written; it can be built again.
+    """Something that this program wrote has changed since; it can be built again.
 
     Attributes:
-        problem: What is wrong, without what to do about it.
+        problem: What is wrong, without how to fix it.
         location: Folder or address to delete so that it is built again.
     """
 
@@ -32,7 +32,7 @@ class Damaged(UserError):
 
 
 class Interrupted(Exception):
-    """The run was asked to stop (Ctrl-C or SIGTERM) and has saved what it had.
+    """The run was asked to stop (Ctrl-C or SIGTERM) and has saved its progress.
 
     Attributes:
         signal_number: The signal received; the exit code is 128 plus this number.
@@ -44,13 +44,14 @@ class Interrupted(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """Makes the error for an unknown name, with the closest one that exists as a hint.
+    """Makes the error for an unknown name, with the closest known name as a hint.
 
     Args:
-        kind: What the name is for, and where it is ("hyperparameter config.methods.kd").
+        kind: Kind and location of the name ("hyperparameter config.methods.kd").
         name: The name that the user gave.
-        known: The names that exist.
+        known: All valid names.
     """
+    # Sorted, so that the message does not depend on the order of a ConfigDict or a set.
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever moment the process dies."""
+"""Atomic writes, so that a file is complete or absent whenever the process is killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-# What metadata and chunks take beside the arrays themselves.
+# Metadata and the rounding up to whole chunks and blocks need space beside the arrays themselves.
 _OVERHEAD = 1.2
 _RESERVE = 1 << 20
 
@@ -52,7 +52,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
 
     Args:
         path: The file to write; its folder exists.
-        content: What it shall hold.
+        content: The new content; text is encoded as UTF-8.
     """
     with open_atomic(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
@@ -74,20 +74,20 @@ def hash_folder(folder: Path) -> dict[str, str]:
     Raises:
         OSError: A file cannot be read.
     """
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hash_file(path) for path in found}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
 
 
 @contextlib.contextmanager
 def storage(path: Path, size: int) -> Iterator[None]:
-    """Gives a storage library's trouble with the disk the form of an OSError.
+    """Converts a storage library's errors about the disk to OSError.
 
-    The space is asked for beforehand: these libraries report a full disk from several threads, with
-    a traceback each.
+    Free space is checked beforehand, because these libraries report a full disk from several
+    threads, each with a traceback.
 
     Args:
-        path: What will be written; some folder above it exists.
-        size: Bytes to write, about.
+        path: The file or folder to write; some folder above it exists.
+        size: Approximate number of bytes to write.
 
     Raises:
         OSError: The disk is full or cannot be written.
@@ -100,6 +100,7 @@ def storage(path: Path, size: int) -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
+        # These libraries raise their errors with the operating system's text, but not its code.
         for code in (errno.ENOSPC, errno.EROFS, errno.EACCES):
             if os.strerror(code) in str(error):
                 raise OSError(code, os.strerror(code), os.fspath(path)) from error
@@ -112,13 +113,14 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def clean(value: Any) -> Any:
-    """Returns the value as strict JSON holds it: NaN and infinities become null."""
+    """Converts a value to strict JSON, in which NaN and infinities become null."""
     if isinstance(value, Mapping):
         return {str(key): clean(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [clean(entry) for entry in value]
     if hasattr(value, "item"):
         value = value.item()
+    # For NaN and infinities, and no other number, the difference is NaN.
     if isinstance(value, float) and value - value != 0:
         return None
     return value

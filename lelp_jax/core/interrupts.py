@@ -1,4 +1,4 @@
-"""Being stopped by Ctrl-C or SIGTERM without losing what was done."""
+"""Stops a run on Ctrl-C or SIGTERM without losing its progress."""
 
 from __future__ import annotations
 
@@ -11,34 +11,37 @@ from lelp_jax.core.errors import Interrupted
 
 
 class Interrupts:
-    """Turns Ctrl-C and SIGTERM into a request that the work looks at between dispatches.
+    """Turns Ctrl-C and SIGTERM into a request that running work checks between dispatches.
 
-    A second signal ends the process at once.
+    Python would otherwise raise KeyboardInterrupt at an arbitrary point, for example while a file
+    is being written. A second signal ends the process at once.
     """
 
     def __init__(self) -> None:
         self._received: int | None = None
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[Interrupts]:
-        """Installs the handlers, and puts the old ones back at the end.
+    def listen(self) -> Iterator[Interrupts]:
+        """Installs the signal handlers while the block runs, then restores the previous ones.
 
-        A signal that is ignored, as Ctrl-C is by a command in the background, stays so.
+        Signals that the process ignores, as shells make background commands ignore Ctrl-C, remain
+        ignored.
         """
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {number: signal.getsignal(number) for number in numbers}
-        heard = [number for number in numbers if before[number] is not signal.SIG_IGN]
-        for number in heard:
+        handled = [number for number in numbers if before[number] is not signal.SIG_IGN]
+        for number in handled:
             signal.signal(number, self._receive)
         try:
             yield self
         finally:
-            for number in heard:
+            for number in handled:
                 signal.signal(number, before[number])
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
         self._received = number
+        # With the default handler, a second signal ends a run that is stuck.
         signal.signal(number, signal.SIG_DFL)
 
     @property
@@ -50,7 +53,7 @@ class Interrupts:
         """Ends the run if it was asked to stop.
 
         Raises:
-            Interrupted: It was.
+            Interrupted: A signal was received.
         """
         if self._received is not None:
             raise Interrupted(self._received)

@@ -61,7 +61,7 @@ def _remove_unfinished_entries(folder: Path) -> None:
 
 
 def num_cores() -> int:
-    """Returns how many processor cores this process may use."""
+    """Counts the processor cores that this process may use."""
     # macOS has no affinity.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
@@ -69,7 +69,7 @@ def num_cores() -> int:
 
 
 def fleet_mesh(members: int, batch_size: int) -> Mesh:
-    """Returns the mesh a fleet trains on: members along one axis, each batch along the other.
+    """Makes the mesh that a fleet trains on: members along one axis, each batch along the other.
 
     Members are spread first. Accelerators left over share the batches, where these divide evenly;
     on a CPU they stay idle, because the all-reduce of every step would cost more than it saves.
@@ -87,7 +87,7 @@ def fleet_mesh(members: int, batch_size: int) -> Mesh:
 
 
 def make_mesh(members: int, data: int) -> Mesh:
-    """Returns a mesh of the first `members * data` devices."""
+    """Makes a mesh of the first `members * data` devices."""
     # Auto axes: the default of jax.make_mesh is Explicit, under which gathers must be annotated.
     return jax.make_mesh(
         (members, data),
@@ -112,17 +112,17 @@ def join_processes() -> None:
 
 
 def is_first_process() -> bool:
-    """Returns whether this process writes what only one of them may write."""
+    """Checks whether this process is the one that writes what only one may write."""
     return jax.process_index() == 0
 
 
 def several_processes() -> bool:
-    """Returns whether this process is one of several."""
+    """Checks whether this process is one of several."""
     return jax.process_count() > 1
 
 
 def wait_for_processes(place: str) -> None:
-    """Returns once every process has come to this place."""
+    """Waits until every process has reached this call."""
     if several_processes():
         from jax.experimental import multihost_utils
 
@@ -130,7 +130,7 @@ def wait_for_processes(place: str) -> None:
 
 
 def shares_of_processes(count: int, multiple: int = 1) -> list[slice]:
-    """Returns the stretch of `count` things that each process takes care of.
+    """Divides `count` things into one stretch per process.
 
     Args:
         count: How many there are.
@@ -142,22 +142,22 @@ def shares_of_processes(count: int, multiple: int = 1) -> list[slice]:
 
 
 def share_of_process(count: int, multiple: int = 1) -> slice:
-    """Returns this process's stretch of `shares_of_processes`."""
+    """Picks this process's stretch of `shares_of_processes`."""
     return shares_of_processes(count, multiple)[jax.process_index()]
 
 
 def is_cpu() -> bool:
-    """Returns whether this process computes on its processor, not on an accelerator."""
+    """Checks whether this process computes on a CPU, not on an accelerator."""
     return jax.local_devices()[0].platform == "cpu"
 
 
 def own_mesh(most: int | None = None) -> Mesh:
-    """Returns this process's devices, or the first `most` of them, along the data axis."""
+    """Makes a mesh of this process's devices, or the first `most` of them, along the data axis."""
     return _data_mesh(jax.local_devices()[:most])
 
 
 def whole_mesh() -> Mesh:
-    """Returns the devices of all processes along the data axis."""
+    """Makes a mesh of the devices of all processes, along the data axis."""
     return _data_mesh(jax.devices())
 
 
@@ -219,7 +219,7 @@ def on_each_device(
 
 
 def across_processes(tree: Any) -> Any:
-    """Returns arrays over the devices of all processes, from each process's share.
+    """Joins each process's share to arrays over the devices of all processes.
 
     Args:
         tree: Arrays over this process's devices, [own devices, ...] each; nothing is copied.
@@ -254,18 +254,18 @@ def take_from_first_process(tree: Any) -> Any:
 
 
 def on_first_device(tree: Any) -> Any:
-    """Returns replicated arrays as arrays of this process's first device alone."""
+    """Picks the copy of replicated arrays on this process's first device."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
 def padded_members(members: int, mesh: Mesh) -> int:
-    """Returns the fleet size rounded up to a multiple of the mesh's member axis."""
+    """Rounds the fleet size up to a multiple of the mesh's member axis."""
     across = mesh.shape[MEMBER]
     return math.ceil(members / across) * across
 
 
 def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
-    """Returns the sharding that splits the leading dimensions along the axes named."""
+    """Makes the sharding that splits the leading dimensions along the axes named."""
     return NamedSharding(mesh, PartitionSpec(*axes))
 
 
@@ -330,7 +330,7 @@ def compiled(
 
 
 def _describe_shapes(arrays: Sequence[jax.Array]) -> str:
-    """Returns types and shapes of the largest arrays, as "f4[8,64,32] x3, i4[8], ..."."""
+    """Describes the largest arrays by type and shape, as "f4[8,64,32] x3, i4[8], ..."."""
     largest = sorted(arrays, key=lambda array: -array.nbytes)
     kinds = collections.Counter(
         f"{array.dtype.kind}{array.dtype.itemsize}[{','.join(map(str, array.shape))}]"

@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on: bars on a terminal, log lines elsewhere."""
+"""Shows the progress of a run: bars on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ from rich.progress import (
 )
 
 _LOG = logging.getLogger(__name__)
+# Keeps the logs of long runs readable.
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 class Reporter:
-    """Shows progress: bars on a terminal, plain log lines elsewhere."""
+    """Shows progress bars on a terminal and plain log lines elsewhere.
+
+    Args:
+        console: Where to print; standard error by default.
+    """
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(stderr=True)
@@ -34,7 +39,7 @@ class Reporter:
         self._start = self._last = 0.0
 
     def log(self, message: str) -> None:
-        """Prints one line."""
+        """Prints one line, above the progress bar if there is one."""
         if self._bars is not None:
             self._bars.console.print(message, highlight=False, markup=False)
         elif self.console.is_terminal:
@@ -44,12 +49,12 @@ class Reporter:
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
-        """Shows one stage while the block runs.
+        """Shows the progress of one stage while the block runs.
 
         Args:
             name: The stage's name.
-            total: Amount of work; nothing is shown when it is 0.
-            unit: What the work is counted in.
+            total: Amount of work; if it is 0, nothing is shown.
+            unit: Unit of the amount ("steps").
         """
         self._name, self._total, self._done, self._unit = name, total, 0, unit
         self._start = self._last = time.monotonic()
@@ -74,7 +79,7 @@ class Reporter:
             yield
 
     def advance(self, amount: int) -> None:
-        """Counts work done in the stage."""
+        """Adds to the work done in the current stage."""
         self._done += amount
         now = time.monotonic()
         rate = self._done / max(now - self._start, 1e-9)
@@ -95,13 +100,12 @@ class Reporter:
 
 
 def set_up_logging(*, debug: bool = False) -> None:
-    """Sends log lines to standard error with the time.
-
-    The storage library logs through absl, also what it then raises; it is not heard twice.
+    """Sends log lines to standard error, each with the time.
 
     Args:
-        debug: Whether lines of level DEBUG are shown, such as every program that is compiled.
+        debug: Whether to show lines of level DEBUG, such as one for every compiled program.
     """
+    # Orbax logs errors through absl in addition to raising them; each should appear once.
     absl.logging.set_verbosity(absl.logging.FATAL)
     logger = logging.getLogger("lelp_jax")
     logger.setLevel(logging.DEBUG if debug else logging.INFO)
@@ -112,6 +116,8 @@ def set_up_logging(*, debug: bool = False) -> None:
 
 
 class _Formatter(logging.Formatter):
+    """Formats lines as "[12:34:56] warning: message"; INFO, the usual level, is left out."""
+
     def format(self, record: logging.LogRecord) -> str:
         level = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         return f"[{time.strftime('%H:%M:%S')}] {level}{record.getMessage()}"

@@ -1,4 +1,4 @@
-"""Every random choice of a run follows from one root seed and the name of the choice."""
+"""Seeds of random choices, derived from one root seed and the name of the choice."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ import numpy as np
 
 
 def derive(root: int, *names: str | int) -> int:
-    """Returns the 31-bit seed of a named choice.
+    """Derives the 31-bit seed of a named choice.
 
-    Choices with different names are independent, and adding a choice changes no other one.
+    Choices with different names are independent. Since a name, not the order of calls, determines
+    the seed, adding a choice to the program changes none of the others.
 
     Args:
         root: The seed of the experiment.
         *names: What the seed is for, for example `("replicate", 3, "transfer")`.
     """
+    # 31 bits fit into signed and unsigned 32-bit integers: JAX has no others by default.
     text = json.dumps([int(root), *names]).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
 
 
 def hash_words(seed: int, counter: np.ndarray) -> np.ndarray:
-    """Returns uniform 64-bit words, a pure function of `(seed, counter)`.
+    """Computes uniform 64-bit words, a pure function of `(seed, counter)`.
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), vectorised: unlike a
-    stateful generator it gives the words of any position at once and does not depend on the
+    Uses the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), vectorised. Unlike a
+    stateful generator, it computes the words of any position directly and does not depend on the
     NumPy version.
 
     Args:
@@ -41,11 +43,13 @@ def hash_words(seed: int, counter: np.ndarray) -> np.ndarray:
 
 
 def hash_seed(seed: int) -> int:
-    """Returns 64 well-mixed bits of a seed, so that neighbouring seeds share nothing."""
+    """Hashes a seed to 64 bits, so that neighbouring seeds give unrelated words."""
     return int.from_bytes(hashlib.blake2b(str(seed).encode(), digest_size=8).digest(), "little")
 
 
-def subset(seed: int, size: int, population: int) -> np.ndarray:
+def draw_subset(seed: int, size: int, population: int) -> np.ndarray:
     """Draws `size` of `population` positions without replacement, sorted, [size] int64."""
+    # The positions with the smallest words: a smaller subset is part of a larger one, so raising
+    # the transfer size adds rows and exchanges none.
     words = hash_words(seed, np.arange(population))
     return np.sort(np.argsort(words, kind="stable")[:size])

@@ -1,4 +1,4 @@
-"""What everything that takes long is given of the run it belongs to."""
+"""The session of a run: progress, interrupts, log of losses and checkpoint interval."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lelp_jax.core.progress import Reporter
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """Passed to everything that takes long.
+    """Passed to every function that may run for long.
 
     Attributes:
         reporter: Shows progress.
-        interrupts: Whether to stop.
+        interrupts: Tells whether the run was asked to stop.
         curves: The log of training losses.
         checkpoint_seconds: Time between checkpoints; 0 saves after every dispatch.
     """

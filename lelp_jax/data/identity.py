@@ -63,7 +63,7 @@ def _text(value: object) -> str:
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 
-def positions(wanted: np.ndarray, there: np.ndarray) -> np.ndarray:
+def find_positions(wanted: np.ndarray, there: np.ndarray) -> np.ndarray:
     """Finds the position of each wanted name among those there, [wanted] int64; -1 where missing.
 
     Args:

@@ -131,7 +131,7 @@ class Coding:
         return classes[position]
 
 
-def coding(train: Column, num_classes: int = 0, names: Sequence[str] = ()) -> Coding:
+def fit_coding(train: Column, num_classes: int = 0, names: Sequence[str] = ()) -> Coding:
     """Fits the coding of labels to the training rows.
 
     Args:

@@ -1,4 +1,7 @@
-"""A student on its own: parameters, architecture, how it sees rows, label names; in one folder."""
+"""Exports selected students, each as one folder that is usable without the run.
+
+The folder has the parameters, the architecture, the encoding of inputs and the class names.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _CARD = "student.json"
 
 @dataclasses.dataclass(frozen=True)
 class ExportedStudent:
-    """A student read from its folder.
+    """A student loaded from its folder.
 
     Attributes:
         class_names: One name per class.
@@ -47,15 +50,15 @@ class ExportedStudent:
     def class_logits(self, raw: Any) -> np.ndarray:
         """Computes class logits of rows.
 
-        The network is compiled for a few shapes only: numbers of rows, and lengths of texts, are
-        padded to powers of two.
+        The number of rows and the length of texts are padded to powers of two, so that JAX compiles
+        the network for few shapes only.
 
         Args:
             raw: Rows as the data source gives them: features, [rows, features...], or texts,
                 [rows].
 
         Returns:
-            [rows, classes] float32; their softmax gives the probabilities.
+            Class logits, [rows, classes] float32; their softmax gives the probabilities.
         """
         inputs = np.asarray(self._encoding(raw))
         rows = len(inputs)
@@ -65,11 +68,12 @@ class ExportedStudent:
         return np.asarray(self._program(self._arrays, padded))[:rows]
 
     def _pad(self, inputs: np.ndarray) -> np.ndarray:
-        """Pads rows, and the length of tokens, to powers of two."""
+        """Pads the number of rows, and the length of token sequences, to powers of two."""
         padding = [(0, _round_up(len(inputs)) - len(inputs)), *[(0, 0)] * (inputs.ndim - 1)]
         if not tokens.are_tokens(inputs):
             return np.pad(inputs, padding)
-        # No further than the encoding cuts: the network may have no position beyond.
+        # Never beyond the encoding's length limit: the network may have no embedding for a position
+        # after it.
         longest = max(inputs.shape[1], getattr(self._encoding, "max_length", inputs.shape[1]))
         length = min(_round_up(inputs.shape[1]), longest)
         padding[1] = (0, length - inputs.shape[1])
@@ -77,7 +81,7 @@ class ExportedStudent:
 
     @functools.cached_property
     def _program(self) -> Any:
-        # Compiled here, not with the steps of training: this is used without a run.
+        # Training has its own compiled prediction for fleets; an exported student is used alone.
         readout = methods.find(self.card["method"]).readout
         numbers = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
 
@@ -89,19 +93,22 @@ class ExportedStudent:
 
 
 def _round_up(number: int) -> int:
-    """Rounds up to a power of two."""
+    """Rounds a positive number up to a power of two."""
     return 1 << (number - 1).bit_length()
 
 
 def ensure(run: Run, outcomes: Sequence[Outcome]) -> dict[str, Path]:
-    """Exports the selected students, each into a folder of its own, where that is not done yet.
+    """Exports each selected student to a folder, unless an earlier launch did so.
 
     Args:
         run: The run.
-        outcomes: The trained students.
+        outcomes: All students after training.
 
     Returns:
-        The folder of each selected student, by its fingerprint.
+        The folder of each selected student, by the student's fingerprint.
+
+    Raises:
+        Interrupted: The run was asked to stop.
     """
     return {
         outcome.trained.fingerprint: _ensure_one(run, outcome)
@@ -111,6 +118,7 @@ def ensure(run: Run, outcomes: Sequence[Outcome]) -> dict[str, Path]:
 
 
 def _ensure_one(run: Run, outcome: Outcome) -> Path:
+    """Exports one student, unless an earlier launch did so."""
     key = {
         "version": _VERSION,
         "format": _FORMAT,
@@ -128,18 +136,19 @@ def _ensure_one(run: Run, outcome: Outcome) -> Path:
 
 
 def save(folder: Path, run: Run, outcome: Outcome) -> None:
-    """Writes a student into a folder.
+    """Writes a student to a folder.
 
     Args:
-        folder: A folder that is there.
-        run: The run that trained it.
-        outcome: The student. The method's own parameters and arrays are kept where its readout
-            takes them.
+        folder: An existing folder.
+        run: The run that trained the student.
+        outcome: The student.
     """
     from safetensors.numpy import save as to_bytes
 
     student, trained = outcome.student, outcome.trained
     params, constants = trained.load(student.spec, run.inputs.values), student.constants
+    # Parameters and arrays that only the loss uses, such as a projection of features, are left out
+    # unless the readout may use them too.
     if student.spec.readout is identity_readout:
         params, constants = params._replace(extra=None), {}
     arrays = {
@@ -171,7 +180,14 @@ def save(folder: Path, run: Run, outcome: Outcome) -> None:
 
 
 def load(folder: Path | str) -> ExportedStudent:
-    """Reads a student that `save` wrote."""
+    """Loads a student that `save` wrote.
+
+    Args:
+        folder: The student's folder.
+
+    Returns:
+        The student, with its arrays on the default device.
+    """
     from safetensors.numpy import load_file
 
     card = json.loads((Path(folder) / _CARD).read_text())
@@ -179,6 +195,7 @@ def load(folder: Path | str) -> ExportedStudent:
     for name, array in load_file(Path(folder) / _PARAMETERS).items():
         group, _, rest = name.partition(".")
         groups[group][rest] = array
+    # JSON has no tuples, but model settings must be hashable.
     model = {key: tuple(v) if isinstance(v, list) else v for key, v in card["model"].items()}
     encoding = ENCODINGS[card["inputs"]["kind"]]
     return ExportedStudent(

@@ -1,4 +1,4 @@
-"""A run: one experiment, with everything that all of its stages are given."""
+"""A run: one experiment with its config, data, inputs and workdir, as passed to every stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lelp_jax.inputs import Inputs
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What always travels together.
+    """One experiment, as passed to every stage.
 
     Attributes:
         name: The experiment's name.

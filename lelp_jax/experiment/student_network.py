@@ -1,4 +1,4 @@
-"""The network of a student: of a given family, cut out of the teacher, or pretrained."""
+"""Builds a student's network: a model family, layers of its teacher, or a pretrained encoder."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ class StudentModel(NamedTuple):
 
     Attributes:
         model: The network.
-        settings: The settings from which `models.build` builds it again.
-        initial: Returns the pretrained parameters, on the host; None if all are new.
-        origin: Identifies these parameters; "" if all are new.
+        settings: The section from which `models.build` builds the same network again.
+        initial: Loads the parameters that training starts from, on the host; None if all are
+            initialised randomly.
+        origin: Fingerprint of these parameters; "" if all are initialised randomly.
     """
 
     model: models.Model
@@ -39,11 +40,11 @@ class StudentModel(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TeacherLayers:
-    """An encoder made of every k-th layer of the teacher, with the parameters of these layers.
+    """An encoder of evenly spaced layers of the teacher, initialised with their parameters.
 
     Attributes:
         layers: Number of layers.
-        dropout: Share of values dropped in training.
+        dropout: Share of values dropped in training, in [0, 1).
     """
 
     layers: Annotated[int, AT_LEAST_ONE]
@@ -58,43 +59,45 @@ class TeacherLayers:
             teacher: The teacher that they learn from.
 
         Raises:
-            UserError: The teacher is no encoder, has fewer layers, or sees other tokens.
+            UserError: The teacher is not an encoder, has fewer layers, or sees other tokens.
         """
         place, network = "config.student.model 'teacher_layers'", teacher.network
         if network is None or not isinstance(network.model, Encoder):
             raise UserError(
-                f"{place} needs a teacher with config.teacher.source 'encoder'; take "
-                "'transformer' for a network of its own"
+                f"{place} needs a teacher with config.teacher.source 'encoder'; use 'transformer' "
+                "for a network that is trained from scratch"
             )
+        # The embedding table is taken over, so token numbers must mean the same.
         if network.inputs != inputs.fingerprint:
             raise UserError(
                 f"{place} needs the teacher's tokens; set config.student.inputs.name to 'tokens' "
                 "and leave its checkpoint empty"
             )
-        whole = network.model
+        encoder = network.model
         architecture = sections.with_place(
-            place, pretrained.cut_architecture, whole.architecture, self.layers
+            place, pretrained.cut_architecture, encoder.architecture, self.layers
         )
         model = dataclasses.replace(
-            whole, num_outputs=num_outputs, architecture=architecture, dropout=self.dropout
+            encoder, num_outputs=num_outputs, architecture=architecture, dropout=self.dropout
         )
 
         def initial() -> Mapping[str, Any]:
             trunk = network.load()["trunk"]
-            return {"trunk": pretrained.cut_parameters(whole.architecture, trunk, self.layers)}
+            return {"trunk": pretrained.cut_parameters(encoder.architecture, trunk, self.layers)}
 
-        return _from_encoder(model, initial, teacher.fingerprint)
+        return _make_student_model(model, initial, teacher.fingerprint)
 
 
 @dataclasses.dataclass(frozen=True)
 class FromCheckpoint:
-    """A smaller pretrained encoder.
+    """A pretrained encoder, usually smaller than the teacher.
 
     Attributes:
-        checkpoint: Its folder, or its name on the Hugging Face hub.
-        pooling: "mean" over the tokens, "cls" for the first token, or the checkpoint's "pooler".
+        checkpoint: A folder, or a name on the hub.
+        pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
         dropout: Share of values dropped in training.
-        checkpointing: Whether the backward pass recomputes each layer instead of storing it.
+        checkpointing: Whether to recompute activations in the backward pass instead of storing
+            them.
         compute_dtype: Type of the matrix products.
     """
 
@@ -113,24 +116,24 @@ class FromCheckpoint:
             teacher: Not used.
 
         Raises:
-            UserError: The checkpoint cannot be used, or does not know the tokens.
+            UserError: The checkpoint cannot be used, or has another vocabulary than the inputs.
         """
         del teacher
-        found = pretrained.load(self.checkpoint, f"{_PLACE}.checkpoint")
+        loaded = pretrained.load(self.checkpoint, f"{_PLACE}.checkpoint")
         options = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name != "checkpoint"
         }
-        model = sections.with_place(_PLACE, Encoder, num_outputs, found.architecture, **options)
-        if inputs.num_tokens > found.architecture.num_tokens:
+        model = sections.with_place(_PLACE, Encoder, num_outputs, loaded.architecture, **options)
+        if inputs.num_tokens > loaded.architecture.num_tokens:
             raise UserError(
-                f"config.student.model.checkpoint embeds {found.architecture.num_tokens} tokens, "
+                f"config.student.model.checkpoint embeds {loaded.architecture.num_tokens} tokens, "
                 f"but the students see {inputs.num_tokens}; leave config.student.inputs.checkpoint "
-                "empty, so that they are the checkpoint's own"
+                "empty, so that the checkpoint's tokenizer is used"
             )
-        initial = functools.partial(_trunk, found, self.pooling)
-        return _from_encoder(model, initial, found.fingerprint)
+        initial = functools.partial(_load_trunk, loaded, self.pooling)
+        return _make_student_model(model, initial, loaded.fingerprint)
 
 
 ORIGINS: Mapping[str, type[TeacherLayers] | type[FromCheckpoint]] = {
@@ -154,7 +157,7 @@ def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
     if sections.find_class(SECTION, settings, _PLACE) not in ORIGINS.values():
         sections.with_place(_PLACE, models.build, settings, 2, 2 if of_tokens else 0)
         return
-    _of(settings)
+    _build_origin(settings)
     if not of_tokens:
         raise UserError(
             f"{_PLACE}.name {settings['name']!r} takes tokens, but the inputs are numbers; set "
@@ -174,29 +177,31 @@ def build(
         teacher: The teacher that they learn from.
 
     Raises:
-        UserError: It cannot start from the parameters that it should.
+        UserError: The initial parameters do not exist or do not fit the inputs.
     """
     if settings["name"] in ORIGINS:
-        return _of(settings).build(num_outputs, inputs, teacher)
+        return _build_origin(settings).build(num_outputs, inputs, teacher)
     return StudentModel(models.build(settings, num_outputs, inputs.num_tokens), settings)
 
 
-def _of(settings: Mapping[str, Any]) -> TeacherLayers | FromCheckpoint:
+def _build_origin(settings: Mapping[str, Any]) -> TeacherLayers | FromCheckpoint:
     values = {key: value for key, value in settings.items() if key != "name"}
-    found: TeacherLayers | FromCheckpoint = sections.build(
+    origin: TeacherLayers | FromCheckpoint = sections.build(
         ORIGINS[settings["name"]], values, _PLACE
     )
-    return found
+    return origin
 
 
-def _trunk(found: pretrained.Pretrained, pooling: str) -> Mapping[str, Any]:
-    return {"trunk": found.trunk(pooling)}
+def _load_trunk(loaded: pretrained.Pretrained, pooling: str) -> Mapping[str, Any]:
+    return {"trunk": loaded.trunk(pooling)}
 
 
-def _from_encoder(
+def _make_student_model(
     model: Encoder, initial: Callable[[], Mapping[str, Any]], origin: str
 ) -> StudentModel:
-    """Returns an encoder with its settings, as stored in a student's folder."""
+    """Describes an encoder by settings from which an exported student is rebuilt."""
+    # The architecture in full rather than the checkpoint's name: an exported student must not
+    # depend on files elsewhere.
     settings = {
         "name": "encoder",
         "architecture": dataclasses.asdict(model.architecture),

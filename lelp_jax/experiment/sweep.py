@@ -1,4 +1,4 @@
-"""Sweeps: one launch that runs several experiments, over values of a key or whole sections."""
+"""Expands a config with a sweep over a value or over whole sections into several experiments."""
 
 from __future__ import annotations
 
@@ -43,9 +43,10 @@ class Point:
     """One experiment of a launch.
 
     Attributes:
-        key: What is swept, see `SweepConfig`; "" if nothing is.
-        value: Its value here, or the name of the case.
-        raw: The config.
+        key: The dotted key of the config that is swept, or the name for the kind of cases; "" if
+            nothing is swept.
+        value: The value of the key in this experiment, or the name of the case.
+        raw: The config of this experiment.
     """
 
     key: str
@@ -54,11 +55,11 @@ class Point:
 
     @property
     def name(self) -> str:
-        """Its name among the points ("transfer_size=50")."""
+        """Name of the point in reports and folders ("transfer_size=50"); "" without a sweep."""
         return f"{self.key.rpartition('.')[2]}={self.value}" if self.key else ""
 
     def folder(self, root: Path) -> Path:
-        """Returns the folder of its own report.
+        """Returns the folder that the experiment's report is written to.
 
         Args:
             root: The workdir.
@@ -66,8 +67,8 @@ class Point:
         return root / SECTION / self.name if self.key else root
 
 
-def list_points(raw: Mapping[str, Any]) -> list[Point]:
-    """Lists the experiments of a config: one, or one per value or case of its section `sweep`.
+def expand(raw: Mapping[str, Any]) -> list[Point]:
+    """Expands a config into its experiments: one, or one per value or case of its section `sweep`.
 
     Args:
         raw: The result of a config file's `get_config`, with overrides applied.
@@ -80,34 +81,37 @@ def list_points(raw: Mapping[str, Any]) -> list[Point]:
         return [Point("", "", base)]
     sweep = build(SweepConfig, raw[SECTION], f"config.{SECTION}")
     if sweep.cases:
-        return _cases(base, sweep)
-    return [Point(sweep.key, value, _with(base, sweep.key, value)) for value in sweep.values]
+        return _expand_cases(base, sweep)
+    return [
+        Point(sweep.key, value, _replace_value(base, sweep.key, value)) for value in sweep.values
+    ]
 
 
-def _cases(base: Mapping[str, Any], sweep: SweepConfig) -> list[Point]:
-    """Returns a point for each case."""
+def _expand_cases(base: Mapping[str, Any], sweep: SweepConfig) -> list[Point]:
+    """Makes a point for each case, whose sections replace those of the config."""
     place = f"config.{SECTION}.cases"
-    found = []
-    # A ConfigDict keeps no order.
+    points = []
+    # Sorted, because a ConfigDict does not keep the order of its keys.
     for name in sorted(sweep.cases):
         sections_of_case = section(sweep.cases[name], f"{place}.{name}")
-        for own in sections_of_case:
-            if own not in base:
-                raise unknown_name(f"section of {place}.{name}", own, base)
-        found.append(Point(sweep.key, name, {**copy.deepcopy(dict(base)), **sections_of_case}))
-    return found
+        for title in sections_of_case:
+            if title not in base:
+                raise unknown_name(f"section of {place}.{name}", title, base)
+        points.append(Point(sweep.key, name, {**copy.deepcopy(dict(base)), **sections_of_case}))
+    return points
 
 
-def _with(raw: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Returns a copy of a config with another value under a dotted key."""
+def _replace_value(raw: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Copies a config with the value under a dotted key replaced."""
+    # A deep copy: the points must not share sections that one of them changes.
     changed = copy.deepcopy(dict(raw))
-    *path, last = key.split(".")
-    place, inner = "config", changed
-    for name in path:
+    *parents, last = key.split(".")
+    path, inner = "config", changed
+    for name in parents:
         if name not in inner or not isinstance(inner[name], dict):
-            raise unknown_name(f"key of {place} in config.{SECTION}.key", name, inner)
-        inner, place = inner[name], f"{place}.{name}"
+            raise unknown_name(f"key of {path} in config.{SECTION}.key", name, inner)
+        inner, path = inner[name], f"{path}.{name}"
     if last not in inner:
-        raise unknown_name(f"key of {place} in config.{SECTION}.key", last, inner)
+        raise unknown_name(f"key of {path} in config.{SECTION}.key", last, inner)
     inner[last] = value
     return changed

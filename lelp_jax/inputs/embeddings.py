@@ -130,9 +130,9 @@ class TextEmbeddings:
                 all rows.
             Interrupted: The run was asked to stop; what was computed is kept.
         """
-        checkpoint = tokens.find(self.checkpoint, "embeddings")
+        checkpoint = tokens.load_checkpoint(self.checkpoint, "embeddings")
         network = FrozenEncoder(checkpoint, self.pooling, self.compute_dtype)
-        texts = tokens.of_checkpoint(root, checkpoint, dataset, session)
+        texts = tokens.make_tokens(root, checkpoint, dataset, session)
         values, fingerprint = embedding_stage.ensure(root, texts, network, session)
         preprocessing = standardization(values[dataset.train], same_unit=True)
         constant = int((preprocessing.scale == 0).sum())

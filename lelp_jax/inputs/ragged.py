@@ -24,14 +24,14 @@ class Ragged:
     tokens: np.ndarray
     lengths: np.ndarray
 
-    def padded(self) -> np.ndarray:
+    def pad(self) -> np.ndarray:
         """Pads tokens to the longest text, [rows, length] int32 with -1 after the end."""
         length = int(self.lengths.max(initial=0))
         padded = np.full((len(self.lengths), length), PAD, np.int32)
         padded[np.arange(length) < self.lengths[:, None]] = self.tokens
         return padded
 
-    def of_rows(self, rows: np.ndarray) -> np.ndarray:
+    def select_rows(self, rows: np.ndarray) -> np.ndarray:
         """Selects the tokens of some texts, [tokens], in the order of all texts.
 
         Args:

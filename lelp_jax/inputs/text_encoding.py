@@ -54,7 +54,7 @@ class TextEncoding:
         )
 
     def __call__(self, raw: Any) -> np.ndarray:
-        """Returns tokens, [rows, length] int32 with -1 after the end; length is the longest's.
+        """Splits texts into tokens, [rows, length] int32 with -1 after the end.
 
         Args:
             raw: Texts, [rows].
@@ -62,7 +62,7 @@ class TextEncoding:
         Raises:
             UserError: A row is not a text, or has no token.
         """
-        return self.encode(raw)[0].padded()
+        return self.encode(raw)[0].pad()
 
     def encode(self, texts: Texts) -> tuple[Ragged, np.ndarray]:
         """Splits texts into tokens, and counts those each would have uncut, [rows] int64.

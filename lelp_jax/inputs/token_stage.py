@@ -75,9 +75,7 @@ def ensure(
     def load(folder: Path, facts: Mapping[str, Any]) -> Inputs:
         tokens = ragged.read(folder, facts["files"], len(dataset.inputs))
         kept = TextEncoding.load(folder, facts)
-        return Inputs(
-            tokens.padded(), folder.name, kept, kept.num_tokens, notes=tuple(facts["notes"])
-        )
+        return Inputs(tokens.pad(), folder.name, kept, kept.num_tokens, notes=tuple(facts["notes"]))
 
     return artifacts.run(root, STAGE, key, build, load)
 
@@ -93,7 +91,7 @@ def _lengths_note(uncut: np.ndarray, max_length: int) -> str:
 
 def _unknown_note(encoding: TextEncoding, tokens: ragged.Ragged, dataset: Dataset) -> str:
     """Describes how much of the validation texts is unknown; "" where nothing is."""
-    seen = tokens.of_rows(dataset.validation)
+    seen = tokens.select_rows(dataset.validation)
     unknown = int((seen == encoding.unknown).sum()) if encoding.unknown is not None else 0
     if not unknown:
         return ""

@@ -49,10 +49,10 @@ class Tokens:
             UserError: There is no such checkpoint, its tokenizer cannot be read or does not fit
                 to it, texts may be longer than it can read, or what was kept is damaged.
         """
-        return of_checkpoint(root, find(self.checkpoint, "tokens"), dataset, session)
+        return make_tokens(root, load_checkpoint(self.checkpoint, "tokens"), dataset, session)
 
 
-def find(checkpoint: str, view: str) -> Pretrained:
+def load_checkpoint(checkpoint: str, view: str) -> Pretrained:
     """Loads a checkpoint.
 
     Args:
@@ -70,7 +70,7 @@ def find(checkpoint: str, view: str) -> Pretrained:
     return pretrained.load(checkpoint, f"inputs {view!r}, checkpoint")
 
 
-def of_checkpoint(root: Path, checkpoint: Pretrained, dataset: Dataset, session: Session) -> Inputs:
+def make_tokens(root: Path, checkpoint: Pretrained, dataset: Dataset, session: Session) -> Inputs:
     """Makes a checkpoint's tokens of every row; see `Tokens.ensure`.
 
     Args:

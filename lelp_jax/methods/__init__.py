@@ -65,7 +65,7 @@ METHODS: Mapping[str, Method] = {
 
 
 def find(name: str) -> Method:
-    """Returns a method.
+    """Looks up a method.
 
     Raises:
         UserError: There is none of that name.
@@ -76,7 +76,7 @@ def find(name: str) -> Method:
 
 
 def default_config(*names: str, trials: int) -> ConfigDict:
-    """Returns the section `config.methods`: every hyperparameter of the methods, as a tuple to try.
+    """Builds the section `config.methods`: every hyperparameter of the methods, as a tuple to try.
 
     Args:
         *names: The methods compared.

@@ -1,4 +1,36 @@
-"""What a distillation method is: a record of pure functions and constants."""
+"""What a distillation method is: split x loss x readout.
+
+A method answers three questions: into which outputs the teacher's knowledge is divided (split),
+how the student learns them (loss), and how classes are read out of the student again (readout).
+LELP with C classes and S pseudo-subclasses of each, for a row with the teacher's logits z [C] and
+embedding h:
+
+    split     r = projector(h), scores [C, S]
+              p_cs = softmax(z / tau)_c  softmax(r_c / beta)_s          targets, [C, S]
+    loss      g = student(x), logits [C, S]
+              (1 - alpha) tau^2 CE(p, softmax(g / tau)) + alpha CE(label, softmax(readout(g)))
+    readout   tau logsumexp_s(g_cs / tau)                               class logits, [C]
+
+Each factor is exchanged on its own, and most methods are a choice of three:
+
+    method                 split              loss                      readout
+    lelp                   LELP's directions  cross-entropy             logsumexp
+    soft_kmeans, oracle    another projector  the same                  the same
+    lelp_dist              LELP's directions  relations (DIST)          the same
+    lelp_standardized      LELP's directions  of standardised logits    of standardised logits
+    subclass_distillation  a teacher's own    cross-entropy             logsumexp at tau = 1
+    kd                     none (S = 1)       cross-entropy             identity
+    dkd, ttm, dist, ...    none               another of z and g        identity
+    fitnet, rkd, crd, ...  none               kd, and a term of h       identity
+    simkd                  none               regression of h           the teacher's output layer
+    labels                 none               cross-entropy with label  identity
+
+With S = 1 the inner softmax is 1 and the logsumexp the logit itself: LELP becomes kd. That is why a
+split is compared with kd at equal loss, and with `random_split` at equal loss, readout and width.
+
+In code a split is `Method.projector` (a room of its own, lelp_jax/projection), and loss and readout
+are pure functions of one batch of one student; `train` vectorises them over the members of a fleet.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +161,7 @@ Readout = Callable[[Outputs, Params, Constants, Hyperparameters], jax.Array]
 def identity_readout(
     outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
 ) -> jax.Array:
-    """Returns the logits: one output per class."""
+    """Reads out the logits: one output per class."""
     del extra, constants, hyperparameters
     return outputs.logits
 
@@ -212,7 +244,7 @@ COMMON: Mapping[str, Hyperparameter] = {
 def mix_in_label(
     log_probability: jax.Array, label: jax.Array, hyperparameters: Hyperparameters
 ) -> jax.Array:
-    """Returns the teacher's log probabilities with a share given to the label, [batch, classes].
+    """Gives the label a share of the teacher's probabilities, log [batch, classes].
 
     A row becomes `(1 - hard_mixing) p + hard_mixing onehot(label)`; without a label it stays.
 
@@ -230,7 +262,7 @@ def mix_in_label(
 
 
 def cross_entropy(target: jax.Array, logits: jax.Array) -> jax.Array:
-    """Returns `-sum(target * log_softmax(logits))` over the last axis, in float32.
+    """Computes `-sum(target * log_softmax(logits))` over the last axis, in float32.
 
     Args:
         target: Probabilities, [batch, outputs].
@@ -242,7 +274,7 @@ def cross_entropy(target: jax.Array, logits: jax.Array) -> jax.Array:
 def label_cross_entropy(
     class_logits: jax.Array, label: jax.Array, smoothing: jax.Array | float = 0.0
 ) -> jax.Array:
-    """Returns the cross-entropy with the label, [batch]; 0 where the label is -1.
+    """Computes the cross-entropy with the label, [batch]; 0 where the label is -1.
 
     Args:
         class_logits: [batch, classes].
@@ -250,15 +282,17 @@ def label_cross_entropy(
         smoothing: Share of the target that is spread evenly over all classes, in [0, 1) (Szegedy
             et al., arXiv 1512.00567, section 7).
     """
-    log_probability = jax.nn.log_softmax(class_logits.astype(jnp.float32))
-    # Not one_hot(-1) * log_probability: 0 * -inf is NaN on extreme logits.
-    picked = jnp.take_along_axis(log_probability, jnp.maximum(label, 0)[:, None], axis=-1)[:, 0]
-    smoothed = (1 - smoothing) * picked + smoothing * log_probability.mean(axis=-1)
+    # The batch comes last, so that reductions over the few classes are vectorised over it.
+    log_probability = jax.nn.log_softmax(class_logits.T.astype(jnp.float32), axis=0)
+    own = jnp.arange(len(log_probability))[:, None] == label
+    # Not one_hot(label) * log_probability: 0 * -inf is NaN on extreme logits.
+    picked = jnp.where(own, log_probability, 0.0).sum(axis=0)
+    smoothed = (1 - smoothing) * picked + smoothing * log_probability.mean(axis=0)
     return jnp.where(label >= 0, -smoothed, 0.0)
 
 
 def warmup_weight(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
-    """Returns the weight of what is warmed up: from 0 to 1 over the first `warmup` of training."""
+    """Computes the weight of what is warmed up: from 0 to 1 over the first `warmup` of training."""
     length = hyperparameters["warmup"]
     return jnp.where(length > 0, jnp.minimum(inputs.progress / jnp.maximum(length, 1e-9), 1.0), 1.0)
 

@@ -11,7 +11,7 @@ from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOu
 
 
 def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Returns the linear CKA of two embeddings of the same rows, in [0, 1], [].
+    """Computes the linear CKA of two embeddings of the same rows, in [0, 1], [].
 
     It is `||X'Y||^2 / (||X'X|| ||Y'Y||)` with Frobenius norms and centred rows, computed as the
     cosine of the two matrices of inner products. Rotations, shifts and a scale of either side do
@@ -31,7 +31,7 @@ def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns distillation and `1 - CKA` of the batch, [batch]. There are no parameters."""
+    """Computes distillation and `1 - CKA` of the batch, [batch]. There are no parameters."""
     del constants
     assert inputs.teacher_embedding is not None
     teacher = jax.lax.stop_gradient(inputs.teacher_embedding)

@@ -36,7 +36,7 @@ _DENSE = 16
 
 
 def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
-    """Returns what the loss draws negatives from, and the teacher's centre and spread.
+    """Prepares what the loss draws negatives from, and the teacher's centre and spread.
 
     Args:
         seen: The rows that a student may see.
@@ -81,7 +81,7 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
 
 
 def init(key: jax.Array, dims: Dims) -> Params:
-    """Returns the linear maps of both sides, `student` and `teacher`."""
+    """Initialises the linear maps of both sides, `student` and `teacher`."""
     of_student, of_teacher = jax.random.split(key)
     return {
         "student": features.init_linear_map(of_student, dims.embedding, _WIDTH),
@@ -90,7 +90,7 @@ def init(key: jax.Array, dims: Dims) -> Params:
 
 
 def init_state(key: jax.Array, dims: Dims) -> dict[str, jax.Array]:
-    """Returns a memory of random vectors.
+    """Initialises the memory with random vectors.
 
     Args:
         key: Random key.
@@ -106,12 +106,12 @@ def init_state(key: jax.Array, dims: Dims) -> dict[str, jax.Array]:
 
 
 def num_negatives(rows: int) -> int:
-    """Returns how many negatives a row is compared with; no more than there are other rows."""
+    """Computes how many negatives a row is compared with: at most the number of other rows."""
     return min(_NEGATIVES, rows - 1)
 
 
 def draw(key: jax.Array, position: jax.Array, constants: Constants) -> jax.Array:
-    """Returns negatives, drawn evenly and with replacement, [batch, negatives] int32.
+    """Draws negatives evenly and with replacement, [batch, negatives] int32.
 
     Args:
         key: Random key.
@@ -128,7 +128,7 @@ def draw(key: jax.Array, position: jax.Array, constants: Constants) -> jax.Array
 
 
 def count_repeats(drawn: jax.Array, rows: int) -> jax.Array:
-    """Returns how often each row was drawn, [batch, rows] float32.
+    """Counts how often each row was drawn, [batch, rows] float32.
 
     Counts are exact, so the order in which a device adds them does not matter; the gradient of a
     gather of scores would depend on it.
@@ -144,7 +144,7 @@ def count_repeats(drawn: jax.Array, rows: int) -> jax.Array:
 def noise_contrast(
     positive: jax.Array, negative: jax.Array, weight: jax.Array, log_noise: jax.Array
 ) -> jax.Array:
-    """Returns `-log(P / (P + m Pn)) - sum(weight log(m Pn / (P + m Pn)))`, [batch] (section 3.1).
+    """Computes `-log(P / (P + m Pn)) - sum(weight log(m Pn / (P + m Pn)))`, [batch] (section 3.1).
 
     Args:
         positive: log P of the row itself, [batch].
@@ -159,7 +159,7 @@ def noise_contrast(
 def similarities(
     vectors: jax.Array, memory: jax.Array, position: jax.Array, drawn: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns inner products of a batch with the memory of its own rows and of others.
+    """Computes inner products of a batch with the memory of its own rows and of others.
 
     Args:
         vectors: [batch, 128].
@@ -185,7 +185,7 @@ def similarities(
 def normalizer(
     positive: jax.Array, negative: jax.Array, weight: jax.Array, count: jax.Array
 ) -> jax.Array:
-    """Returns log Z of a batch, the log of the rows' number times the mean of `exp(score)`, [].
+    """Computes log Z of a batch, the log of the rows' number times the mean of `exp(score)`, [].
 
     Args:
         positive: Scores of the rows themselves, [batch].
@@ -198,7 +198,7 @@ def normalizer(
 
 
 def remember(memory: jax.Array, position: jax.Array, vectors: jax.Array) -> jax.Array:
-    """Returns the memory after a batch: half old and half new, of unit length, [rows, 128].
+    """Updates the memory with a batch: half old and half new, of unit length, [rows, 128].
 
     A row that is in the batch several times is moved once, towards the mean of its vectors.
 
@@ -215,7 +215,7 @@ def remember(memory: jax.Array, position: jax.Array, vectors: jax.Array) -> jax.
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns distillation and the contrast of both sides, [batch].
+    """Computes distillation and the contrast of both sides, [batch].
 
     P is `exp(<v, memory> / tau) / Z`; the Z of either side is set by the first batch and kept. The
     memory passes no gradient; its new vectors are part of the state returned.

@@ -32,7 +32,7 @@ WEIGHTS: Mapping[str, Hyperparameter] = {
 def relation_loss(
     student: jax.Array, teacher: jax.Array, hyperparameters: Hyperparameters
 ) -> jax.Array:
-    """Returns `w_inter (1 - rho of a row) + w_intra (1 - mean rho of the columns)`, [batch].
+    """Computes `w_inter (1 - rho of a row) + w_intra (1 - mean rho of the columns)`, [batch].
 
     rho is Pearson's correlation: over the columns of each row, and over the batch in each column,
     which is one number, repeated. It is 0 where one side does not vary, so in a batch of one row
@@ -49,7 +49,7 @@ def relation_loss(
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns `T^2` times the loss of both relations mixed with the label's loss, [batch].
+    """Computes `T^2` times the loss of both relations mixed with the label's loss, [batch].
 
     Correlations stay the same when probabilities shrink towards their mean, so they do not teach
     how confident to be. The label's loss does.
@@ -72,7 +72,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
 
 
 def verdict(classes: int) -> Verdict | None:
-    """Returns what is left of it with two classes."""
+    """Tells what is left of it with two classes."""
     if classes > 2:
         return None
     return Verdict(

@@ -23,7 +23,7 @@ from lelp_jax.methods.base import (
 
 
 def target_class(label: jax.Array, teacher_logits: jax.Array) -> jax.Array:
-    """Returns the label, and where it is -1 the teacher's most probable class, [batch] int32.
+    """Picks the label, and where it is -1 the teacher's most probable class, [batch] int32.
 
     Args:
         label: [batch] int32; -1 where unknown.
@@ -33,7 +33,7 @@ def target_class(label: jax.Array, teacher_logits: jax.Array) -> jax.Array:
 
 
 def pick_target(log_probability: jax.Array, target: jax.Array) -> jax.Array:
-    """Returns the log probability of the target class, [batch].
+    """Picks the log probability of the target class, [batch].
 
     Args:
         log_probability: [batch, classes].
@@ -43,7 +43,7 @@ def pick_target(log_probability: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def pick_others(log_probability: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns log of the other classes' total, [batch], and of their shares, [batch, classes - 1].
+    """Computes log of the other classes' total, [batch], and of their shares, [batch, classes - 1].
 
     The total is summed from the others: `log(1 - p)` loses every digit where p is nearly 1. The
     others are picked out, as a mask of large negative logits leaks where logits are large.
@@ -60,14 +60,14 @@ def pick_others(log_probability: jax.Array, target: jax.Array) -> tuple[jax.Arra
 
 
 def _divergence(teacher: jax.Array, student: jax.Array) -> jax.Array:
-    """Returns the KL divergence over the last axis from log probabilities."""
+    """Computes the KL divergence over the last axis from log probabilities."""
     return jnp.sum(jnp.exp(teacher) * (teacher - student), axis=-1)
 
 
 def divergences(
     inputs: LossInputs, hyperparameters: Hyperparameters
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the target and the non-target divergence (section 3.1), each [batch].
+    """Computes the target and the non-target divergence (section 3.1), each [batch].
 
     With p the teacher's probability of the target class they satisfy
     `KL(teacher || student) = target + (1 - p) nontarget`.
@@ -96,7 +96,7 @@ def divergences(
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns `T^2 (w_t target + w_n nontarget)`, section 3.3, with the label's loss, [batch].
+    """Computes `T^2 (w_t target + w_n nontarget)`, section 3.3, with the label's loss, [batch].
 
     With two classes the non-target divergence is 0 and its gradient too. At `target_weight` 1 the
     gradient is then that of plain distillation, and the loss lower by the teacher's entropy.
@@ -118,7 +118,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
 
 
 def verdict(classes: int) -> Verdict | None:
-    """Returns that with two classes it is plain distillation."""
+    """Tells that with two classes it is plain distillation."""
     if classes > 2:
         return None
     return Verdict(

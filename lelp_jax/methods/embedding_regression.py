@@ -14,7 +14,7 @@ from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOu
 
 
 def squared_error(inputs: LossInputs, constants: Constants) -> jax.Array:
-    """Returns `||A h_s + c - t||^2 / dims`, [batch]; t is the teacher's standardised embedding.
+    """Computes `||A h_s + c - t||^2 / dims`, [batch]; t is the teacher's standardised embedding.
 
     Args:
         inputs: The batch; `extra` is the linear map, `kernel` and `bias`.
@@ -28,7 +28,7 @@ def squared_error(inputs: LossInputs, constants: Constants) -> jax.Array:
 def mse_loss(
     inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
 ) -> LossOutput:
-    """Returns distillation and the squared error of the embedding, [batch]."""
+    """Computes distillation and the squared error of the embedding, [batch]."""
     return features.combine_with_distillation(
         inputs, hyperparameters, squared_error(inputs, constants)
     )
@@ -37,7 +37,7 @@ def mse_loss(
 def cosine_loss(
     inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
 ) -> LossOutput:
-    """Returns distillation and `1 - cos(A h_s + c, t)`, [batch].
+    """Computes distillation and `1 - cos(A h_s + c, t)`, [batch].
 
     t is the teacher's embedding less its mean: uncentred embeddings often share one large
     component, which makes every cosine near 1. The cosine with a zero vector is 0.

@@ -41,12 +41,12 @@ _PART = 65536
 
 
 def slice_rows(rows: int) -> Iterator[slice]:
-    """Returns slices that together are all rows, each small enough for a copy in float64."""
+    """Cuts rows into slices small enough for a copy in float64."""
     return (slice(start, start + _PART) for start in range(0, rows, _PART))
 
 
 def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
-    """Returns the teacher's mean and spread over the rows that a student may see.
+    """Computes the teacher's mean and spread over the rows that a student may see.
 
     Args:
         seen: Those rows; their `teacher_embedding` is read.
@@ -74,7 +74,7 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
 
 
 def standardize_embedding(inputs: LossInputs, constants: Constants) -> jax.Array:
-    """Returns the teacher's embedding `(h - center) / spread`, [batch, teacher dims] float32.
+    """Standardises the teacher's embedding, `(h - center) / spread`, [batch, teacher dims].
 
     Args:
         inputs: The batch.
@@ -86,35 +86,35 @@ def standardize_embedding(inputs: LossInputs, constants: Constants) -> jax.Array
 
 
 def student_embedding(inputs: LossInputs) -> jax.Array:
-    """Returns the student's embedding, [batch, dims] float32."""
+    """Casts the student's embedding to float32, [batch, dims] float32."""
     assert inputs.embedding is not None
     return inputs.embedding.astype(jnp.float32)
 
 
 def init_regressor(key: jax.Array, dims: Dims) -> Params:
-    """Returns a linear map from the student's to the teacher's embedding."""
+    """Initialises a linear map from the student's to the teacher's embedding."""
     return init_linear_map(key, dims.embedding, dims.teacher_embedding)
 
 
 def init_linear_map(key: jax.Array, inputs: int, outputs: int) -> Params:
-    """Returns `kernel` [inputs, outputs] and `bias` [outputs]."""
+    """Initialises `kernel` [inputs, outputs] and `bias` [outputs]."""
     return nn.Dense(outputs).init(key, jnp.zeros((1, inputs)))["params"]
 
 
 def apply_linear_map(params: Params, rows: jax.Array) -> jax.Array:
-    """Returns `rows @ kernel + bias`, [batch, outputs]."""
+    """Computes `rows @ kernel + bias`, [batch, outputs]."""
     return rows @ params["kernel"] + params["bias"]
 
 
 def normalize_rows(rows: jax.Array) -> jax.Array:
-    """Returns rows divided by their length; 0, without a gradient, below a length of 1e-6."""
+    """Divides rows by their length; 0, without a gradient, below a length of 1e-6."""
     square = jnp.square(rows).sum(axis=-1, keepdims=True)
     long = square > 1e-12
     return jnp.where(long, rows * jax.lax.rsqrt(jnp.where(long, square, 1.0)), 0.0)
 
 
 def center_rows(rows: jax.Array) -> jax.Array:
-    """Returns rows less their mean, with a mean square of 1; 0 where they hardly differ.
+    """Centres rows and scales them to a mean square of 1; 0 where they hardly differ.
 
     For terms that know no scale: it passes no gradient. Rows differ where their variance is above
     1e-10 of their mean square, which rounding stays below.
@@ -136,7 +136,7 @@ def combine_with_distillation(
     *,
     distilled: jax.Array | float = 1.0,
 ) -> LossOutput:
-    """Returns `distilled ((1 - alpha) soft + alpha hard) + warmup_weight loss_weight feature`.
+    """Computes `distilled ((1 - alpha) soft + alpha hard) + warmup_weight loss_weight feature`.
 
     Args:
         inputs: The batch; its state is handed on as it is.

@@ -10,7 +10,7 @@ from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOu
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns the hint, then distillation, or with `hint_share` = 0 both at once, [batch].
+    """Computes the hint, then distillation, or with `hint_share` = 0 both at once, [batch].
 
     The hint is the squared error of a linear regression of the teacher's embedding. The
     regressor has no ReLU: embeddings have both signs. In two stages (algorithm 1) the first

@@ -20,7 +20,7 @@ from lelp_jax.methods.base import (
 
 
 def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
-    """Returns `tau^2 CE(softmax(z / tau), softmax(g / tau))`, [batch].
+    """Computes `tau^2 CE(softmax(z / tau), softmax(g / tau))`, [batch].
 
     The factor tau^2 keeps the size of the gradient when tau changes (section 2 of the paper). The
     cross-entropy differs from the KL divergence by a constant, so the gradients are the same.
@@ -37,7 +37,7 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns the loss of the teacher's probabilities mixed with the label's, [batch]."""
+    """Computes the loss of the teacher's probabilities mixed with the label's, [batch]."""
     del constants
     return combine_with_label_loss(
         inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits

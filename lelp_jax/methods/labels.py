@@ -14,7 +14,7 @@ from lelp_jax.methods.base import (
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns the cross-entropy with the smoothed label, [batch]."""
+    """Computes the cross-entropy with the smoothed label, [batch]."""
     del constants
     hard = label_cross_entropy(inputs.logits, inputs.label, hyperparameters["label_smoothing"])
     return LossOutput(hard, {"hard": hard})

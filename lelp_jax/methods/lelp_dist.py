@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 
 from lelp_jax.methods import dist, pseudo_subclass
 from lelp_jax.methods.base import (
@@ -17,7 +16,7 @@ from lelp_jax.projection import lelp
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns `tau^2` times the DIST loss over all C * S outputs mixed with the label's, [batch].
+    """Computes `tau^2` times the DIST loss over all C * S outputs mixed with the label's, [batch].
 
     With two classes DIST's inter-class term has no gradient; over two or more pseudo-subclasses of
     each it has.
@@ -31,14 +30,14 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     assert inputs.teacher_logits is not None
     assert inputs.scores is not None
     temperature = hyperparameters["temperature"]
-    teacher = pseudo_subclass.log_targets(
+    teacher = pseudo_subclass.compute_targets(
         inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters
     )
     student = pseudo_subclass.scale_logits(inputs.logits, constants, temperature)
     columns = student.size // len(inputs.logits)
     soft = dist.relation_loss(
         jax.nn.softmax(student.reshape(columns, -1), axis=0).T,
-        jnp.exp(teacher).reshape(columns, -1).T,
+        teacher.reshape(columns, -1).T,
         hyperparameters,
     )
     class_logits = temperature * jax.nn.logsumexp(student, axis=2).mean(axis=0).T

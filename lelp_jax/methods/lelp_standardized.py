@@ -20,12 +20,12 @@ from lelp_jax.projection import lelp
 
 
 def _standardized(columns: jax.Array, temperature: jax.Array) -> jax.Array:
-    """Returns `Z(columns) / tau` of [classes, subclasses, batch]; Z is over a row's outputs."""
+    """Computes `Z(columns) / tau` of [classes, subclasses, batch]; Z is over a row's outputs."""
     return z_score(columns, axis=(0, 1)) / temperature
 
 
 def _student(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
-    """Returns `Z(g) / tau`, [classes, subclasses, batch]."""
+    """Computes `Z(g) / tau`, [classes, subclasses, batch]."""
     (columns,) = pseudo_subclass.scale_logits(logits, constants, jnp.float32(1))
     return _standardized(columns, temperature)
 
@@ -33,7 +33,7 @@ def _student(logits: jax.Array, constants: Constants, temperature: jax.Array) ->
 def readout(
     outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
 ) -> jax.Array:
-    """Returns class logits `tau * logsumexp_s(Z(g) / tau)`, [batch, classes].
+    """Computes class logits `tau * logsumexp_s(Z(g) / tau)`, [batch, classes].
 
     The scale of g is not taught, so the probabilities that were taught are read out, and g only
     through Z. Z bounds them: a row of K outputs has none above `(K - 1) / sqrt(K)`.
@@ -45,7 +45,7 @@ def readout(
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns `tau^2 CE(softmax(Z(t) / tau), softmax(Z(g) / tau))` with the label's loss, [batch].
+    """Computes `tau^2 CE(softmax(Z(t) / tau), softmax(Z(g) / tau))` with the label's loss, [batch].
 
     t are the teacher's C * S logits: LELP's log targets, which the temperature and beta have
     softened. Two classes of two or more pseudo-subclasses keep more than an order in Z.

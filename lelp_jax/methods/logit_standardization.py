@@ -22,7 +22,7 @@ from lelp_jax.methods.standardized import z_score
 
 
 def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
-    """Returns `T^2 CE(softmax(Z(z) / T), softmax(Z(g) / T))`, [batch].
+    """Computes `T^2 CE(softmax(Z(z) / T), softmax(Z(g) / T))`, [batch].
 
     Z standardises the logits of a row, so neither their mean nor their scale is taught.
 
@@ -38,7 +38,7 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns the loss of standardised logits mixed with the label's loss of the raw, [batch]."""
+    """Computes the loss of standardised logits mixed with the label's loss of the raw, [batch]."""
     del constants
     return combine_with_label_loss(
         inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits
@@ -46,7 +46,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
 
 
 def verdict(classes: int) -> Verdict | None:
-    """Returns that it teaches nothing with two classes."""
+    """Tells that it teaches nothing with two classes."""
     if classes > 2:
         return None
     return Verdict(

@@ -23,7 +23,7 @@ from lelp_jax.methods.dkd import pick_others, pick_target, target_class
 def soft_losses(
     inputs: LossInputs, hyperparameters: Hyperparameters
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns `-p_t[y] log p_s[y]` and the cross-entropy of the others' shares, each [batch].
+    """Computes `-p_t[y] log p_s[y]` and the cross-entropy of the others' shares, each [batch].
 
     The first is taken at temperature 1. Alone it draws the student's probability of the target
     class to 1, more strongly where the teacher is confident.
@@ -48,7 +48,7 @@ def soft_losses(
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns `-p_t[y] log p_s[y] + w T^2 CE(q_t, q_s)` mixed with the label's loss, [batch].
+    """Computes `-p_t[y] log p_s[y] + w T^2 CE(q_t, q_s)` mixed with the label's loss, [batch].
 
     Args:
         inputs: The batch.
@@ -64,7 +64,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
 
 
 def verdict(classes: int) -> Verdict | None:
-    """Returns what is left of it with two classes."""
+    """Tells what is left of it with two classes."""
     if classes > 2:
         return None
     return Verdict(

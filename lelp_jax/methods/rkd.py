@@ -30,7 +30,7 @@ class Geometry(NamedTuple):
 
 
 def geometry(rows: jax.Array) -> Geometry:
-    """Returns the geometry of a batch, with a finite gradient for equal rows too.
+    """Computes the geometry of a batch, with a finite gradient for equal rows too.
 
     Everything comes from inner products: differences of all pairs would be batch * batch * dims
     numbers. A squared distance below 1e-6 of the squared lengths is taken as 0.
@@ -52,14 +52,14 @@ def geometry(rows: jax.Array) -> Geometry:
 
 
 def huber(difference: jax.Array) -> jax.Array:
-    """Returns the smooth L1 loss, `x^2 / 2` up to 1 and `|x| - 1/2` from there."""
+    """Computes the smooth L1 loss, `x^2 / 2` up to 1 and `|x| - 1/2` from there."""
     size = jnp.abs(difference)
     inner = jnp.minimum(size, 1.0)
     return inner * (size - 0.5 * inner)
 
 
 def distance_loss(student: Geometry, teacher: Geometry) -> jax.Array:
-    """Returns the mean over pairs of the loss of distances over their mean (section 3.2.1), []."""
+    """Computes the mean over pairs of the loss of distances over their mean (section 3.2.1), []."""
 
     def relative(distance: jax.Array) -> jax.Array:
         pairs = jnp.maximum((distance > 0).sum(), 1)
@@ -70,7 +70,7 @@ def distance_loss(student: Geometry, teacher: Geometry) -> jax.Array:
 
 
 def angle_loss(student: Geometry, teacher: Geometry) -> jax.Array:
-    """Returns the mean over triples of the loss of the angles' cosines (section 3.2.2), [].
+    """Computes the mean over triples of the loss of the angles' cosines (section 3.2.2), [].
 
     The cosine at vertex i is `(G_jk - G_ij - G_ik + G_ii) / (d_ij d_ik)`, and 0 where j or k is i.
     """
@@ -90,7 +90,7 @@ def angle_loss(student: Geometry, teacher: Geometry) -> jax.Array:
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns distillation and `L_distance + 2 L_angle` of the batch, [batch].
+    """Computes distillation and `L_distance + 2 L_angle` of the batch, [batch].
 
     The paper's weights are 25 and 50: a `loss_weight` of 25. The term has no parameters, compares
     embeddings of any dims, and is 0 where one batch is a scaled, turned and shifted copy of the

@@ -44,13 +44,13 @@ class EmbeddingProjector(nn.Module):
 
     @nn.compact
     def __call__(self, embedding: jax.Array) -> jax.Array:
-        """Returns [batch, outputs]."""
+        """Computes [batch, outputs]."""
         hidden = nn.LayerNorm()(nn.Dense(max(self.outputs // 2, 1))(embedding))
         return nn.Dense(self.outputs)(nn.relu(hidden))
 
 
 def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
-    """Returns the teacher's output layer, and the centre and spread of its embedding.
+    """Prepares the teacher's output layer, and the centre and spread of its embedding.
 
     Args:
         seen: The rows that a student may see.
@@ -94,13 +94,13 @@ def _variation(logits: np.ndarray) -> float:
 
 
 def init(key: jax.Array, dims: Dims) -> Params:
-    """Returns the parameters of the projector."""
+    """Initialises the projector."""
     example = jnp.zeros((1, dims.embedding))
     return EmbeddingProjector(dims.teacher_embedding).init(key, example)["params"]
 
 
 def project(embedding: jax.Array, extra: Params, constants: Constants) -> jax.Array:
-    """Returns the predicted standardised embedding of the teacher, [batch, teacher dims].
+    """Predicts the standardised embedding of the teacher, [batch, teacher dims].
 
     Args:
         embedding: The student's, [batch, dims].
@@ -114,7 +114,7 @@ def project(embedding: jax.Array, extra: Params, constants: Constants) -> jax.Ar
 
 
 def class_logits(predicted: jax.Array, constants: Constants) -> jax.Array:
-    """Returns what the teacher's output layer says of a standardised embedding, [batch, classes].
+    """Applies the teacher's output layer to a standardised embedding, [batch, classes].
 
     Args:
         predicted: [batch, teacher dims].
@@ -127,7 +127,7 @@ def class_logits(predicted: jax.Array, constants: Constants) -> jax.Array:
 def readout(
     outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
 ) -> jax.Array:
-    """Returns the class logits of the projected embedding, [batch, classes].
+    """Computes the class logits of the projected embedding, [batch, classes].
 
     The student's own output layer is not read.
     """
@@ -136,7 +136,7 @@ def readout(
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns the squared error per dim of the projected embedding, [batch].
+    """Computes the squared error per dim of the projected embedding, [batch].
 
     It is mixed with the label's loss, of the class logits that are read out. The student's own
     output layer gets no gradient.

@@ -17,7 +17,7 @@ _EPSILON = 1e-7
 
 
 def deviations(values: jax.Array, axis: int | Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """Returns differences to the mean and their Euclidean norm, which keeps the axes with length 1.
+    """Computes differences to the mean and their Euclidean norm, whose axes have length 1.
 
     Where all values agree up to rounding, the differences are exactly 0 and the norm is 1 in place
     of 0; the gradient of the differences stays, so that such values may still be drawn apart.
@@ -36,7 +36,7 @@ def deviations(values: jax.Array, axis: int | Sequence[int]) -> tuple[jax.Array,
 
 
 def z_score(values: jax.Array, axis: int | Sequence[int]) -> jax.Array:
-    """Returns `(values - mean) / (1e-7 + standard deviation)`, float32.
+    """Computes `(values - mean) / (1e-7 + standard deviation)`, float32.
 
     The deviation is that of a sample, its squares divided by one less than their number, as in the
     code of Sun et al. (arXiv 2403.01427).
@@ -51,7 +51,7 @@ def z_score(values: jax.Array, axis: int | Sequence[int]) -> jax.Array:
 
 
 def pearson(first: jax.Array, second: jax.Array, axis: int | Sequence[int]) -> jax.Array:
-    """Returns the correlation, without the axis; 0 where the values of one side all agree.
+    """Computes the correlation, without the axis; 0 where the values of one side all agree.
 
     Args:
         first: Of any shape.

@@ -41,7 +41,7 @@ SEARCH_SPACE: Mapping[str, Hyperparameter] = {
 
 
 def class_logits(logits: jax.Array, constants: Constants) -> jax.Array:
-    """Returns `logsumexp_s z_cs`, whose softmax sums the subclasses' probabilities (section 3).
+    """Computes `logsumexp_s z_cs`, whose softmax sums the subclasses' probabilities (section 3).
 
     Args:
         logits: [batch, classes * subclasses].
@@ -54,13 +54,13 @@ def class_logits(logits: jax.Array, constants: Constants) -> jax.Array:
 def readout(
     outputs: Outputs, extra: Params, constants: Constants, hyperparameters: Hyperparameters
 ) -> jax.Array:
-    """Returns class logits at temperature 1, of teacher and student alike, [batch, classes]."""
+    """Computes class logits at temperature 1, of teacher and student alike, [batch, classes]."""
     del extra, hyperparameters
     return class_logits(outputs.logits, constants)
 
 
 def spread_loss(logits: jax.Array, temperature: jax.Array) -> jax.Array:
-    """Returns the auxiliary loss of every row, [batch]: low when rows differ from one another.
+    """Computes the auxiliary loss of every row, [batch]: low when rows differ from one another.
 
     `log mean_j exp(<z_i, z_j> / (K T)) - 1 / T` of rows standardised over their K logits, between
     about -1 / T and 0, which is reached when all rows are alike (section 3.1).
@@ -81,7 +81,7 @@ def spread_loss(logits: jax.Array, temperature: jax.Array) -> jax.Array:
 def teacher_loss(
     inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
 ) -> LossOutput:
-    """Returns the label's cross-entropy plus the weighted auxiliary loss, [batch]."""
+    """Computes the label's cross-entropy plus the weighted auxiliary loss, [batch]."""
     hard = label_cross_entropy(
         class_logits(inputs.logits, constants), inputs.label, hyperparameters["label_smoothing"]
     )
@@ -92,7 +92,7 @@ def teacher_loss(
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns `T^2 CE(softmax(z_t / T), softmax(z_s / T))` over all subclasses, mixed, [batch]."""
+    """Computes `T^2 CE(softmax(z_t / T), softmax(z_s / T))` over all subclasses, mixed, [batch]."""
     assert inputs.teacher_logits is not None
     temperature = hyperparameters["temperature"]
     shape = (len(inputs.logits), *constants["column_mask"].shape)
@@ -110,17 +110,17 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
 
 
 def teacher_constants(classes: int, static: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
-    """Returns the teacher's `column_mask`, [classes, subclasses]."""
+    """Makes the teacher's `column_mask`, [classes, subclasses]."""
     return {"column_mask": np.ones((classes, int(static["num_subclasses"])), bool)}
 
 
 def prepare(seen: Seen, static: Mapping[str, Value]) -> Mapping[str, np.ndarray]:
-    """Returns the student's `column_mask`, the same."""
+    """Makes the student's `column_mask`, the same."""
     return teacher_constants(seen.classes, static)
 
 
 def make_own_teacher(*, frozen_trunk: bool) -> OwnTeacher:
-    """Returns the teacher that has subclasses.
+    """Builds the teacher that has subclasses.
 
     Args:
         frozen_trunk: Whether it is a new output layer on the experiment's teacher.

@@ -23,7 +23,7 @@ from lelp_jax.methods.base import (
 
 
 def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
-    """Returns `CE(softmax(z / T), softmax(g))`, [batch].
+    """Computes `CE(softmax(z / T), softmax(g))`, [batch].
 
     The student is not softened, so there is no factor T^2. The cross-entropy differs from the KL
     divergence of the paper by a constant.
@@ -41,7 +41,7 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns the loss of the softened teacher mixed with the label's, [batch]."""
+    """Computes the loss of the softened teacher mixed with the label's, [batch]."""
     del constants
     return combine_with_label_loss(
         inputs, hyperparameters, soft_loss(inputs, hyperparameters), inputs.logits
@@ -49,7 +49,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
 
 
 def row_weight(teacher_logits: jax.Array, temperature: jax.Array) -> jax.Array:
-    """Returns `sum_c p_c^(1/T)`, [batch] float32: 1 where the teacher is certain or T is 1.
+    """Computes `sum_c p_c^(1/T)`, [batch] float32: 1 where the teacher is certain or T is 1.
 
     It is largest where the teacher knows least: `C^(1 - 1/T)` at T > 1.
 
@@ -64,7 +64,7 @@ def row_weight(teacher_logits: jax.Array, temperature: jax.Array) -> jax.Array:
 def weighted_loss(
     inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
 ) -> LossOutput:
-    """Returns the weighted loss of `soft_loss` mixed with the label's, [batch].
+    """Computes the weighted loss of `soft_loss` mixed with the label's, [batch].
 
     The weight is that of the teacher's own probabilities, whatever is mixed into its targets. The
     label's loss is not weighted.

@@ -34,13 +34,13 @@ class Mean(nn.Module):
 
     @nn.compact
     def __call__(self, embedding: jax.Array) -> jax.Array:
-        """Returns [batch, outputs]."""
+        """Computes [batch, outputs]."""
         hidden = nn.relu(nn.Dense(4 * embedding.shape[-1])(embedding))
         return nn.Dense(self.outputs)(hidden)
 
 
 def init(key: jax.Array, dims: Dims) -> Params:
-    """Returns parameters of the Gaussian `q(t | h_s)`.
+    """Initialises the parameters of the Gaussian `q(t | h_s)`.
 
     Args:
         key: Random key.
@@ -60,7 +60,7 @@ def init(key: jax.Array, dims: Dims) -> Params:
 def negative_log_likelihood(
     wanted: jax.Array, mean: jax.Array, raw_variance: jax.Array
 ) -> jax.Array:
-    """Returns the mean over dims of `((t - mu)^2 / var + log var) / 2`, [batch].
+    """Computes the mean over dims of `((t - mu)^2 / var + log var) / 2`, [batch].
 
     The variance of a dim is `softplus(raw) + 1e-5`. The value may be negative.
 
@@ -74,7 +74,7 @@ def negative_log_likelihood(
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Returns distillation and the negative log-likelihood of the embedding, [batch]."""
+    """Computes distillation and the negative log-likelihood of the embedding, [batch]."""
     assert inputs.extra is not None
     wanted = features.standardize_embedding(inputs, constants)
     network = Mean(wanted.shape[-1])

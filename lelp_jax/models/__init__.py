@@ -27,7 +27,7 @@ SECTION = Named("name", MODELS, hidden=frozenset({"num_outputs", "num_tokens", "
 
 
 def takes_tokens(family: Any) -> bool:
-    """Returns whether a family takes tokens, which its class says by `of_tokens`, not numbers."""
+    """Checks whether a family takes tokens, not numbers; its class says so by `of_tokens`."""
     return bool(getattr(family, "of_tokens", False))
 
 

@@ -37,7 +37,7 @@ class BagOfEmbeddings(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and what the output layer sees.
+        """Computes logits [batch, num_outputs] and what the output layer sees.
 
         That is the last hidden layer, [batch, hidden[-1]], or the mean, [batch, dims], where there
         is none.

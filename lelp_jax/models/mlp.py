@@ -26,7 +26,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and the last hidden layer [batch, hidden[-1]]."""
+        """Computes logits [batch, num_outputs] and the last hidden layer [batch, hidden[-1]]."""
         x = inputs.reshape(len(inputs), -1)
         for width in self.hidden:
             x = nn.relu(nn.Dense(width)(x))

@@ -36,7 +36,7 @@ class Model(Protocol):
         ...
 
     def init(self, rngs: Any, inputs: jax.Array) -> Mapping[str, Any]:
-        """Returns {"params": parameters}."""
+        """Initialises {"params": parameters}."""
         ...
 
     def apply(self, variables: Any, inputs: jax.Array, *, train: bool, rngs: Any = None) -> Outputs:
@@ -45,6 +45,6 @@ class Model(Protocol):
 
 
 def output_layer(parameters: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns weights, [dims, outputs], and bias, [outputs], of the output layer."""
+    """Picks weights, [dims, outputs], and bias, [outputs], of the output layer."""
     head = parameters[HEAD]
     return np.asarray(head["kernel"]), np.asarray(head["bias"])

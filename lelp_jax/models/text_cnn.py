@@ -41,7 +41,7 @@ class TextCNN(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and answers [batch, len(widths) * filters].
+        """Computes logits [batch, num_outputs] and answers [batch, len(widths) * filters].
 
         Args:
             inputs: Tokens, [batch, length] int32, `PAD` after the end.

@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 
 def make_batches(counts: np.ndarray, longest: int) -> list[Batch]:
-    """Returns batches of texts of about the same length, the short ones first.
+    """Makes batches of texts of about the same length, the short ones first.
 
     Args:
         counts: How many tokens each text has, [rows].
@@ -46,7 +46,7 @@ def make_batches(counts: np.ndarray, longest: int) -> list[Batch]:
 
 
 def _limits(longest: int) -> list[int]:
-    """Returns 8, 16, 24, 32, 48, 64, 96, 128, 192, ... up to a length.
+    """Lists 8, 16, 24, 32, 48, 64, 96, 128, 192, ... up to a length.
 
     Each is a program to compile; the coarser they are, the more places are padding.
     """

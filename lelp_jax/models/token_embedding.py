@@ -22,7 +22,7 @@ class TokenEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Returns [batch, length, dims]; NaN where a token is not in the table.
+        """Looks the tokens up, [batch, length, dims]; NaN where one is not in the table.
 
         Args:
             tokens: [batch, length] int32, `PAD` after the end.

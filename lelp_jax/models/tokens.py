@@ -14,7 +14,7 @@ Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
 def are_tokens(inputs: Any) -> bool:
-    """Returns whether a network's inputs are token numbers, by their type.
+    """Checks whether a network's inputs are token numbers, by their type.
 
     Args:
         inputs: An array, or its shape and type.
@@ -23,7 +23,7 @@ def are_tokens(inputs: Any) -> bool:
 
 
 def mask(tokens: Array) -> Array:
-    """Returns which places hold a token, [..., length] bool.
+    """Marks the places that hold a token, [..., length] bool.
 
     Args:
         tokens: [..., length] int32, `PAD` after the end.
@@ -32,7 +32,7 @@ def mask(tokens: Array) -> Array:
 
 
 def lengths(tokens: np.ndarray) -> np.ndarray:
-    """Returns how many tokens each text has, [...] int64.
+    """Counts the tokens of each text, [...] int64.
 
     Args:
         tokens: [..., length] int32, `PAD` after the end.

@@ -1,4 +1,4 @@
-"""What every way to score pseudo-subclasses shares."""
+"""What all ways to split classes into pseudo-subclasses share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import jax
 import numpy as np
@@ -20,47 +20,55 @@ Array = jax.Array | np.ndarray
 BROKEN = (zipfile.BadZipFile, zlib.error)
 
 
-@dataclasses.dataclass(frozen=True)
-class Projection:
-    """A fitted projection.
+class Projection(Protocol):
+    """A fitted projection: a frozen dataclass of arrays, registered as a pytree.
 
     Attributes:
-        kind: Name of the projector that made it.
-        arrays: What applies it to new rows, by name.
         column_mask: Which pseudo-subclasses exist, [classes, subclasses] bool, or [heads, classes,
             subclasses] for several splits of the same classes; classes with fewer subclasses than
             others leave columns unused.
+        uses_embedding: Whether `scores` goes by `rows.embedding`, and by nothing that tells the
+            rows of the data set apart. It is then called inside of the compiled step where the
+            teacher answers in every step; otherwise a row keeps its scores when noise is added.
     """
 
-    kind: str
-    arrays: Mapping[str, np.ndarray]
-    column_mask: np.ndarray
+    uses_embedding: ClassVar[bool]
+
+    @property
+    def column_mask(self) -> Any:
+        """Which pseudo-subclasses exist."""
+        ...
+
+    def scores(self, rows: EmbeddedRows) -> Array:
+        """Computes how well each row fits into each pseudo-subclass.
+
+        Returns:
+            Scores [rows, classes, subclasses], or [rows, heads, classes, subclasses] where the
+            column mask has heads; -inf where a row cannot belong to a pseudo-subclass. Every row
+            has a finite score in every class of every head.
+        """
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Projector:
-    """A way to split classes: pure functions and the hyperparameters they take.
+    """A way to split classes: how to fit a projection, and the hyperparameters that this takes.
 
     Attributes:
         name: The name under which fitted projections are stored.
         version: Raised when `fit` changes, so that stored projections are made again.
         search_space: The static hyperparameters of `fit`.
         fit: `(rows, output_weights [dims, classes], hyperparameters, seed) -> Projection`.
-        apply: `(projection, rows) -> scores [rows, classes, subclasses]`, or [rows, heads, classes,
-            subclasses] where the column mask has heads; -inf where a row cannot belong to a
-            pseudo-subclass. Every row has a finite score in every class of every head.
+        projection: The class of what `fit` returns; its fields name the arrays in a stored file.
         needs_fine_labels: Whether `fit` reads `rows.fine_label`.
-        uses_embedding: Whether `apply` goes by `rows.embedding`, and by nothing that tells the rows
-            of the data set apart; where it does not, a row keeps its scores when noise is added.
     """
 
     name: str
     version: int
     search_space: Mapping[str, Hyperparameter]
     fit: Callable[[EmbeddedRows, np.ndarray, Mapping[str, Value], int], Projection]
-    apply: Callable[[Projection, EmbeddedRows], Array]
+    projection: Callable[..., Projection]
     needs_fine_labels: bool = False
-    uses_embedding: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,13 +77,22 @@ class Stored:
 
     Attributes:
         projection: What was fitted.
-        version: The projector's version that fitted it.
+        projector: Name of the projector that fitted it.
+        version: Version of that projector.
         hyperparameters: What it was fitted with.
     """
 
     projection: Projection
+    projector: str
     version: int
     hyperparameters: Mapping[str, Value]
+
+
+def arrays_of(projection: Projection) -> dict[str, np.ndarray]:
+    """Reads the arrays of a projection by name, on the host; those that are None are left out."""
+    names = [field.name for field in dataclasses.fields(projection)]  # type: ignore[arg-type]
+    values = {name: getattr(projection, name) for name in names}
+    return {name: np.asarray(value) for name, value in values.items() if value is not None}
 
 
 def save(path: Any, stored: Stored) -> None:
@@ -83,31 +100,42 @@ def save(path: Any, stored: Stored) -> None:
 
     Its keys are `kind`, `version`, `settings` (JSON), `column_mask` and the projection's arrays.
     """
-    projection = stored.projection
     with open(path, "wb") as file:
         np.savez(
             file,
             allow_pickle=False,
             **{
-                **projection.arrays,
-                "kind": np.array(projection.kind),
+                **arrays_of(stored.projection),
+                "kind": np.array(stored.projector),
                 "version": np.array(stored.version),
                 "settings": np.array(json.dumps(dict(stored.hyperparameters))),
-                "column_mask": projection.column_mask,
             },
         )
 
 
-def load(path: Any) -> Stored:
+def load(path: Any, projectors: Mapping[str, Projector]) -> Stored:
     """Reads what `save` wrote.
 
+    Args:
+        path: The file.
+        projectors: The projectors known, by name.
+
     Raises:
-        KeyError: The file is no projection.
+        ValueError: The file is not a projection, or by an unknown projector or version.
     """
     with np.load(path, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
-    kind, version, hyperparameters, mask = (
-        arrays.pop(key) for key in ("kind", "version", "settings", "column_mask")
+    for key in ("kind", "version", "settings", "column_mask"):
+        if key not in arrays:
+            raise ValueError(f"it has no array {key!r}")
+    name, version, hyperparameters = (
+        arrays.pop(key).item() for key in ("kind", "version", "settings")
     )
-    projection = Projection(str(kind), arrays, mask)
-    return Stored(projection, int(version), json.loads(str(hyperparameters)))
+    if name not in projectors:
+        raise ValueError(f"it is by the unknown projector {name!r}")
+    projector = projectors[name]
+    if version != projector.version:
+        raise ValueError(
+            f"it was fitted by version {version} of {name}, this is version {projector.version}"
+        )
+    return Stored(projector.projection(**arrays), name, version, json.loads(hyperparameters))

@@ -5,86 +5,70 @@ n rows, d embedding dims, c classes, s subclasses, m coordinates.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection.base import Array, Projection
+from lelp_jax.projection.base import Array
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
-def projection(
-    kind: str,
-    *,
-    mean: np.ndarray,
-    centers: np.ndarray,
-    spread: np.ndarray,
-    soft: bool,
-    basis: np.ndarray | None = None,
-) -> Projection:
-    """Returns the projection that scores rows by their distance to centres.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Centers:
+    """Centres of the clusters of each class.
 
-    Args:
-        kind: Name of the projector.
+    Attributes:
         mean: Mean of each class, [c, d].
         centers: From the class's mean, [c, s, m], or [c, s, d] without a basis.
         spread: Mean squared distance of a class's rows to their nearest centre, [c].
-        soft: Whether a row belongs to all of a class's clusters, the more the nearer, or to the
-            nearest alone.
-        basis: Orthonormal columns in which distances are measured, [c, d, m].
+        soft: If True, weights all clusters by distance; if False, assigns the nearest. [] bool.
+        column_mask: Which pseudo-subclasses exist: all of them.
+        basis: Orthonormal columns in which distances are measured, [c, d, m], or None.
     """
-    arrays: dict[str, np.ndarray] = {
-        "mean": mean.astype(np.float32),
-        "centers": centers.astype(np.float32),
-        "spread": np.maximum(spread, np.finfo(np.float32).tiny).astype(np.float32),
-        "soft": np.array(soft),
-    }
-    if basis is not None:
-        arrays["basis"] = basis.astype(np.float32)
-    return Projection(kind, arrays, np.ones(centers.shape[:2], bool))
 
+    mean: Array
+    centers: Array
+    spread: Array
+    soft: Array
+    column_mask: Array
+    basis: Array | None = None
+    uses_embedding: ClassVar[bool] = True
 
-def apply(fitted: Projection, rows: EmbeddedRows) -> Array:
-    """Returns scores, [n, c, s].
+    def scores(self, rows: EmbeddedRows) -> jax.Array:
+        """Computes scores, [n, c, s].
 
-    Soft: `-distance^2 / (2 spread)`. Hard: 0 for the nearest centre of each class, -inf for the
-    others.
-    """
-    return _scores(jnp.asarray(rows.embedding), dict(fitted.arrays))
+        Soft: `-distance^2 / (2 spread)`. Hard: 0 for the nearest centre of each class, -inf for the
+        others.
+        """
+        return _scores(self, jnp.asarray(rows.embedding))
 
 
 @jax.jit
-def _scores(embedding: jax.Array, arrays: Mapping[str, jax.Array]) -> jax.Array:
-    distance = squared_distances(embedding, arrays["mean"], arrays["centers"], arrays.get("basis"))
+def _scores(fitted: Centers, embedding: jax.Array) -> jax.Array:
+    distance = squared_distances(fitted, embedding)
     nearest = jax.nn.one_hot(distance.argmin(axis=-1), distance.shape[-1], dtype=bool)
     return jnp.where(
-        arrays["soft"],
-        -distance / (2 * arrays["spread"][:, None]),
+        fitted.soft,
+        -distance / (2 * fitted.spread[:, None]),
         jnp.where(nearest, 0.0, -jnp.inf),
     )
 
 
-def squared_distances(
-    embedding: jax.Array, mean: jax.Array, centers: jax.Array, basis: jax.Array | None
-) -> jax.Array:
-    """Returns the squared distance of rows to every centre of every class, [n, c, s].
-
-    Args:
-        embedding: [n, d].
-        mean: [c, d].
-        centers: From the mean, [c, s, m], or [c, s, d] without a basis.
-        basis: [c, d, m], or None.
-    """
+def squared_distances(fitted: Centers, embedding: jax.Array) -> jax.Array:
+    """Computes the squared distance of rows [n, d] to every centre of every class, [n, c, s]."""
+    mean, centers = jnp.asarray(fitted.mean), jnp.asarray(fitted.centers)
     with jax.default_matmul_precision("highest"):
         # From the middle of the means: a large common mean would round differences away.
         middle = mean.mean(axis=0)
         offset, mean = embedding - middle, mean - middle
-        if basis is not None:
-            coordinates = jnp.einsum("nd,cdm->ncm", offset, basis)
-            coordinates -= jnp.einsum("cd,cdm->cm", mean, basis)
+        if fitted.basis is not None:
+            coordinates = jnp.einsum("nd,cdm->ncm", offset, fitted.basis)
+            coordinates -= jnp.einsum("cd,cdm->cm", mean, fitted.basis)
             return jnp.square(coordinates[:, :, None] - centers).sum(axis=-1)
         # Rows times classes times subclasses times dims would not fit into memory.
         along = jnp.einsum("nd,csd->ncs", offset, centers)
@@ -92,6 +76,25 @@ def squared_distances(
         length = jnp.square(offset[:, None] - mean).sum(axis=-1)
         squared = length[:, :, None] - 2 * along + jnp.square(centers).sum(axis=-1)
         return jnp.maximum(squared, 0)
+
+
+def around(
+    mean: np.ndarray,
+    centers: np.ndarray,
+    spread: np.ndarray,
+    *,
+    soft: bool,
+    basis: np.ndarray | None = None,
+) -> Centers:
+    """Builds the projection that scores rows by their distance to centres; see `Centers`."""
+    return Centers(
+        mean=mean.astype(np.float32),
+        centers=centers.astype(np.float32),
+        spread=np.maximum(spread, np.finfo(np.float32).tiny).astype(np.float32),
+        soft=np.array(soft),
+        column_mask=np.ones(centers.shape[:2], bool),
+        basis=None if basis is None else basis.astype(np.float32),
+    )
 
 
 def check_distinct(distinct: np.ndarray, wanted: int) -> None:

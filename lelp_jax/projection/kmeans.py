@@ -9,14 +9,15 @@ import numpy as np
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.base import Projector
+from lelp_jax.projection.centers import Centers
 from lelp_jax.projection.engine import clusters, moments
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def fit(
     rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
-) -> Projection:
+) -> Centers:
     """Fits k-means per class on the embedding as it is.
 
     Args:
@@ -25,10 +26,6 @@ def fit(
         hyperparameters: `num_subclasses` and `assignment`.
         seed: Seed of the centres' start.
 
-    Returns:
-        Arrays `mean` [classes, dims], `centers` [classes, subclasses, dims] from the mean, and
-        `spread` [classes].
-
     Raises:
         UserError: `num_subclasses` exceeds the distinct rows of a class.
     """
@@ -36,11 +33,10 @@ def fit(
     mean = moments.means(rows, num_classes)
     found = clusters.fit(rows, mean, clusters.Options(count, seed))
     centers.check_distinct(found.distinct, count)
-    return centers.projection(
-        "kmeans",
-        mean=mean,
-        centers=found.centers,
-        spread=found.spread,
+    return centers.around(
+        mean,
+        found.centers,
+        found.spread,
         soft=hyperparameters["assignment"] == "soft",
     )
 
@@ -55,5 +51,5 @@ PROJECTOR = Projector(
         "fit_on": search_space.FIT_ON,
     },
     fit=fit,
-    apply=centers.apply,
+    projection=Centers,
 )

@@ -10,14 +10,16 @@ import numpy as np
 
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Value
-from lelp_jax.projection.base import Array, Projection, Projector
+from lelp_jax.projection import linear
+from lelp_jax.projection.base import Projector
 from lelp_jax.projection.engine import pca
 from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.linear import LinearProjection
 
 
 def fit(
     rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
-) -> Projection:
+) -> LinearProjection:
     """Fits the projection.
 
     Per class, the top principal components of the embedding outside the range of the output
@@ -32,10 +34,6 @@ def fit(
             `solver`.
         seed: Seed of the rotations.
 
-    Returns:
-        Arrays `basis` [classes, dims, subclasses], `mean` [classes, dims], `scale` [classes] and
-        `explained_variance` [classes, subclasses].
-
     Raises:
         UserError: `num_subclasses` exceeds the rank of a class's covariance.
     """
@@ -44,7 +42,7 @@ def fit(
         basis = np.asarray(rotate(jnp.asarray(found.components), jax.random.key(seed)))
     else:
         basis = found.components * pca.orientation(rows, found.mean, found.components)[:, None]
-    return projection("lelp", basis, found.mean, found.variance, hyperparameters)
+    return linear.along_directions(basis, found.mean, found.variance, hyperparameters)
 
 
 def subspaces(
@@ -76,39 +74,6 @@ def subspaces(
     )
 
 
-def projection(
-    kind: str,
-    basis: np.ndarray,
-    mean: np.ndarray,
-    variance: np.ndarray,
-    hyperparameters: Mapping[str, Value],
-) -> Projection:
-    """Returns the projection that scores rows along directions, however these were found.
-
-    Args:
-        kind: Name of the projector.
-        basis: Orthonormal columns, [classes, dims, subclasses], or [heads, classes, dims,
-            subclasses] for several splits of the same classes.
-        mean: Mean of each class, [classes, dims].
-        variance: Variance of each class in its span, direction by direction, [classes, subclasses].
-        hyperparameters: `center` takes the mean off, `standardize` divides by the root of the mean
-            variance.
-    """
-    scale = (
-        np.sqrt(variance.mean(axis=1)) if hyperparameters["standardize"] else np.ones(len(variance))
-    )
-    return Projection(
-        kind=kind,
-        arrays={
-            "basis": basis,
-            "mean": mean if hyperparameters["center"] else np.zeros_like(mean),
-            "scale": scale.astype(np.float32),
-            "explained_variance": variance,
-        },
-        column_mask=np.ones((*basis.shape[:-2], basis.shape[-1]), bool),
-    )
-
-
 @jax.jit
 def rotate(directions: jax.Array, key: jax.Array) -> jax.Array:
     """Returns a random orthonormal basis of each class's subspace.
@@ -121,29 +86,6 @@ def rotate(directions: jax.Array, key: jax.Array) -> jax.Array:
         noise = jax.random.normal(key, directions.shape, directions.dtype)
         left, _, right = jnp.linalg.svd(jnp.swapaxes(directions, 1, 2) @ noise, full_matrices=False)
         return directions @ (left @ right)
-
-
-def apply(fitted: Projection, rows: EmbeddedRows) -> Array:
-    """Returns scores `u' (h - mean) / scale`, [rows, classes, subclasses] (design of eq. 5).
-
-    With several heads they are [rows, heads, classes, subclasses]. The basis is orthogonal to the
-    output weights when it was fitted in the null space, so the embedding need not be projected
-    again.
-    """
-    arrays = fitted.arrays
-    return _apply(jnp.asarray(rows.embedding), arrays["basis"], arrays["mean"], arrays["scale"])
-
-
-@jax.jit
-def _apply(embedding: jax.Array, basis: jax.Array, mean: jax.Array, scale: jax.Array) -> jax.Array:
-    with jax.default_matmul_precision("highest"):
-        # From the middle of the means: the products of a large common mean would round away the
-        # difference that is wanted.
-        middle = mean.mean(axis=0)
-        offset = jnp.einsum("cd,...cds->...cs", mean - middle, basis)
-        return (jnp.einsum("nd,...cds->n...cs", embedding - middle, basis) - offset) / scale[
-            :, None
-        ]
 
 
 PROJECTOR = Projector(
@@ -160,5 +102,5 @@ PROJECTOR = Projector(
         "solver": search_space.SOLVER,
     },
     fit=fit,
-    apply=apply,
+    projection=LinearProjection,
 )

@@ -10,14 +10,15 @@ import numpy as np
 
 from lelp_jax.core import search_space, seeds
 from lelp_jax.core.search_space import Value
-from lelp_jax.projection import lelp
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection import lelp, linear
+from lelp_jax.projection.base import Projector
 from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.linear import LinearProjection
 
 
 def fit(
     rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
-) -> Projection:
+) -> LinearProjection:
     """Fits LELP's subspaces once and rotates them several times.
 
     A single rotation makes some directions more telling than others by chance; over several of
@@ -31,9 +32,6 @@ def fit(
         seed: Seed of the rotations. The first head is that of LELP with the same seed, and more
             rotations leave the ones before as they are.
 
-    Returns:
-        Arrays as those of LELP, but for `basis` [heads, classes, dims, subclasses].
-
     Raises:
         UserError: `num_subclasses` exceeds the rank of a class's covariance.
     """
@@ -42,7 +40,7 @@ def fit(
     others = range(1, int(hyperparameters["num_rotations"]))
     of_head = [seed, *(seeds.derive(seed, "rotation", head) for head in others)]
     basis = np.stack([lelp.rotate(directions, jax.random.key(own)) for own in of_head])
-    return lelp.projection("lelp_ensemble", basis, found.mean, found.variance, hyperparameters)
+    return linear.along_directions(basis, found.mean, found.variance, hyperparameters)
 
 
 PROJECTOR = Projector(
@@ -57,5 +55,5 @@ PROJECTOR = Projector(
         },
     },
     fit=fit,
-    apply=lelp.apply,
+    projection=LinearProjection,
 )

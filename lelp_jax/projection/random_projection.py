@@ -17,15 +17,16 @@ import numpy as np
 from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
-from lelp_jax.projection import lelp
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection import linear
+from lelp_jax.projection.base import Projector
 from lelp_jax.projection.engine import moments, pca, stream
 from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.linear import LinearProjection
 
 
 def fit(
     rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
-) -> Projection:
+) -> LinearProjection:
     """Draws directions for each class; mean and variance of the scores are those of its rows.
 
     Args:
@@ -33,9 +34,6 @@ def fit(
         output_weights: [d, c].
         hyperparameters: `num_subclasses`, `null_space`, `center` and `standardize`.
         seed: Seed of the directions.
-
-    Returns:
-        Arrays as those of LELP; `explained_variance` [c, s] is that along each direction.
 
     Raises:
         UserError: `num_subclasses` exceeds the dims that directions are drawn in, a class does not
@@ -60,7 +58,7 @@ def fit(
             f"class {int(np.argmax(still))} does not vary in its {where}; fit on more rows, or "
             "leave the method out"
         )
-    return lelp.projection("random_projection", basis, mean, variance, hyperparameters)
+    return linear.along_directions(basis, mean, variance, hyperparameters)
 
 
 def directions(num_classes: int, count: int, removed: np.ndarray, seed: int) -> np.ndarray:
@@ -147,5 +145,5 @@ PROJECTOR = Projector(
         "fit_on": search_space.FIT_ON,
     },
     fit=fit,
-    apply=lelp.apply,
+    projection=LinearProjection,
 )

@@ -13,7 +13,8 @@ import numpy as np
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.base import Projector
+from lelp_jax.projection.centers import Centers
 from lelp_jax.projection.engine import moments, sample
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
@@ -34,27 +35,21 @@ Cluster = Callable[[np.ndarray, int, int], np.ndarray]
 
 
 def fit(
-    kind: str,
     cluster: Cluster,
     rows: EmbeddedRows,
     output_weights: np.ndarray,
     hyperparameters: Mapping[str, Value],
     seed: int,
-) -> Projection:
+) -> Centers:
     """Clusters a stratified sample of each class; all rows belong to the nearest centre.
 
     Args:
-        kind: Name of the projector.
         cluster: `(points [rows, dims], clusters, seed) -> cluster of each row [rows]`.
         rows: Rows to draw from; `rows.label` is the class each is fitted in.
         output_weights: [dims, classes]; only the number of classes is used.
         hyperparameters: `num_subclasses`, `assignment` and `sample_size`, the rows drawn of all
             classes.
         seed: Seed of the draw and of the clustering.
-
-    Returns:
-        Arrays `mean` [classes, dims], `centers` [classes, subclasses, dims] from the mean, and
-        `spread` [classes], of the sampled rows.
 
     Raises:
         UserError: `num_subclasses` exceeds the distinct rows drawn of a class.
@@ -75,11 +70,10 @@ def fit(
         distance = np.square(own[:, None] - centre).sum(axis=-1).min(axis=1)
         middle.append(centre)
         spread.append(distance.mean())
-    return centers.projection(
-        kind,
-        mean=mean,
-        centers=np.stack(middle),
-        spread=np.array(spread),
+    return centers.around(
+        mean,
+        np.stack(middle),
+        np.array(spread),
         soft=hyperparameters["assignment"] == "soft",
     )
 
@@ -113,8 +107,8 @@ def _projector(name: str, cluster: Cluster) -> Projector:
         name=name,
         version=1,
         search_space=SEARCH_SPACE,
-        fit=functools.partial(fit, name, cluster),
-        apply=centers.apply,
+        fit=functools.partial(fit, cluster),
+        projection=Centers,
     )
 
 

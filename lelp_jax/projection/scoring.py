@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.base import Projection
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
 _BATCH_BYTES = 32 << 20
@@ -19,13 +19,12 @@ _MOST_ROWS = 8192
 
 
 def batches(
-    projector: Projector, projection: Projection, rows: EmbeddedRows, within: slice | None = None
+    projection: Projection, rows: EmbeddedRows, within: slice | None = None
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields stretches of rows and their scores, [rows, ..., classes, subclasses] float32.
 
     Args:
-        projector: The way to score.
-        projection: What it fitted.
+        projection: What scores them.
         rows: The rows; they need not fit into memory.
         within: Which stretch of them; all when not given.
 
@@ -37,31 +36,29 @@ def batches(
     size = max(1, min(_BATCH_BYTES // width, _MOST_ROWS))
     while start < stop:
         stretch = slice(start, min(start + size, stop))
-        yield stretch, _scores(projector, projection, rows, stretch, size)
+        yield stretch, _scores(projection, rows, stretch, size)
         start = stretch.stop
 
 
-def _scores(
-    projector: Projector, projection: Projection, rows: EmbeddedRows, stretch: slice, size: int
-) -> np.ndarray:
+def _scores(projection: Projection, rows: EmbeddedRows, stretch: slice, size: int) -> np.ndarray:
     count = stretch.stop - stretch.start
     # The last stretch takes rows before it along, so that it needs no program of its own.
     first = max(0, stretch.stop - size) if count < size else stretch.start
     part = rows.part(slice(first, stretch.stop))
-    result = np.asarray(projector.apply(projection, part), np.float32)[-count:]
+    result = np.asarray(projection.scores(part), np.float32)[-count:]
     # The largest of scores with a NaN among them is NaN.
     finite = np.isfinite(result.max(axis=-1)).reshape(count, -1).all(axis=1)
     if not finite.all():
         row = rows.index[stretch][int(np.argmin(finite))]
         raise UserError(
-            f"projection {projector.name}: data row {row} has no finite score; check the teacher"
+            f"data row {row} has no finite score by the projection; check the teacher's embedding"
         )
     return result
 
 
-def collect(projector: Projector, projection: Projection, rows: EmbeddedRows) -> np.ndarray:
+def collect(projection: Projection, rows: EmbeddedRows) -> np.ndarray:
     """Returns the scores of all rows, [rows, ..., classes, subclasses] float32."""
     result = np.empty((len(rows), *projection.column_mask.shape), np.float32)
-    for stretch, values in batches(projector, projection, rows):
+    for stretch, values in batches(projection, rows):
         result[stretch] = values
     return result

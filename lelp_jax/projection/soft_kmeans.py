@@ -9,14 +9,15 @@ import numpy as np
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Value
 from lelp_jax.projection import centers
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.base import Projector
+from lelp_jax.projection.centers import Centers
 from lelp_jax.projection.engine import clusters, pca
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 def fit(
     rows: EmbeddedRows, output_weights: np.ndarray, hyperparameters: Mapping[str, Value], seed: int
-) -> Projection:
+) -> Centers:
     """Fits k-means per class on the first principal coordinates of the embedding.
 
     Args:
@@ -25,11 +26,6 @@ def fit(
         hyperparameters: `num_subclasses`, `num_components` (coordinates used; a class whose rank is
             lower uses as many as its rank), `null_space` and `solver`.
         seed: Seed of the centres' start.
-
-    Returns:
-        Arrays `basis` [classes, dims, components], `mean` [classes, dims], `centers`
-        [classes, subclasses, components] and `spread` [classes], the mean squared distance of a
-        class's rows to their nearest centre.
 
     Raises:
         UserError: `num_subclasses` exceeds the distinct rows of a class.
@@ -47,11 +43,10 @@ def fit(
     basis = components.components[:, :, :width] * used[:, None, :]
     found = clusters.fit(rows, components.mean, clusters.Options(count, seed), basis)
     centers.check_distinct(found.distinct, count)
-    return centers.projection(
-        "soft_kmeans",
-        mean=components.mean,
-        centers=found.centers,
-        spread=found.spread,
+    return centers.around(
+        components.mean,
+        found.centers,
+        found.spread,
         soft=True,
         basis=basis,
     )
@@ -69,5 +64,5 @@ PROJECTOR = Projector(
         "solver": search_space.SOLVER,
     },
     fit=fit,
-    apply=centers.apply,
+    projection=Centers,
 )

@@ -1,1 +1,1 @@
-"""The comparison at the end of a run: test evaluation, table, plots, files that others read."""
+"""The report of a run: test evaluation, comparison, figures, diagnostics and published files."""

@@ -1,4 +1,4 @@
-"""The report stage: evaluates, writes the files that others read, and puts them in place."""
+"""The report stage: evaluates the selected students, writes the report and publishes it."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
 from lelp_jax.report import survey
-from lelp_jax.report.results import evaluation, markdown, table
+from lelp_jax.report.results import evaluation, markdown
 from lelp_jax.report.results.comparison import compare
 from lelp_jax.report.results.evaluation import Evaluated
-from lelp_jax.report.results.markdown import Picture, Section
+from lelp_jax.report.results.markdown import Gallery, Section
 from lelp_jax.students.selection import Outcome
 from lelp_jax.teachers.base import Teacher
 
 STAGE = "reports"
 _SENSITIVITY = (
-    "Mean over replicates and over all else that was tried with a pair of values. Grey: not tried; "
-    "div: a student diverged in each trial."
+    "Each cell is the mean over all trials with its pair of values and over their replicates. Grey "
+    "cells were not tried; `div` marks cells in which a student of every trial diverged."
 )
 RESULTS = "results.jsonl"
 _VERSION = 5
 
 
 class Finished(NamedTuple):
-    """What came of an experiment.
+    """The result of an experiment.
 
     Attributes:
-        name: Its name.
-        output: Where its files lie.
+        name: The experiment's name.
+        output: The folder of its published files.
         comparison: The comparison of its methods.
     """
 
@@ -59,9 +59,15 @@ def ensure(
         run: The run.
         teachers: The teachers.
         outcomes: All students after training.
-        exported: The folder of each selected student on its own, by its fingerprint.
-        verdicts: What was known of methods before they were trained.
-        bank: The first teacher's, for the picture of its embedding and what it promises.
+        exported: The folder of each exported student, by the student's fingerprint.
+        verdicts: Verdicts on methods that were found before training.
+        bank: The first teacher's outputs, for the diagnostics and the explorer.
+
+    Returns:
+        The result of the experiment.
+
+    Raises:
+        Interrupted: The run was asked to stop.
     """
     run.session.interrupts.check()
     choices = run.config.report
@@ -97,15 +103,13 @@ def ensure(
         files.write_atomic(folder / RESULTS, text)
         _write_predictions(folder / "test_predictions.npz", run.dataset, chosen)
         surveyed = survey.ensure(run.root, run.dataset, bank)
-        parts = _Parts(
-            text=_write_sections(run, comparison),
-            pictures=_draw(folder, run, teachers, chosen, comparison),
-            sensitivity=_draw_sensitivity(folder, run, lines),
-        )
-        _write_report(folder, run.name, parts, surveyed, comparison)
+        galleries = _draw_galleries(folder, run, teachers, chosen, comparison, lines)
+        sections = _write_sections(run, comparison)
+        _write_report(folder, run.name, sections, galleries, surveyed, comparison)
         return comparison
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Finished:
+        # Also for a report from an earlier launch: another config may have been published since.
         publish(run.output, folder)
         return Finished(run.name, run.output, facts)
 
@@ -113,9 +117,14 @@ def ensure(
 
 
 def publish(output: Path, folder: Path) -> None:
-    """Puts a report's files where they are looked for; first the results, then the rest.
+    """Copies a report's files to their documented paths and deletes outdated pictures.
 
-    Pictures that an earlier report had and this one has not are taken away.
+    Writes `results.jsonl` first: it is what other scripts read, and the rest follows from it. Files
+    with the right content already are left alone.
+
+    Args:
+        output: The folder to publish to.
+        folder: The folder of the report artifact.
     """
     target = output / "report"
     target.mkdir(parents=True, exist_ok=True)
@@ -125,14 +134,14 @@ def publish(output: Path, folder: Path) -> None:
     for source in sorted(folder.iterdir(), key=lambda path: (path.name != RESULTS, path.name)):
         if source.name == "stage.json" or source.name.startswith("."):
             continue
-        place = (output if source.name == RESULTS else target) / source.name
+        path = (output if source.name == RESULTS else target) / source.name
         content = source.read_bytes()
-        if not place.is_file() or place.read_bytes() != content:
-            files.write_atomic(place, content)
+        if not path.is_file() or path.read_bytes() != content:
+            files.write_atomic(path, content)
 
 
 def _write_predictions(path: Path, dataset: Dataset, chosen: Sequence[Evaluated]) -> None:
-    """Writes the test logits of the chosen students, where there are any."""
+    """Writes the test logits of the selected students; no file if no method has any."""
     if not chosen:
         return
     with open(path, "wb") as file:
@@ -146,77 +155,65 @@ def _write_predictions(path: Path, dataset: Dataset, chosen: Sequence[Evaluated]
         )
 
 
-class _Parts(NamedTuple):
-    """What a report is made of.
-
-    Attributes:
-        text: Sections without pictures.
-        pictures: Of the comparison.
-        sensitivity: Of the settings.
-    """
-
-    text: Sequence[Section]
-    pictures: Sequence[Picture]
-    sensitivity: Sequence[Picture]
-
-
 def _write_sections(run: Run, comparison: Mapping[str, Any]) -> list[Section]:
+    """Writes the sections before the diagnostics, the overview first."""
     return [
-        markdown.overview(run.config, run.dataset, comparison),
-        markdown.student_inputs(run.dataset, run.inputs),
-        markdown.differences(comparison),
-        markdown.notes(comparison),
-        markdown.teachers(comparison),
-        markdown.chosen_settings(comparison),
-        markdown.projections(run.config),
+        markdown.write_overview(run.config, run.dataset, comparison),
+        markdown.describe_inputs(run.dataset, run.inputs),
+        markdown.explain_differences(comparison),
+        markdown.list_notes(comparison),
+        markdown.list_teachers(comparison),
+        markdown.list_hyperparameters(comparison),
+        markdown.describe_projections(run.config),
     ]
 
 
-def _draw(
+def _draw_galleries(
     folder: Path,
     run: Run,
     teachers: Sequence[Teacher],
     chosen: Sequence[Evaluated],
     comparison: Mapping[str, Any],
-) -> list[Picture]:
-    # Drawing takes a second to import, which a finished run is spared.
+    lines: Sequence[Mapping[str, Any]],
+) -> list[Gallery]:
+    """Draws the pictures of the comparison and of the hyperparameters."""
+    # Importing Matplotlib takes a second, which the relaunch of a finished run should not cost.
     from lelp_jax.report.figures import pictures
 
-    return pictures.draw(folder, run.dataset, teachers, chosen, comparison)
-
-
-def _draw_sensitivity(folder: Path, run: Run, lines: Sequence[Mapping[str, Any]]) -> list[Picture]:
-    from lelp_jax.report.figures import pictures
-
-    return pictures.draw_sensitivity(folder, run.config, lines)
+    return [
+        Gallery("Figures", pictures.draw(folder, run.dataset, teachers, chosen, comparison)),
+        Gallery(
+            "Hyperparameter sensitivity",
+            pictures.draw_sensitivity(folder, run.config, lines),
+            _SENSITIVITY,
+        ),
+    ]
 
 
 def _write_report(
     folder: Path,
     name: str,
-    parts: _Parts,
-    seen: survey.Survey,
+    sections: Sequence[Section],
+    galleries: Sequence[Gallery],
+    surveyed: survey.Survey,
     comparison: Mapping[str, Any],
 ) -> None:
-    """Writes `report.md` and `report.html`."""
-    from lelp_jax.report.diagnostics import signs as diagnostics
-    from lelp_jax.report.explorer import page as explorer
+    """Writes `report.md` and `report.html` from the same sections and pictures."""
+    from lelp_jax.report.diagnostics import diagnosis
+    from lelp_jax.report.explorer import page
 
     promise = Section(
-        "Will LELP help here?", "\n".join(diagnostics.markdown(seen.facts, comparison))
+        "Will LELP help here?", "\n".join(diagnosis.render(surveyed.facts, comparison))
     )
-    sections = [
-        *parts.text,
-        promise,
-        markdown.pictures("Pictures", parts.pictures),
-        markdown.pictures("How settings matter", parts.sensitivity, _SENSITIVITY),
-    ]
-    files.write_atomic(folder / "report.md", markdown.document(name, sections))
-    explorer.write(
+    rendered = [markdown.render_gallery(gallery) for gallery in galleries]
+    text = markdown.render_document(name, [*sections, promise, *rendered])
+    files.write_atomic(folder / "report.md", text)
+    overview, *others = sections
+    page.write(
         folder / "report.html",
         name,
-        table.markdown(comparison),
-        [*parts.text[1:], promise],
-        [*parts.pictures, *parts.sensitivity],
-        seen.points,
+        overview.text,
+        [*others, promise],
+        galleries,
+        surveyed.points,
     )

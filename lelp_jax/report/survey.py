@@ -1,4 +1,7 @@
-"""What a teacher's embedding looks like and promises, made once for all reports on it."""
+"""The survey of a teacher's embedding: diagnostics and the explorer's points.
+
+It depends on the teacher's outputs only, so all reports on one teacher share it.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ _POINTS = "points.json"
 
 
 class Survey(NamedTuple):
-    """What was found.
+    """Diagnostics and points of one teacher's embedding.
 
     Attributes:
-        facts: As `diagnostics.diagnose` returns them.
-        points: As `explorer.views` returns them.
+        facts: The result of `diagnosis.diagnose`.
+        points: The result of `page.compute_points`.
     """
 
     facts: Mapping[str, Any]
@@ -29,26 +32,26 @@ class Survey(NamedTuple):
 
 
 def ensure(root: Path, dataset: Dataset, bank: Bank) -> Survey:
-    """Returns the survey of a teacher's embedding, made now or before.
+    """Computes the survey of a teacher's embedding, or loads it from an earlier launch.
 
     Args:
         root: The workdir.
         dataset: The data.
-        bank: The teacher's answers.
+        bank: The teacher's outputs.
     """
 
     def build(folder: Path) -> Mapping[str, Any]:
-        from lelp_jax.report.diagnostics import signs as diagnostics
-        from lelp_jax.report.explorer import page as explorer
+        from lelp_jax.report.diagnostics import diagnosis
+        from lelp_jax.report.explorer import page
 
-        facts = diagnostics.diagnose(dataset, bank)
-        points = explorer.views(dataset, bank, num_subclasses=facts["num_subclasses"])
+        facts = diagnosis.diagnose(dataset, bank)
+        points = page.compute_points(dataset, bank, num_subclasses=facts["num_subclasses"])
         files.write_atomic(folder / _POINTS, json.dumps(files.clean(points)))
         return facts
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Survey:
         return Survey(facts, json.loads((folder / _POINTS).read_text()))
 
-    # Neither the bank nor the data need depend on how much of a text is seen.
+    # The bank's fingerprint need not cover the length limit of texts, but the probe depends on it.
     key = {"version": _VERSION, "bank": bank.fingerprint, "max_length": dataset.max_length}
     return artifacts.run(root, STAGE, key, build, load)

@@ -1,4 +1,4 @@
-"""The report on a launch that sweeps a value: all results, and curves over the value."""
+"""The report of a launch that sweeps a value: all results, and curves over the value."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from lelp_jax.core import files, search_space
 from lelp_jax.experiment.sweep import Point
 from lelp_jax.report.results import markdown, table
-from lelp_jax.report.results.markdown import Picture, Section
+from lelp_jax.report.results.markdown import Gallery, Picture, Section
 from lelp_jax.report.stage import RESULTS, Finished
 
 _PICTURE = "sweep.png"
@@ -21,8 +21,8 @@ def write(root: Path, name: str, points: Sequence[Point], finished: Sequence[Fin
     Args:
         root: The workdir.
         name: The name of the launch.
-        points: What was swept.
-        finished: What came of each.
+        points: The points of the sweep.
+        finished: The result of each point, in the same order.
     """
     lines = "".join((each.output / RESULTS).read_text() for each in finished)
     files.write_atomic(root / RESULTS, lines)
@@ -30,21 +30,22 @@ def write(root: Path, name: str, points: Sequence[Point], finished: Sequence[Fin
     folder.mkdir(exist_ok=True)
     comparisons = [each.comparison for each in finished]
     _draw(folder / _PICTURE, points, comparisons)
+    picture = Picture(_PICTURE, f"Results over {points[0].key}")
     sections = [
-        Section("", _table(points, comparisons)),
-        markdown.pictures("Picture", [Picture(_PICTURE, f"Results over {points[0].key}")]),
+        Section("", _format_table(points, comparisons)),
+        markdown.render_gallery(Gallery("Figure", [picture])),
         Section(
-            "Reports",
+            "Reports of the single values",
             "\n".join(
                 f"- [{point.name}](../{point.folder(Path())}/report/report.md)" for point in points
             ),
         ),
     ]
-    files.write_atomic(folder / "report.md", markdown.document(name, sections))
+    files.write_atomic(folder / "report.md", markdown.render_document(name, sections))
 
 
 def _draw(path: Path, points: Sequence[Point], comparisons: Sequence[Mapping[str, Any]]) -> None:
-    # Drawing takes a second to import.
+    # Importing Matplotlib takes a second, so it happens only when something is drawn.
     from lelp_jax.report.figures import sweeps
 
     values = [
@@ -53,31 +54,32 @@ def _draw(path: Path, points: Sequence[Point], comparisons: Sequence[Mapping[str
     sweeps.draw(path, points[0].key, list(zip(values, comparisons, strict=True)))
 
 
-def _table(points: Sequence[Point], comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Returns every method's metric and its difference to the baseline at every point."""
+def _format_table(points: Sequence[Point], comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """Formats a Markdown table with one row per point and one column per method."""
     first = comparisons[0]
-    factor, unit = table.scale(first["metric"])
+    factor, unit = table.find_unit(first["metric"])
     methods = dict.fromkeys(row["method"] for each in comparisons for row in each["methods"])
     head = [f"{points[0].key}", *methods]
     body = [["---", *["---:"] * len(methods)]]
     for point, comparison in zip(points, comparisons, strict=True):
         rows = {row["method"]: row for row in comparison["methods"]}
-        body.append([str(point.value), *(_cell(rows.get(name), factor) for name in methods)])
+        body.append([str(point.value), *(_format_cell(rows.get(name), factor) for name in methods)])
     lines = "\n".join("| " + " | ".join(cells) + " |" for cells in [head, *body])
     return (
-        f"Test {first['metric']}{unit}: mean over replicates, and the paired difference to "
-        f"{first['baseline']} with its {100 * first['confidence']:g} % interval.\n\n{lines}"
+        f"Test {first['metric']}{unit}: mean over replicates, and in parentheses the paired "
+        f"difference to {first['baseline']} with its {100 * first['confidence']:g} % interval."
+        f"\n\n{lines}"
     )
 
 
-def _cell(row: Mapping[str, Any] | None, factor: float) -> str:
+def _format_cell(row: Mapping[str, Any] | None, factor: float) -> str:
     if row is None:
         return ""
     if "value" not in row:
         return str(row["status"])
     text = f"{factor * row['value']['mean']:.2f}"
     difference = row.get("difference")
-    if difference and table.known(difference["low"]):
+    if difference and table.is_known(difference["low"]):
         low, mean, high = (factor * difference[key] for key in ("low", "mean", "high"))
         text += f" ({mean:+.2f} [{low:+.2f}, {high:+.2f}])"
     return text

@@ -67,7 +67,7 @@ class CheckedArray(StoredRows):
         except UserError as error:
             # The cause names the file; its hint is not for these arrays.
             cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
-            problem = f"{where} cannot be read: {objects.reason(cause)}"
+            problem = f"{where} cannot be read: {objects.shorten_error(cause)}"
             raise Damaged(problem, self._owner) from error
         if checksum(values) != self._checksums[number]:
             raise Damaged(f"{where} is not the one that was written there", self._owner)

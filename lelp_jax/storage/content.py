@@ -19,7 +19,7 @@ _BLOCK_BYTES = 64 << 20
 _SPREAD_ROWS = 256
 
 
-def digest(bundle: Bundle, names: Collection[str], memory: Path) -> str:
+def hash_bundle(bundle: Bundle, names: Collection[str], memory: Path) -> str:
     """Hashes the content of arrays of a bundle.
 
     Local files are read once; their hash is remembered until a size or modification time differs.
@@ -31,8 +31,8 @@ def digest(bundle: Bundle, names: Collection[str], memory: Path) -> str:
         memory: A JSON file in which hashes are kept.
     """
     if objects.is_url(bundle.location):
-        return _hash(bundle, names, spread=True)
-    state = _state(objects.local_path(bundle.location), names)
+        return _hash_rows(bundle, names, spread=True)
+    state = _hash_state(objects.local_path(bundle.location), names)
     known: dict[str, str] = {}
     if memory.is_file():
         try:
@@ -40,13 +40,13 @@ def digest(bundle: Bundle, names: Collection[str], memory: Path) -> str:
         except (ValueError, TypeError):
             known = {}
     if state not in known:
-        known[state] = _hash(bundle, names, spread=False)
+        known[state] = _hash_rows(bundle, names, spread=False)
         memory.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(memory, known)
     return known[state]
 
 
-def _state(path: Path, names: Collection[str]) -> str:
+def _hash_state(path: Path, names: Collection[str]) -> str:
     """Hashes the names, sizes and modification times of a path's files."""
     found = sorted(path.rglob("*")) if path.is_dir() else [path]
     parts: list[Any] = [sorted(names)]
@@ -57,7 +57,7 @@ def _state(path: Path, names: Collection[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _hash(bundle: Bundle, names: Collection[str], spread: bool) -> str:
+def _hash_rows(bundle: Bundle, names: Collection[str], spread: bool) -> str:
     content = hashlib.blake2b(digest_size=16)
     for name in sorted(names):
         array = bundle.array(name)

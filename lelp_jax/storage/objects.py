@@ -42,7 +42,7 @@ def join(location: str | os.PathLike[str], name: str) -> str:
 
 
 @functools.cache
-def context() -> Any:
+def make_context() -> Any:
     """Makes the context that all uses of TensorStore share: no cache, few retries."""
     import tensorstore as ts
 
@@ -70,21 +70,21 @@ def folder_spec(location: str | os.PathLike[str]) -> Any:
         spec = ts.KvStore.Spec(os.fspath(location))
     except ValueError as error:
         raise UserError(
-            f"{location} is not a supported address ({reason(error)}); "
+            f"{location} is not a supported address ({shorten_error(error)}); "
             "give gs://bucket/folder, s3://bucket/folder, https://host/folder or a local path"
         ) from error
     # Without the slash, gs://bucket/a would also hold the objects of gs://bucket/ab.
     return spec if spec.path.endswith("/") or not spec.path else spec + "/"
 
 
-def reason(error: Exception) -> str:
+def shorten_error(error: Exception) -> str:
     """Shortens the message of a storage library to one line."""
     return " ".join(str(error).split(" [tensorstore_spec")[0].split())[:200]
 
 
-def unreadable(location: str | os.PathLike[str], error: Exception) -> UserError:
+def make_read_error(location: str | os.PathLike[str], error: Exception) -> UserError:
     """Makes the error for something that exists but cannot be read."""
-    problem = f"{location} cannot be read: {reason(error)}"
+    problem = f"{location} cannot be read: {shorten_error(error)}"
     if is_url(location):
         return Unavailable(
             f"{problem}; check the address, the connection and your permission to read, or write "
@@ -93,10 +93,10 @@ def unreadable(location: str | os.PathLike[str], error: Exception) -> UserError:
     return UserError(f"{problem}; it is damaged or not what its name says: write it again")
 
 
-def unwritable(location: str | os.PathLike[str], error: Exception) -> UserError:
+def make_write_error(location: str | os.PathLike[str], error: Exception) -> UserError:
     """Makes the error for an address that cannot be written."""
     return Unavailable(
-        f"{location} cannot be written: {reason(error)}; "
+        f"{location} cannot be written: {shorten_error(error)}; "
         "check the address, the connection and your permission to write"
     )
 
@@ -120,7 +120,7 @@ def read_bytes(location: str | os.PathLike[str], name: str) -> bytes | None:
     try:
         result = _open(location).read(name).result()
     except (ValueError, OSError, NotImplementedError) as error:
-        raise unreadable(join(location, name), error) from error
+        raise make_read_error(join(location, name), error) from error
     return result.value if result.state == "value" else None
 
 
@@ -144,7 +144,7 @@ def write_bytes(location: str | os.PathLike[str], name: str, content: bytes) -> 
     try:
         _open(location).write(name, content).result()
     except (ValueError, OSError, NotImplementedError) as error:
-        raise unwritable(join(location, name), error) from error
+        raise make_write_error(join(location, name), error) from error
 
 
 def exists(location: str | os.PathLike[str], name: str) -> bool:
@@ -154,7 +154,7 @@ def exists(location: str | os.PathLike[str], name: str) -> bool:
     return read_bytes(location, name) is not None
 
 
-def keys(location: str | os.PathLike[str]) -> list[str] | None:
+def list_keys(location: str | os.PathLike[str]) -> list[str] | None:
     """Lists the names of all objects at an address, sorted; None where it cannot be listed.
 
     Raises:
@@ -165,7 +165,7 @@ def keys(location: str | os.PathLike[str]) -> list[str] | None:
     except NotImplementedError:
         return None
     except (ValueError, OSError) as error:
-        raise unreadable(location, error) from error
+        raise make_read_error(location, error) from error
 
 
 def delete_tree(location: str | os.PathLike[str]) -> None:
@@ -188,13 +188,13 @@ def delete_tree(location: str | os.PathLike[str]) -> None:
     try:
         store.delete_range(ts.KvStore.KeyRange()).result()
     except (ValueError, OSError, NotImplementedError) as error:
-        raise unwritable(location, error) from error
+        raise make_write_error(location, error) from error
 
 
 def _open(location: str | os.PathLike[str]) -> Any:
     import tensorstore as ts
 
     try:
-        return ts.KvStore.open(folder_spec(location), context=context()).result()
+        return ts.KvStore.open(folder_spec(location), context=make_context()).result()
     except (ValueError, OSError) as error:
-        raise unreadable(location, error) from error
+        raise make_read_error(location, error) from error

@@ -89,7 +89,7 @@ def _find_in_address(address: str, flag: str) -> Openers:
     if names is None:
         if zarr.is_zarr(address):
             raise _one_array(address, flag)
-        keys = objects.keys(address)
+        keys = objects.list_keys(address)
         if keys is None:
             raise UserError(
                 f"{address}: no list of zarr arrays is there, and this server lists none; check "
@@ -124,7 +124,7 @@ def _read_group(address: str, flag: str) -> list[str] | None:
         else:
             return None
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise objects.unreadable(address, error) from error
+        raise objects.make_read_error(address, error) from error
     return [name for name in found if name and "/" not in name]
 
 

@@ -237,7 +237,7 @@ def check_destination(location: str, flag: str) -> None:
 
 def _find_foreign_key(address: str, flag: str) -> str | None:
     """Finds something at an address that belongs to none of its arrays."""
-    keys = objects.keys(address)
+    keys = objects.list_keys(address)
     if keys is None:
         raise UserError(
             f"{address} can only be read; give gs://bucket/folder or a local path in {flag}"

@@ -61,7 +61,7 @@ class ZarrArray(StoredRows):
         try:
             values = self._store[rows].read().result()
         except (ValueError, OSError, NotImplementedError) as error:
-            raise objects.unreadable(self.location, error) from error
+            raise objects.make_read_error(self.location, error) from error
         return convert_values(np.asarray(values), self.location)
 
     def _split_by_chunks(self, positions: np.ndarray) -> list[np.ndarray]:
@@ -139,7 +139,7 @@ def create(
             dtype=dtype,
             shape=shape,
             chunk_layout=ts.ChunkLayout(chunk_shape=chunk),
-            context=objects.context(),
+            context=objects.make_context(),
         ).result()
     return ZarrArray(location, store)
 
@@ -166,7 +166,7 @@ def open(location: str | os.PathLike[str]) -> ZarrArray:
         if _COMPLETE.items() <= attributes.items():
             store = _opened({**spec, **_STORE_ALL, "fill_missing_data_reads": False})
     except (ValueError, OSError, NotImplementedError) as error:
-        raise objects.unreadable(location, error) from error
+        raise objects.make_read_error(location, error) from error
     return ZarrArray(location, store)
 
 
@@ -184,7 +184,7 @@ def write_group(location: str, content: dict[str, Any]) -> None:
 def _opened(spec: dict[str, Any]) -> Any:
     import tensorstore as ts
 
-    return ts.open(spec, open=True, context=objects.context()).result()
+    return ts.open(spec, open=True, context=objects.make_context()).result()
 
 
 def _driver(location: str) -> str | None:
@@ -209,13 +209,13 @@ def _writing(location: str, size: int) -> Iterator[None]:
         try:
             yield
         except (ValueError, OSError, NotImplementedError) as error:
-            raise objects.unwritable(location, error) from error
+            raise objects.make_write_error(location, error) from error
         return
     try:
         with files.storage(objects.local_path(location), size):
             yield
     except ValueError as error:
         if (found := _OS_ERROR.search(str(error))) is None:
-            raise objects.unreadable(location, error) from error
+            raise objects.make_read_error(location, error) from error
         code = int(found[1])
         raise OSError(code, os.strerror(code), location) from error

@@ -1,1 +1,1 @@
-"""Students: which are wanted, what they learn from, and the fleets that train them."""
+"""Students: the grid of an experiment, what each student learns from, and their training."""

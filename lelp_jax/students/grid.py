@@ -1,4 +1,4 @@
-"""The student grid: every method, trial and replicate."""
+"""The student grid: one student for every method, trial and replicate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lelp_jax.experiment.student_network import StudentModel
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection.base import Projection
 from lelp_jax.students import projections as projections
-from lelp_jax.students.replicates import Replicate, teacher_embedding
+from lelp_jax.students.replicates import Replicate, read_teacher_embedding
 from lelp_jax.students.trials import Trial
 from lelp_jax.train.fleet import embedding_dims
 from lelp_jax.train.state import StepSpec
@@ -32,12 +32,12 @@ class Student:
 
     Attributes:
         trial: Method and hyperparameters.
-        replicate: What it shares with the other methods' students.
-        projection: Splits the classes, for the methods that do.
-        spec: The program that trains it.
-        num_outputs: Width of its output layer.
-        network: Its network, and where that starts from.
-        prepare: Makes the method's own constants, which takes reading the bank.
+        replicate: The random choices that it shares with the students of the other methods.
+        projection: The projection that splits the classes; None for methods that do not.
+        spec: The program that trains the student.
+        num_outputs: Width of the output layer.
+        network: The network and its initial parameters.
+        prepare: Computes the method's constants from the rows of the bank; None if it has none.
     """
 
     trial: Trial
@@ -50,28 +50,32 @@ class Student:
 
     @functools.cached_property
     def constants(self) -> Mapping[str, np.ndarray]:
-        """The arrays that loss and readout take besides the hyperparameters."""
+        """Arrays that loss and readout take in addition to the hyperparameters.
+
+        Computed on first use, since they read the bank: a launch that reuses all students does
+        without.
+        """
         mask = {} if self.projection is None else {"column_mask": self.projection.column_mask}
         return {**mask, **(self.prepare() if self.prepare else {})}
 
     @property
-    def applied(self) -> dict[str, np.ndarray] | None:
-        """The arrays of the projection, where the program applies it in every step."""
-        if self.projection is None or self.spec.score is None:
+    def applied(self) -> Projection | None:
+        """The projection, if the program applies it in every step; None otherwise."""
+        if self.projection is None or self.spec.teacher is None:
             return None
-        return dict(self.projection.arrays)
+        return self.projection if self.projection.uses_embedding else None
 
 
 def find_verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
-    """Finds what is known of methods before they are trained.
+    """Finds methods that need not be trained, or have a remark, for this number of classes.
 
     Args:
         config: The experiment.
         dataset: The data.
 
     Returns:
-        By method, for those of which something is known. One that equals a method which is not in
-        the comparison is trained itself.
+        Verdicts by method; other methods are left out. A method that equals one outside of the
+        comparison is trained nevertheless.
     """
     result = {}
     for name, entry in config.methods.items():
@@ -89,16 +93,16 @@ def build_grid(
     trials: Mapping[str, Sequence[Trial]],
     replicates_of: Callable[[Method, Mapping[str, Any]], Sequence[Replicate]],
 ) -> list[Student]:
-    """Lists all students of an experiment, after fitting the projections they need.
+    """Lists all students of an experiment and fits the projections that they need.
 
     Args:
         run: The run.
         trials: The trials of each method that is trained.
-        replicates_of: The replicates of a method with its static hyperparameters, with its own
-            teachers where it has such.
+        replicates_of: Computes the replicates of a method with given static hyperparameters. They
+            differ from those of other methods if the method trains its teachers itself.
 
     Raises:
-        UserError: A projection cannot be fitted as asked for.
+        UserError: A projection cannot be fitted.
     """
     config, result = run.config, []
     fitted: dict[Any, Projection | None] = {}
@@ -107,7 +111,8 @@ def build_grid(
         for name in trials
         if config.methods[name].method.projector
     )
-    # Before the projections: methods with teachers of their own train them now.
+    # Before the progress bar of the projections: methods that train teachers do so here, and show
+    # progress themselves.
     pairs = [
         (config.methods[name].method, trial, replicate)
         for name, tried in trials.items()
@@ -116,6 +121,7 @@ def build_grid(
     ]
     with run.session.reporter.stage(projections.STAGE, total, "projections"):
         for method, trial, replicate in pairs:
+            # Trials that differ in traced hyperparameters only share the projection.
             key = (method.name, tuple(trial.static.items()), replicate.number)
             if key not in fitted:
                 fitted[key] = None
@@ -130,6 +136,7 @@ def _make_student(
     run: Run, method: Method, trial: Trial, replicate: Replicate, projection: Projection | None
 ) -> Student:
     config, dataset, inputs = run.config, run.dataset, run.inputs
+    # One output per class, unless the method splits classes or trains the teacher on subclasses.
     outputs = dataset.num_classes
     if projection is not None:
         outputs = projection.column_mask.size
@@ -139,10 +146,9 @@ def _make_student(
     network = replicate.teacher.network if online else None
     if network and network.inputs != inputs.fingerprint:
         raise UserError(
-            "config.student.teacher_outputs 'online' shows the teacher what the student sees, but "
-            "this teacher takes other inputs; give both the same, or take 'bank'"
+            "config.student.teacher_outputs 'online' applies the teacher to the student's inputs, "
+            "but this teacher takes other inputs; give both the same inputs, or use 'bank'"
         )
-    projector = method.projector
     network_of = student_model.build(config.student.model, outputs, inputs, replicate.teacher)
     model = network_of.model
     spec = StepSpec(
@@ -154,7 +160,6 @@ def _make_student(
         accumulate=config.student.train.accumulate,
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
-        score=projector.apply if network and projector and projector.uses_embedding else None,
         dims=_find_dims(run, method, model, replicate),
         init=method.init,
         init_state=method.init_state,
@@ -166,7 +171,8 @@ def _make_student(
 
 
 def _find_dims(run: Run, method: Method, model: models.Model, replicate: Replicate) -> Dims | None:
-    """Finds the sizes that a method's own parameters need; programs of others share without."""
+    """Finds the sizes of the parameters and the state that a method adds; None if it adds none."""
+    # None rather than unused sizes: specs that are equal share one compiled program.
     if method.init is None and method.init_state is None:
         return None
     return Dims(
@@ -182,10 +188,11 @@ def _prepare(
 ) -> Mapping[str, np.ndarray]:
     assert method.prepare is not None
     index, bank = replicate.transfer, replicate.bank
+    embedding = read_teacher_embedding(replicate, index) if method.uses_embedding else None
     seen = Seen(
         label=dataset.labels[index],
         teacher_logits=bank.logits[bank.position(index)],
-        teacher_embedding=teacher_embedding(replicate, index) if method.uses_embedding else None,
+        teacher_embedding=embedding,
         output_weights=bank.output_weights,
         classes=dataset.num_classes,
         capacity=len(index),

@@ -1,4 +1,4 @@
-"""Teachers that methods train for themselves, each with a bank of its own."""
+"""Teachers that methods train themselves, each with a separate bank."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lelp_jax.bank.store import Bank
 from lelp_jax.core.search_space import Value
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
-from lelp_jax.students.replicates import Replicate, teacher_embedding
+from lelp_jax.students.replicates import Replicate, read_teacher_embedding
 from lelp_jax.teachers import trunk
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.head import Head
@@ -19,20 +19,20 @@ from lelp_jax.teachers.trained import TrainedTeachers
 
 
 class OwnTeachers:
-    """The replicates of every method, with the teachers that its students learn from."""
+    """The replicates of each method, with the teachers that its students learn from."""
 
     def __init__(self, run: Run, replicates: Sequence[Replicate]):
-        """Trains nothing yet.
+        """Stores the replicates; teachers are trained when a method first asks for them.
 
         Args:
             run: The run.
-            replicates: With the teachers of the experiment.
+            replicates: The replicates, with the teachers of the experiment.
         """
         self._run, self._replicates = run, replicates
         self._made: dict[str, list[tuple[Teacher, Bank]]] = {}
 
     def replicates(self, method: Method, static: Mapping[str, Value]) -> Sequence[Replicate]:
-        """Returns the replicates of a method; trains its teachers where it has its own.
+        """Returns the replicates of a method, after training its teachers if it has any.
 
         Args:
             method: The method.
@@ -46,8 +46,9 @@ class OwnTeachers:
             return self._replicates
         head = _make_head(method, static, self._run.dataset.num_classes)
         key = repr((head.name, head.hyperparameters))
+        # Trials whose hyperparameters of the head agree share the teachers.
         if key not in self._made:
-            self._made[key] = [(each, self._bank(each)) for each in self._train(method, head)]
+            self._made[key] = [(each, self._make_bank(each)) for each in self._train(method, head)]
         made = self._made[key]
         return [
             dataclasses.replace(
@@ -64,6 +65,7 @@ class OwnTeachers:
         first: dict[int, Replicate] = {}
         for replicate in self._replicates:
             first.setdefault(replicate.teacher_number, replicate)
+        # One new layer per teacher of the experiment: replicates with the same teacher share it.
         if method.teacher.frozen_trunk:
             return [
                 trunk.replace_head(
@@ -72,7 +74,7 @@ class OwnTeachers:
                     trunk.FrozenTeacher(
                         first[number].teacher,
                         first[number].bank.fingerprint,
-                        functools.partial(teacher_embedding, first[number]),
+                        functools.partial(read_teacher_embedding, first[number]),
                     ),
                     head,
                     config.student.train,
@@ -80,22 +82,25 @@ class OwnTeachers:
                 )
                 for number in sorted(first)
             ]
+        # The checks before the run refused teachers that are given by their outputs only.
         assert isinstance(config.teacher, TrainedTeachers)
-        return config.teacher.with_head(run.root, run.dataset, config.seed, head, run.session)
+        return config.teacher.ensure_with_head(
+            run.root, run.dataset, config.seed, head, run.session
+        )
 
-    def _bank(self, teacher: Teacher) -> Bank:
+    def _make_bank(self, teacher: Teacher) -> Bank:
         run = self._run
         return bank.ensure(run.root, run.config.bank, teacher, run.dataset, run.session)
 
 
 def _make_head(method: Method, static: Mapping[str, Value], classes: int) -> Head:
-    own = method.teacher
-    assert own is not None
+    teacher = method.teacher
+    assert teacher is not None
     return Head(
         name=f"{method.name} teacher",
-        hyperparameters={name: static[name] for name in own.hyperparameters},
-        outputs=own.num_outputs(classes, static),
-        loss=own.loss,
-        readout=own.readout,
-        constants=own.constants(classes, static),
+        hyperparameters={name: static[name] for name in teacher.hyperparameters},
+        outputs=teacher.num_outputs(classes, static),
+        loss=teacher.loss,
+        readout=teacher.readout,
+        constants=teacher.constants(classes, static),
     )

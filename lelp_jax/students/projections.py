@@ -1,4 +1,4 @@
-"""The projection stage: fits what splits the classes, once per replicate and setting."""
+"""The projection stage: fits projections, once per replicate and combination of hyperparameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.projection import base, scoring
-from lelp_jax.projection.base import Projection, Projector, Stored
+from lelp_jax.projection.base import Projection, Stored
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.rows import Selection
@@ -28,18 +28,19 @@ STAGE = "projections"
 def ensure(
     run: Run, method: Method, static: Mapping[str, Value], replicate: Replicate
 ) -> Projection:
-    """Fits the projection of a method for a replicate, or reuses the one fitted before.
+    """Fits the projection of a method for a replicate, or reuses the one of an earlier launch.
 
-    Methods that use the same projector with the same hyperparameters share it.
+    Methods that use the same projector with the same hyperparameters share the projection.
 
     Args:
         run: The run.
         method: A method that splits classes.
-        static: Its static hyperparameters; only those of the projector count.
-        replicate: Whose teacher and rows it is fitted to.
+        static: The method's static hyperparameters; only those of the projector are used.
+        replicate: The replicate with the teacher and the rows to fit to.
 
     Raises:
-        UserError: Rows lack labels that the projector needs, or a class cannot be split so finely.
+        UserError: Rows lack labels that the projector needs, or a class has too few rows or
+            directions for the number of subclasses.
     """
     run.session.interrupts.check()
     projector, dataset, bank = method.projector, run.dataset, replicate.bank
@@ -47,6 +48,7 @@ def ensure(
     values = {name: static[name] for name in projector.search_space}
     seed = seeds.derive(replicate.seed, "projection")
     on_transfer = values.get("fit_on") == "transfer"
+    # The projector is named instead of the method, so that methods share projections.
     inputs = {
         "projector": projector.name,
         "version": projector.version,
@@ -56,7 +58,7 @@ def ensure(
         "rows": artifacts.fingerprint(replicate.transfer.tolist()) if on_transfer else "train",
     }
 
-    place = f"config.methods.{method.name}"
+    path = f"config.methods.{method.name}"
 
     def build(folder: Path) -> Mapping[str, Any]:
         index = replicate.transfer if on_transfer else dataset.train
@@ -66,64 +68,77 @@ def ensure(
             rows = _select_rows(dataset, bank, index, str(values.get("membership", "")))
             fitted = projector.fit(rows, bank.output_weights, values, seed)
         except UserError as error:
-            raise UserError(f"{place}: {error}") from error
-        for name, array in fitted.arrays.items():
+            raise UserError(f"{path}: {error}") from error
+        # NaN here means that the teacher is broken; training on it would only report divergence.
+        for name, array in base.arrays_of(fitted).items():
             if np.isnan(array).any():
-                raise UserError(f"{place}: {name} holds NaN; check the teacher")
-        base.save(folder / "projection.npz", Stored(fitted, projector.version, values))
+                raise UserError(
+                    f"{path}: {name} of the fitted projection holds NaN; check the teacher's "
+                    "embedding for extreme values"
+                )
+        stored = Stored(fitted, projector.name, projector.version, values)
+        base.save(folder / "projection.npz", stored)
         return {"subclasses": fitted.column_mask.shape[-1]}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Projection:
         del facts
-        return base.load(folder / "projection.npz").projection
+        return base.load(folder / "projection.npz", {projector.name: projector}).projection
 
     return artifacts.run(run.root, STAGE, inputs, build, load)
 
 
 def _select_rows(dataset: Dataset, bank: Bank, index: np.ndarray, membership: str) -> EmbeddedRows:
-    """Selects the rows to fit, each with the class it is fitted in.
+    """Selects the rows to fit, each with the class whose split it takes part in.
 
     Args:
         dataset: The data.
         bank: The teacher's outputs.
         index: Data-set indices of the rows.
-        membership: "label" or "teacher": what says which class a row is fitted in; "" where the
-            projector has no such choice, and labels do.
+        membership: "label" takes a row's class from its label, "teacher" from the teacher's
+            prediction; "" for projectors without this choice, which use labels.
 
     Raises:
-        UserError: No row belongs to one of the classes.
+        UserError: A class has no rows.
     """
-    place = bank.position(index)
+    position = bank.position(index)
     label = dataset.labels[index]
     if membership == "teacher":
-        label = bank.logits[place].argmax(axis=1).astype(np.int32)
+        label = bank.logits[position].argmax(axis=1).astype(np.int32)
     if membership:
         counts = np.bincount(label, minlength=dataset.num_classes)
         if (counts == 0).any():
             empty = int(np.argmin(counts))
             hint = (
-                "check the teacher and the order of its classes, or take membership='label'"
+                "check the teacher and the order of its classes, or set membership to 'label'"
                 if membership == "teacher"
                 else "fit on more rows"
             )
             raise UserError(
-                f"no row to fit belongs to class {empty} ({dataset.class_names[empty]!r}; rows "
-                f"per class by {membership}: {counts.tolist()}); {hint}"
+                f"class {empty} ({dataset.class_names[empty]!r}) has no rows to fit (rows per "
+                f"class by {membership}: {counts.tolist()}); {hint}"
             )
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
-    name = artifacts.fingerprint([bank.fingerprint, checksum(place), checksum(label)])
-    return EmbeddedRows(Selection(bank.embeddings, place), index, label, fine, name)
+    # The name identifies the rows, so that statistics computed over them are reused.
+    name = artifacts.fingerprint([bank.fingerprint, checksum(position), checksum(label)])
+    return EmbeddedRows(Selection(bank.embeddings, position), index, label, fine, name)
 
 
 def score_rows(
-    projector: Projector,
     projection: Projection,
     dataset: Dataset,
     bank: Bank,
     index: np.ndarray,
 ) -> np.ndarray:
-    """Computes the scores of rows of the data set, [rows, ..., classes, subclasses] float32."""
+    """Computes the subclass scores of rows, [rows, ..., classes, subclasses] float32.
+
+    Args:
+        projector: The projector.
+        projection: A projection fitted by it.
+        dataset: The data.
+        bank: The teacher's outputs.
+        index: Data-set indices of the rows, [rows].
+    """
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     embedding = Selection(bank.embeddings, bank.position(index))
     rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)
-    return scoring.collect(projector, projection, rows)
+    return scoring.collect(projection, rows)

@@ -1,4 +1,9 @@
-"""Replicates: what the students of all methods share, so that methods are compared within it."""
+"""Replicates: random choices that the students of all methods share.
+
+A replicate fixes teacher, transfer set, projection seed, initialisation and example order. Students
+of different methods in one replicate then differ in nothing but the method, so the comparison is
+paired: the variation between replicates, which is often larger than the gain of a method, cancels.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +22,15 @@ from lelp_jax.teachers.base import Teacher
 
 @dataclasses.dataclass(frozen=True)
 class Replicate:
-    """What a replicate fixes; methods are compared within it.
+    """The random choices that the students of one replicate share.
 
     Attributes:
-        number: Its number.
-        teacher_number: Which of the teachers its students learn from.
+        number: Number of the replicate, from 0.
+        teacher_number: Number of the teacher that the students learn from.
         teacher: That teacher, or the one that a method derives from it.
-        bank: That teacher's outputs.
-        transfer: Data-set indices of the rows its students may see, sorted.
-        seed: Root of its random choices.
+        bank: The teacher's outputs.
+        transfer: Data-set indices of the rows that the students may see, sorted.
+        seed: Root seed of all other random choices.
     """
 
     number: int
@@ -39,7 +44,7 @@ class Replicate:
 def draw(
     config: Config, dataset: Dataset, teachers: Sequence[Teacher], banks: Sequence[Bank]
 ) -> list[Replicate]:
-    """Returns all replicates of an experiment.
+    """Draws all replicates of an experiment.
 
     Args:
         config: The experiment.
@@ -47,19 +52,21 @@ def draw(
         teachers: The teachers.
         banks: Their outputs.
     """
+    # Students of one teacher share its errors and are not independent. The replicates therefore
+    # take the teachers in turn, and the statistics treat each teacher as a cluster of replicates.
     size = config.data.transfer_size or len(dataset.train)
     result = []
     for number in range(config.replicates):
         seed = seeds.derive(config.seed, "replicate", number)
-        chosen = seeds.subset(seeds.derive(seed, "transfer"), size, len(dataset.train))
+        positions = seeds.draw_subset(seeds.derive(seed, "transfer"), size, len(dataset.train))
         which = number % len(teachers)
-        seen = dataset.train[chosen]
-        result.append(Replicate(number, which, teachers[which], banks[which], seen, seed))
+        transfer = dataset.train[positions]
+        result.append(Replicate(number, which, teachers[which], banks[which], transfer, seed))
     return result
 
 
-def teacher_embedding(replicate: Replicate, index: np.ndarray) -> np.ndarray:
-    """Returns the embedding of rows by a replicate's teacher, [rows, dims] float32.
+def read_teacher_embedding(replicate: Replicate, index: np.ndarray) -> np.ndarray:
+    """Reads the embedding of rows by a replicate's teacher, [rows, dims] float32.
 
     Args:
         replicate: The replicate.

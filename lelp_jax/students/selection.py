@@ -1,4 +1,4 @@
-"""Chooses each method's hyperparameters by its students' validation metric."""
+"""Selects each method's hyperparameters by the validation metric of its students."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lelp_jax.train.scheduler import Trained
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """A student after training.
+    """A student with the result of its training.
 
     Attributes:
-        student: Its place in the grid.
-        trained: The result of its training.
-        selected: Whether its trial was chosen for its method.
+        student: The student in the grid.
+        trained: The result of training.
+        selected: Whether its trial is the one selected for its method.
     """
 
     student: Student
@@ -33,7 +33,7 @@ def select(students: Sequence[Student], trained: Sequence[Trained], metric: str)
     Args:
         students: The student grid.
         trained: The results of training, in the same order.
-        metric: Name of the validation metric that chooses.
+        metric: Name of the validation metric to select by.
     """
     by_trial: dict[str, dict[int, list[Trained]]] = {}
     for student, result in zip(students, trained, strict=True):
@@ -47,10 +47,10 @@ def select(students: Sequence[Student], trained: Sequence[Trained], metric: str)
 
 
 def choose(trials: Mapping[int, Sequence[Trained]], metric: str) -> int | None:
-    """Chooses the number of the best trial; None when every trial diverged.
+    """Chooses the trial with the best mean over replicates; None if every trial diverged.
 
-    The mean over replicates decides; ties go to the lower mean validation NLL, then to the lower
-    number. A trial with a diverged replicate is not chosen.
+    Ties go to the lower mean validation NLL, then to the lower number. A trial with a diverged
+    replicate is never chosen.
 
     Args:
         trials: The students of every replicate, by trial number.
@@ -59,11 +59,12 @@ def choose(trials: Mapping[int, Sequence[Trained]], metric: str) -> int | None:
     sign = metrics.direction(metric)
     ranked = []
     for number, students in trials.items():
+        # Leaving out diverged students would average over fewer, possibly easier replicates.
         if any(student.diverged for student in students):
             continue
         value = float(np.mean([student.validation[metric] for student in students]))
         loss = float(np.mean([student.validation["nll"] for student in students]))
         if np.isfinite(value):
-            # Rounded: means over the same values in another order are a tie.
+            # Rounding makes means of the same values in another order equal, hence a tie.
             ranked.append((-sign * round(value, 12), loss, number))
     return min(ranked)[2] if ranked else None

@@ -1,4 +1,9 @@
-"""Trains the students of the grid, in fleets."""
+"""Trains the students of the grid, in fleets.
+
+A fleet is a block of trials times replicates of one method whose members share shapes. They train
+in one compiled program, vectorised over members: small networks leave a device mostly idle when
+they train one by one.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.students import projections as projections
 from lelp_jax.students.grid import Student
-from lelp_jax.students.replicates import teacher_embedding
+from lelp_jax.students.replicates import read_teacher_embedding
 from lelp_jax.train import buckets, class_weights, plan
 from lelp_jax.train import scheduler as training
 from lelp_jax.train.fleet import (
@@ -37,11 +42,13 @@ STAGE = "students"
 
 
 def make_request(run: Run, student: Student) -> Request:
-    """Makes what names a student and the kind of fleet it trains in."""
+    """Makes the request for a student: its fingerprint, and the kind of fleet it can train in."""
     train = run.config.student
     method = run.config.methods[student.trial.method].method
     projector = method.projector
     return Request(
+        # Everything that determines the trained student, and nothing else. The keys are part of the
+        # fingerprint: renaming one would train all finished students again.
         inputs={
             "what": "student",
             "data": run.dataset.digest,
@@ -58,11 +65,13 @@ def make_request(run: Run, student: Student) -> Request:
             "transfer_size": len(student.replicate.transfer),
             "seed": student.replicate.seed,
         },
+        # Everything that determines the compiled program and its shapes: students that agree in it
+        # can be members of one fleet.
         kind=(
             method.name,
             tuple(student.trial.static.items()),
             student.spec,
-            tuple((name, array.shape) for name, array in (student.applied or {}).items()),
+            tuple(leaf.shape for leaf in jax.tree.leaves(student.applied)),
             student.replicate.teacher.dims if method.uses_embedding else 0,
         ),
         trial=student.trial.number,
@@ -73,26 +82,27 @@ def make_request(run: Run, student: Student) -> Request:
 
 
 def ensure(run: Run, students: Sequence[Student]) -> list[Trained]:
-    """Trains the students that are not trained yet, in fleets.
+    """Trains students in fleets, or reuses those of an earlier launch.
 
     Args:
         run: The run.
         students: The student grid.
 
     Returns:
-        All trained students, in the order given.
+        The results of training, in the order of `students`.
 
     Raises:
-        UserError: A projection cannot be applied inside of a training step.
+        UserError: A projection cannot be applied inside a training step.
     """
     train, table = run.config.student.train, run.inputs.values
+    # Before anything trains; students with equal specs trace alike, so one of each is enough.
     for student in {student.spec: student for student in students}.values():
         _check_applicable(run, student)
     requests = [make_request(run, student) for student in students]
     by_name = dict(zip((request.fingerprint for request in requests), students, strict=True))
 
-    def capacity(wanted: Request) -> int:
-        student = by_name[wanted.fingerprint]
+    def capacity(request: Request) -> int:
+        student = by_name[request.fingerprint]
         frozen = count_frozen(student.spec, student.applied, table)
         return plan.members_per_program(
             count_trained(student.spec, table),
@@ -109,8 +119,12 @@ def ensure(run: Run, students: Sequence[Student]) -> list[Trained]:
 
 
 def _check_applicable(run: Run, student: Student) -> None:
-    """Refuses a projector that is written for values at hand, not for traced ones."""
-    if student.spec.teacher is None or student.spec.score is None:
+    """Checks that a projection applied in every step can be traced by JAX.
+
+    Raises:
+        UserError: The projection's `scores` needs concrete values, as NumPy functions do.
+    """
+    if student.spec.teacher is None or student.applied is None:
         return
     table = run.inputs.values
     frozen = Frozen(trace_network(student.spec.teacher, table), student.applied)
@@ -118,33 +132,36 @@ def _check_applicable(run: Run, student: Student) -> None:
     batch = jax.ShapeDtypeStruct((rows, *table.shape[1:]), table.dtype)
     label = jax.ShapeDtypeStruct((rows,), np.int32)
     try:
-        jax.eval_shape(
-            functools.partial(ask_teacher, student.spec), frozen, student.constants, batch, label
-        )
+        # Traces the program without computing anything.
+        jax.eval_shape(functools.partial(ask_teacher, student.spec), frozen, batch, label)
     except jax.errors.JAXTypeError as error:
         name = student.trial.method
         raise UserError(
-            f"config.methods.{name}: its projection's `apply` needs jax.numpy for "
-            f"config.student.teacher_outputs 'online' ({type(error).__name__}); take 'bank', or "
-            f"leave the method out with --config.methods.{name}.trials=0"
+            f"config.methods.{name}: its projection's `scores` must use jax.numpy for "
+            f"config.student.teacher_outputs 'online' ({type(error).__name__}); use 'bank', or "
+            f"leave out the method with --config.methods.{name}.trials=0"
         ) from error
 
 
 def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request]) -> FleetJob:
-    """Gathers what a fleet of one method's students learns from.
+    """Collects what a fleet of one method's students learns from.
+
+    The members of a replicate form a group: they see the same rows and teacher outputs, which are
+    stored once per group instead of once per member.
 
     Args:
         run: The run.
-        students: The members, of one method.
+        students: The members, all of one method.
         requests: Their requests, in the same order.
 
     Raises:
-        UserError: A replicate has no row that the method can learn from.
+        UserError: A replicate has no labelled row, but the method needs labels.
     """
     config, dataset, inputs = run.config, run.dataset, run.inputs
     method = config.methods[students[0].trial.method].method
+    # The first student of each replicate represents its group.
     first = {student.replicate.number: student for student in reversed(students)}
-    groups = {number: place for place, number in enumerate(sorted(first))}
+    groups = {number: group for group, number in enumerate(sorted(first))}
     weights = class_weights.weigh_classes(dataset, config.student.train.class_weights)
     parts = [_gather_group(dataset, method, first[number], weights) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
@@ -152,9 +169,10 @@ def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request])
     table, batch_size = inputs.values[dataset.train], config.student.train.batch_size
     if (sizes == 0).any():
         raise UserError(
-            f"method {method.name!r} needs labels, but no row that replicate "
-            f"{sorted(first)[int(np.argmin(sizes))]} may see has one; raise "
-            "config.data.transfer_size, or leave the method out"
+            f"method {method.name!r} needs labels, but none of the rows that replicate "
+            f"{sorted(first)[int(np.argmin(sizes))]} sees has one; raise "
+            f"config.data.transfer_size, or leave out the method with "
+            f"--config.methods.{method.name}.trials=0"
         )
     return FleetJob(
         stage=STAGE,
@@ -164,6 +182,8 @@ def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request])
             Member(
                 fingerprint=request.fingerprint,
                 hyperparameters=student.trial.traced,
+                # From the replicate alone, so that trials and methods share initialisation and
+                # example order.
                 seed=seeds.derive(student.replicate.seed, "network"),
                 order_seed=seeds.derive(student.replicate.seed, "order"),
                 group=groups[student.replicate.number],
@@ -191,7 +211,7 @@ def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request])
 
 
 def _load_initial(students: Sequence[Student]) -> Any:
-    """Loads the parameters that the students of each group start from, [groups, ...] each."""
+    """Loads the initial parameters of each group, [groups, ...] each; None if all are random."""
     makers = [student.network.initial for student in students]
     given = [maker() for maker in makers if maker]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *given) if given else None
@@ -200,9 +220,9 @@ def _load_initial(students: Sequence[Student]) -> Any:
 def _gather_group(
     dataset: Dataset, method: Method, student: Student, weights: np.ndarray
 ) -> GroupRows:
-    """Gathers the rows of one replicate, without the group axis.
+    """Collects the rows of one replicate, without the group axis.
 
-    What the program asks the teacher in every step is left out.
+    If the program applies the teacher in every step, its outputs are left out.
     """
     index, bank = student.replicate.transfer, student.replicate.bank
     network = student.replicate.teacher.network if student.spec.teacher else None
@@ -210,16 +230,16 @@ def _gather_group(
         index = index[dataset.labels[index] != UNLABELLED]
     from_bank = method.uses_teacher and not network
     scores = None
-    if method.projector is not None and student.spec.score is None:
-        assert student.projection is not None
-        scores = projections.score_rows(method.projector, student.projection, dataset, bank, index)
+    if student.projection is not None and student.applied is None:
+        scores = projections.score_rows(student.projection, dataset, bank, index)
     return GroupRows(
+        # Positions in the table of training inputs, which all groups share.
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],
         weight=class_weights.weigh_rows(weights, dataset.labels[index]),
         teacher_logits=bank.logits[bank.position(index)] if from_bank else None,
         teacher_embedding=(
-            teacher_embedding(student.replicate, index)
+            read_teacher_embedding(student.replicate, index)
             if from_bank and method.uses_embedding
             else None
         ),
@@ -230,7 +250,7 @@ def _gather_group(
 
 
 def _stack(parts: Sequence[GroupRows], size: int) -> GroupRows:
-    """Stacks groups; those with fewer rows are padded with rows that are never drawn."""
+    """Stacks groups; those with fewer rows are padded with rows that are never sampled."""
 
     def pad(array: np.ndarray) -> np.ndarray:
         return np.pad(array, [(0, size - len(array)), *[(0, 0)] * (array.ndim - 1)])

@@ -1,4 +1,4 @@
-"""Which hyperparameters a method tries."""
+"""Draws the combinations of hyperparameters that a method tries."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Trial:
 
     Attributes:
         method: The method's name.
-        number: Its number among the method's trials, from 0.
-        traced: Those that compiled programs take as arguments.
-        static: Those that change shapes or artifacts.
+        number: Number of the trial among those of the method, from 0.
+        traced: Hyperparameters that compiled programs take as arguments; they may differ between
+            the members of a fleet.
+        static: Hyperparameters that change shapes or artifacts.
     """
 
     method: str
@@ -31,17 +32,18 @@ class Trial:
 
     @property
     def hyperparameters(self) -> dict[str, Value]:
-        """All of them in one dictionary."""
+        """Traced and static hyperparameters in one dictionary."""
         return {**self.static, **self.traced}
 
 
 def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
-    """Returns the trials of a method.
+    """Draws the trials of a method.
 
-    The space is the product of the values of all hyperparameters; points are drawn from it without
-    replacement. Among the first trials, however many, each value of a hyperparameter comes about as
-    often as its others: a few draws by chance alone may miss all learning rates but one. More
-    trials only add points.
+    The search space is the product of the values of all hyperparameters; points are drawn from it
+    without replacement. They are spread: among the first trials, for any number of trials, each
+    value of a hyperparameter occurs about equally often. With independent draws, a few trials could
+    all have the same learning rate, and luck would decide between methods. Raising the number of
+    trials keeps those drawn before and adds further points.
 
     Args:
         config: The method with the values to try.
@@ -52,7 +54,7 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     counter = np.arange(math.prod(shape)).reshape(shape)
     drawn = seeds.hash_words(seeds.derive(seed, "trials", config.method.name), counter)
     trials = []
-    for number, point in enumerate(_spread(drawn, config.trials)):
+    for number, point in enumerate(_draw_spread_points(drawn, config.trials)):
         chosen = {name: config.values[name][i] for name, i in zip(names, point, strict=True)}
         traced = {n: v for n, v in chosen.items() if config.method.search_space[n].traced}
         static = {n: v for n, v in chosen.items() if n not in traced}
@@ -60,21 +62,23 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     return tuple(trials)
 
 
-def _spread(drawn: np.ndarray, count: int) -> list[tuple[np.intp, ...]]:
-    """Returns the points of a grid that are tried, each unlike those before it.
+def _draw_spread_points(drawn: np.ndarray, count: int) -> list[tuple[np.intp, ...]]:
+    """Draws points of a grid, each with values that earlier points used least.
 
     Args:
-        drawn: A random number per point, which decides between equals; an axis per setting.
-        count: How many points at most.
+        drawn: A random number per point, which breaks ties; one axis per hyperparameter.
+        count: Number of points; at most all of them are drawn.
     """
-    # How often the values of a point were tried; a value of many comes less often by itself.
-    met = np.zeros(drawn.shape, np.int64)
+    # For each point, how often its values were used, summed over axes. A use counts as many times
+    # as its axis has values, so that every axis has the same total weight.
+    uses = np.zeros(drawn.shape, np.int64)
     points = []
     for _ in range(min(count, drawn.size)):
-        least = np.flatnonzero(met == met.min())
+        least = np.flatnonzero(uses == uses.min())
         point = np.unravel_index(least[np.argmin(drawn.flat[least])], drawn.shape)
         points.append(point)
         for axis, value in enumerate(point):
-            met[(slice(None),) * axis + (value,)] += drawn.shape[axis]
-        met[point] = np.iinfo(np.int64).max // 2
+            uses[(slice(None),) * axis + (value,)] += drawn.shape[axis]
+        # Without replacement; half of the largest integer leaves room for further uses.
+        uses[point] = np.iinfo(np.int64).max // 2
     return points

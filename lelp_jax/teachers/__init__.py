@@ -1,4 +1,4 @@
-"""Teachers by where they come from."""
+"""Sources of teachers, by the name that a config gives them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from lelp_jax.train.config import TrainConfig
 
 
 class TeacherSource(Protocol):
-    """Where teachers come from; its fields are the settings of that source.
+    """The section `config.teacher`: where teachers come from; its fields are the section's keys.
 
     Attributes:
-        answers_inputs: Whether they answer for any input, not for the rows of the data alone.
+        answers_inputs: Whether the teachers can be applied to any input. If False, only their
+            outputs for the rows of the data are known.
     """
 
     answers_inputs: ClassVar[bool]
 
     @property
     def training(self) -> TrainConfig | None:
-        """How they are trained; None where they are not."""
+        """How the teachers are trained; None if they are not trained here."""
         ...
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that do not fit, before anything is written."""
+        """Checks that the data fit the teachers, before anything is written."""
         ...
 
     def resolve_steps(self, dataset: Dataset) -> TeacherSource:
-        """Returns the same with the length of training in steps."""
+        """Converts the length of training from epochs to steps."""
         ...
 
     def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
-        """Returns the teachers."""
+        """Trains or reads the teachers, or reuses those of an earlier launch."""
         ...
 
 

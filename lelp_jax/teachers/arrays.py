@@ -1,4 +1,4 @@
-"""Teachers from elsewhere: only their answers are known, in files that any framework can write."""
+"""Teachers trained elsewhere, given by files of their outputs that any framework can write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.storage import objects
 from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.checked import checksum
-from lelp_jax.storage.content import digest
+from lelp_jax.storage.content import hash_bundle
 from lelp_jax.storage.open import open_bundle
 from lelp_jax.storage.rows import Selection
 from lelp_jax.teachers import imported, weights
@@ -34,19 +34,21 @@ _ID = "ids"
 
 @dataclasses.dataclass(frozen=True)
 class ImportedTeachers:
-    """One file, folder or address per teacher; replicate r learns from teacher r mod their number.
+    """Teachers given by one file, folder or address each.
 
-    Each holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] and,
-    optionally, `output_weights` [dims, classes] and `ids` [rows]. Their rows are those of the data:
-    joined by id where both sides have ids, otherwise in the order of the data's files (training,
-    validation, test). Training and validation rows are needed; without test rows the teacher's test
-    metrics stay empty.
+    The students of replicate r learn from teacher r mod the number of teachers.
+
+    Each location holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] and,
+    optionally, `output_weights` [dims, classes] and `ids` [rows]. Its rows are matched with those
+    of the data by id if both have ids, and by order otherwise (training, validation, test).
+    Training and validation rows are required; without test rows the teacher's test metrics stay
+    empty.
 
     Attributes:
         files: .npz, .parquet, a folder of .npy files, or a zarr group, local or at an address.
-        output_weights: An .npy file per teacher, where the files above have no place for them;
-            empty takes theirs, or estimates the range of the weights by least squares.
-        id: The array that names the rows; "" joins by order.
+        output_weights: An .npy file per teacher, for formats that cannot hold the weights. If
+            empty, those in `files` are used, or their range is estimated by least squares.
+        id: Name of the array of row ids; "" matches by order.
     """
 
     answers_inputs: ClassVar[bool] = False
@@ -64,21 +66,21 @@ class ImportedTeachers:
             )
 
     def check(self, dataset: Dataset) -> None:
-        """Opens every file and joins it with the data.
+        """Opens every file and matches its rows with those of the data.
 
         Raises:
-            UserError: A file cannot be used, or its rows are not those of the data.
+            UserError: A file cannot be used, or its rows do not match those of the data.
         """
         for number in range(len(self.files)):
             self._join(number, dataset)
 
     def resolve_steps(self, dataset: Dataset) -> ImportedTeachers:
-        """Returns itself: nothing is trained."""
+        """Returns the section unchanged, since nothing is trained."""
         del dataset
         return self
 
     def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
-        """Returns the teachers.
+        """Reads the teachers' files and matches their rows with those of the data.
 
         Args:
             root: The workdir.
@@ -91,23 +93,25 @@ class ImportedTeachers:
         with session.reporter.stage("teachers", len(self.files), "files"):
             for number in range(len(self.files)):
                 session.interrupts.check()
-                teachers.append(self._teacher(number, root, dataset))
+                teachers.append(self._read_teacher(number, root, dataset))
                 session.reporter.advance(1)
         return teachers
 
-    def _teacher(self, number: int, root: Path, dataset: Dataset) -> Teacher:
-        found, where = self._join(number, dataset)
-        _check_agreement(found, where, dataset)
-        _check_test_rows(found, where, dataset)
-        given = found.output_weights
-        content = digest(found.bundle, found.names, root / "digests.json")
+    def _read_teacher(self, number: int, root: Path, dataset: Dataset) -> Teacher:
+        arrays, positions = self._join(number, dataset)
+        _check_agreement(arrays, positions, dataset)
+        _drop_partial_test_rows(arrays, positions, dataset)
+        given = arrays.output_weights
+        # The fingerprint covers content, not paths: a file may be moved, and a file with other
+        # content under an old name is another teacher.
+        content = hash_bundle(arrays.bundle, arrays.names, root / "digests.json")
         fingerprint = artifacts.fingerprint(
             {
                 "what": "arrays",
                 "version": _VERSION,
                 "content": content,
                 "weights": None if given is None else checksum(given),
-                "join": hashlib.blake2b(where.tobytes(), digest_size=16).hexdigest(),
+                "join": hashlib.blake2b(positions.tobytes(), digest_size=16).hexdigest(),
             }
         )
 
@@ -115,57 +119,71 @@ class ImportedTeachers:
         def output_weights() -> np.ndarray:
             if given is not None:
                 return given
-            train = where[dataset.train]
+            train = positions[dataset.train]
             return weights.estimate(
-                Selection(found.embeddings, train),
-                Selection(found.logits, train),
-                found.from_probabilities,
-                found.bundle.location,
+                Selection(arrays.embeddings, train),
+                Selection(arrays.logits, train),
+                arrays.from_probabilities,
+                arrays.bundle.location,
             )[0]
 
         return Teacher(
             fingerprint=fingerprint,
-            dims=found.embeddings.shape[1],
+            dims=arrays.embeddings.shape[1],
             outputs=dataset.num_classes,
-            answers=lambda index: found.answers(where[index]),
-            class_logits=lambda index: found.logits[where[index]],
+            answers=lambda index: arrays.answers(positions[index]),
+            class_logits=lambda index: arrays.logits[positions[index]],
             output_weights=output_weights,
-            answers_test=bool((where[dataset.test] >= 0).all()),
-            mend=f"mend {found.bundle.location}",
+            answers_test=bool((positions[dataset.test] >= 0).all()),
+            hint=f"fix {arrays.bundle.location}",
             network=None,
         )
 
     def _join(self, number: int, dataset: Dataset) -> tuple[Imported, np.ndarray]:
-        """Returns a teacher's arrays, and which of their rows each row of the data is, or -1."""
+        """Opens a teacher's arrays and matches their rows with those of the data.
+
+        Returns:
+            The arrays, and for each row of the data its position in them, or -1 without one.
+
+        Raises:
+            UserError: The file cannot be used, or it lacks a training or validation row.
+        """
         location = self.files[number]
         bundle = open_bundle(location, f"config.teacher.files[{number}]")
-        found = imported.read(bundle)
+        arrays = imported.read(bundle)
         if self.output_weights:
             path = self.output_weights[number]
-            place = f"config.teacher.output_weights[{number}]"
-            values = imported.weights_of(
-                _weights_file(path, place), path, found.embeddings.shape[1], found.logits.shape[1]
+            key = f"config.teacher.output_weights[{number}]"
+            values = imported.check_output_weights(
+                _read_weights_file(path, key),
+                path,
+                arrays.embeddings.shape[1],
+                arrays.logits.shape[1],
             )
-            found = dataclasses.replace(found, output_weights=values)
-        if found.logits.shape[1] != dataset.num_classes:
+            arrays = dataclasses.replace(arrays, output_weights=values)
+        if arrays.logits.shape[1] != dataset.num_classes:
             raise UserError(
-                f"{location} has {found.logits.shape[1]} classes, the data {dataset.num_classes} "
-                f"({', '.join(dataset.class_names)}); give the teacher of these classes"
+                f"{location} has {arrays.logits.shape[1]} classes, the data {dataset.num_classes} "
+                f"({', '.join(dataset.class_names)}); give a teacher of these classes"
             )
-        where = self._where(bundle, len(found.embeddings), dataset)
+        positions = self._match_rows(bundle, len(arrays.embeddings), dataset)
         for name, rows in (("training", dataset.train), ("validation", dataset.validation)):
-            missing = where[rows] < 0
+            missing = positions[rows] < 0
             if missing.any():
                 row = rows[int(np.argmax(missing))]
                 known = "" if dataset.ids is None else f" (id {str(dataset.ids[row])!r})"
                 raise UserError(
-                    f"{location} has no answer for {missing.sum()} of {len(rows)} {name} rows, "
+                    f"{location} has no outputs for {missing.sum()} of {len(rows)} {name} rows, "
                     f"such as data row {row}{known}; run the teacher on all training and "
                     "validation rows"
                 )
-        return found, where
+        return arrays, positions
 
-    def _where(self, bundle: Bundle, rows: int, dataset: Dataset) -> np.ndarray:
+    def _match_rows(self, bundle: Bundle, rows: int, dataset: Dataset) -> np.ndarray:
+        """Finds the position in a file of each row of the data, or -1, [data rows].
+
+        Ids are preferred to order, since a file whose rows are shuffled has the right shape, too.
+        """
         total = len(dataset.labels)
         by_id = bool(self.id) and self.id in bundle
         if self.id not in ("", _ID) and not by_id:
@@ -175,78 +193,85 @@ class ImportedTeachers:
             )
         if by_id and dataset.ids is None:
             raise UserError(
-                f"{bundle.location} names its rows, but the data do not; name their id column with "
-                "--config.data.id=COLUMN (key 'ids' in .npz data), or join by order with "
+                f"{bundle.location} has ids, but the data have none; name their id column with "
+                "--config.data.id=COLUMN (key 'ids' in .npz data), or match rows by order with "
                 "--config.teacher.id="
             )
         if by_id:
             raw = np.asarray(bundle.array(self.id)[:])
             if raw.shape != (rows,):
                 raise UserError(
-                    f"{bundle.location}: {self.id} have shape {raw.shape}, one per row is needed"
+                    f"{bundle.location}: {self.id} have shape {raw.shape}; save one id per row, "
+                    f"shape {(rows,)}"
                 )
             names = identity.read(raw, self.id, lambda row: bundle.place(self.id, row))
             assert dataset.ids is not None
             identity.refuse_twice(dataset.ids, "id", lambda row: f"data row {row}")
-            return identity.positions(dataset.ids, names)
-        # Test rows of a file of their own come last, and may be left out.
+            return identity.find_positions(dataset.ids, names)
+        # Test rows may be missing if they come last, that is, if they were read from a separate
+        # file. Test rows that were split off at random are spread over the whole order.
         without_test = total - len(dataset.test)
         last = np.array_equal(dataset.test, np.arange(without_test, total))
         allowed = {total, without_test} if last else {total}
         if rows not in allowed:
-            mend = " or ".join(f"{count:,}" for count in sorted(allowed))
+            counts = " or ".join(f"{count:,}" for count in sorted(allowed))
             raise UserError(
-                f"{bundle.location} has {rows:,} rows, the data {mend}; joined by order they must "
-                "be the same: save an answer for each row, or join by id (config.teacher.id)"
+                f"{bundle.location} has {rows:,} rows, the data {counts}; matching by order needs "
+                "equal numbers: save the outputs for every row, or match by id (config.teacher.id)"
             )
         return np.where(np.arange(total) < rows, np.arange(total), -1)
 
 
-def _check_agreement(found: Imported, where: np.ndarray, dataset: Dataset) -> None:
-    """Warns of a teacher that is right as often as by chance: its rows may be in another order."""
+def _check_agreement(arrays: Imported, positions: np.ndarray, dataset: Dataset) -> None:
+    """Warns if a teacher is no better than chance, since its rows may be in another order."""
     rows = dataset.labelled_train
-    label, said = dataset.labels[rows], found.logits[where[rows]].argmax(axis=1)
-    right = float((said == label).mean())
-    # The same answers in any order.
+    label, predicted = dataset.labels[rows], arrays.logits[positions[rows]].argmax(axis=1)
+    right = float((predicted == label).mean())
+    # Chance is the expected accuracy of the same predictions in random order. Three standard
+    # deviations above it, fewer than one in 700 teachers with shuffled rows escape the warning.
     shares = [
-        np.bincount(values, minlength=dataset.num_classes) / len(rows) for values in (label, said)
+        np.bincount(values, minlength=dataset.num_classes) / len(rows)
+        for values in (label, predicted)
     ]
     chance = float(shares[0] @ shares[1])
     ordered = right > chance + 3 * np.sqrt(chance * (1 - chance) / len(rows))
     log = _LOG.info if ordered else _LOG.warning
     log(
         "%s: right on %.1f %% of the labelled training rows%s",
-        found.bundle.location,
+        arrays.bundle.location,
         100 * right,
         ""
         if ordered
-        else f", where chance gives {100 * chance:.1f} %: check that rows and classes are in the "
-        "order of the data",
+        else f", no better than chance ({100 * chance:.1f} %); check that rows and classes are in "
+        "the order of the data",
     )
 
 
-def _check_test_rows(found: Imported, where: np.ndarray, dataset: Dataset) -> None:
-    """Leaves all test rows out where the teacher answers for some of them only.
+def _drop_partial_test_rows(arrays: Imported, positions: np.ndarray, dataset: Dataset) -> None:
+    """Sets the positions of all test rows to -1 unless the teacher has every one of them.
+
+    Metrics over a part of the test rows could not be compared with those of the students.
 
     Raises:
-        UserError: An answer is not finite; the report would find it after all the training.
+        UserError: A test row's logits are not finite.
     """
-    answered = where[dataset.test] >= 0
-    if answered.all():
-        _ = found.logits[where[dataset.test]]
+    present = positions[dataset.test] >= 0
+    if present.all():
+        # Read only to check them: the report would otherwise fail on them after all the training.
+        _ = arrays.logits[positions[dataset.test]]
     else:
-        where[dataset.test] = -1
+        positions[dataset.test] = -1
         _LOG.info(
-            "%s: no answers for %s test rows; the teacher's test metrics stay empty",
-            found.bundle.location,
-            f"{(~answered).sum()} of {len(answered)}" if answered.any() else "the",
+            "%s: no outputs for %s test rows; the teacher's test metrics stay empty",
+            arrays.bundle.location,
+            f"{(~present).sum()} of {len(present)}" if present.any() else "the",
         )
 
 
-def _weights_file(path: str, place: str) -> np.ndarray:
+def _read_weights_file(path: str, key: str) -> np.ndarray:
     try:
         with open(objects.local_path(path), "rb") as file:
             return np.lib.format.read_array(file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise UserError(f"{path}: not a readable .npy file ({reason}); check {place}") from error
+        raise UserError(f"{path}: not a readable .npy file ({reason}); check {key}") from error

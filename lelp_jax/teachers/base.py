@@ -1,4 +1,4 @@
-"""What every teacher is, whether trained here or elsewhere."""
+"""The interface of a teacher, whether it was trained here or elsewhere."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from lelp_jax.train.scheduler import Trained
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A teacher that can answer for inputs that it has not seen.
+    """The network behind a teacher, which can be applied to inputs it has not seen.
 
     Attributes:
         model: The network.
-        load: Returns its parameters, on the host.
-        trained: Its place in the fleet that trained it.
-        inputs: Fingerprint of the inputs that it takes.
+        load: Loads the parameters, on the host.
+        trained: The training result: its fleet and the position in it.
+        inputs: Fingerprint of the inputs that the network takes.
     """
 
     model: Model
@@ -33,17 +33,22 @@ class Network:
 class Teacher:
     """A frozen teacher.
 
+    Its outputs are functions of a row's index in the data set rather than of inputs, so that a
+    teacher of which only files of outputs exist is used like one that was trained here.
+
     Attributes:
-        fingerprint: Names everything it depends on.
+        fingerprint: Hash of everything the teacher depends on.
         dims: Embedding dims.
-        outputs: Width of its output layer; the number of classes, or of its own subclasses.
-        answers: Logits [n, outputs] and embeddings [n, dims], float32, of rows given by their
-            data-set index [n].
-        class_logits: Of rows given by their data-set index [n], [n, classes] float32.
-        output_weights: Weights of its output layer, [dims, outputs] float32.
-        answers_test: Whether it has answers for the test rows.
-        mend: What to do about an answer that is not finite.
-        network: What it is made of, or None where only its answers are known.
+        outputs: Width of the output layer: the number of classes, or of subclasses if the teacher
+            was trained on such.
+        answers: Computes logits [n, outputs] and embeddings [n, dims], float32, of rows given by
+            their data-set index [n].
+        class_logits: Computes class logits [n, classes], float32, of rows given by their data-set
+            index [n].
+        output_weights: Computes the weights of the output layer, [dims, outputs] float32.
+        answers_test: Whether the teacher has outputs for the test rows.
+        hint: How to fix an output that is not finite, for error messages.
+        network: The network, or None if only the teacher's outputs are known.
     """
 
     fingerprint: str
@@ -53,5 +58,5 @@ class Teacher:
     class_logits: Callable[[np.ndarray], np.ndarray]
     output_weights: Callable[[], np.ndarray]
     answers_test: bool
-    mend: str
+    hint: str
     network: Network | None

@@ -22,14 +22,14 @@ from lelp_jax.teachers.trained import Headless, TrainedTeachers
 
 @dataclasses.dataclass(frozen=True)
 class Encoders(TrainedTeachers):
-    """Encoders that start from the parameters of a Hugging Face checkpoint.
+    """Teachers fine-tuned from the parameters of a Hugging Face checkpoint.
 
     Attributes:
-        checkpoint: Its folder, or its name on the hub ("google-bert/bert-base-uncased").
+        checkpoint: A folder, or a name on the hub ("google-bert/bert-base-uncased").
         pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
         dropout: Share of values dropped in training.
-        checkpointing: Whether the gradient computes each layer again in place of keeping it, which
-            takes a third longer and far less memory.
+        checkpointing: Whether to recompute activations in the backward pass instead of storing
+            them, which takes a third longer and needs far less memory.
         compute_dtype: Type of the matrix products.
         layer_decay: Learning rate of a layer relative to that of the layer above it.
     """
@@ -44,39 +44,41 @@ class Encoders(TrainedTeachers):
     layer_decay: Annotated[float, POSITIVE_SHARE] = 1.0
 
     def check(self, dataset: Dataset) -> None:
-        """Opens the checkpoint.
+        """Opens the checkpoint and checks that it can be trained on the data.
 
         Raises:
-            UserError: It cannot be used, the data are no texts, or they cannot be trained on.
+            UserError: The checkpoint cannot be used, the data are not texts, or there are too few
+                labelled rows.
         """
         super().check(dataset)
         with_place("config.teacher", self._view.check, dataset)
-        found = self._found
-        with_place("config.teacher", check_pooling, found.architecture, self.pooling)
-        if dataset.max_length > found.architecture.longest:
+        loaded = self._pretrained
+        with_place("config.teacher", check_pooling, loaded.architecture, self.pooling)
+        if dataset.max_length > loaded.architecture.longest:
             raise UserError(
                 f"config.data.max_length {dataset.max_length} exceeds the "
-                f"{found.architecture.longest} tokens that config.teacher.checkpoint can read; "
+                f"{loaded.architecture.longest} tokens that config.teacher.checkpoint can read; "
                 "lower it"
             )
 
+    # Cached, since checking the data and building the network both need the checkpoint.
     @functools.cached_property
-    def _found(self) -> pretrained.Pretrained:
+    def _pretrained(self) -> pretrained.Pretrained:
         return pretrained.load(self.checkpoint, "config.teacher.checkpoint")
 
     @property
     def _view(self) -> Tokens:
         return Tokens(self.checkpoint)
 
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
-        """Returns the network.
+    def prepare_trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
+        """Prepares the tokens and describes the encoder up to its output layer.
 
         Args:
             root: The workdir.
             dataset: The data.
             session: The run.
         """
-        found = self._found
+        loaded = self._pretrained
         network: dict[str, Any] = {
             "pooling": self.pooling,
             "dropout": self.dropout,
@@ -85,13 +87,14 @@ class Encoders(TrainedTeachers):
         }
 
         def build(outputs: int) -> Model:
-            encoder: Any = Encoder(outputs, found.architecture, **network)
+            encoder: Any = Encoder(outputs, loaded.architecture, **network)
             return cast(Model, encoder)
 
         return Headless(
             build=build,
-            content={"checkpoint": found.fingerprint, **network},
+            content={"checkpoint": loaded.fingerprint, **network},
             inputs=self._view.ensure(root, dataset, session),
-            initial=lambda: {"trunk": found.trunk(self.pooling)},
+            # The output layer is new; only the trunk starts from the checkpoint.
+            initial=lambda: {"trunk": loaded.trunk(self.pooling)},
             layer_decay=self.layer_decay,
         )

@@ -1,4 +1,4 @@
-"""Output layer and loss of teachers, and the fleets that train them on the labelled rows."""
+"""Output layers and losses of teachers, and the fleets that train them on the labelled rows."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ STAGE = "teachers"
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """Output layer and loss of teachers.
+    """Output layer and loss of a teacher.
 
     Attributes:
-        name: What such teachers are called in the log and in messages.
-        hyperparameters: What the loss depends on besides.
+        name: Name of such teachers in the log and in messages.
+        hyperparameters: Hyperparameters of the loss.
         outputs: Width of the output layer.
         loss: Unreduced loss of a batch.
-        readout: Turns outputs into class logits.
-        constants: The arrays that both take.
+        readout: Converts outputs to class logits.
+        constants: Arrays that loss and readout take.
     """
 
     name: str
@@ -46,19 +46,19 @@ class Head:
 
 
 def make_plain_head(num_classes: int) -> Head:
-    """Makes the head with one output per class, trained on the labels alone."""
+    """Makes a head with one output per class, trained on the labels alone."""
     return Head("teacher", {}, num_classes, labels.METHOD.loss, identity_readout, constants={})
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How teachers with some output layer are trained.
+    """How teachers with a given head are trained.
 
     Attributes:
         head: Output layer and loss.
-        train: Length, batches, optimizer.
+        train: Length of training, batches and optimizer.
         hyperparameters: `learning_rate` and `weight_decay`.
-        spec: The program.
+        spec: The compiled program.
     """
 
     head: Head
@@ -79,7 +79,7 @@ def make_recipe(
     Args:
         model: The network, of the head's width.
         head: Output layer and loss.
-        train: Length, batches, optimizer.
+        train: Length of training, batches and optimizer.
         hyperparameters: `learning_rate` and `weight_decay`.
         layer_decay: Learning rate of a layer relative to that of the layer above it.
     """
@@ -102,20 +102,22 @@ def make_labelled_job(
     show: Callable[[np.ndarray], np.ndarray],
     initial: Mapping[str, Any] | None = None,
 ) -> FleetJob:
-    """Gathers what a fleet of teachers learns from: the labelled training rows.
+    """Collects what a fleet of teachers learns from: the labelled training rows.
 
     Args:
         dataset: The data.
-        recipe: How they are trained.
+        recipe: How the teachers are trained.
         requests: The members.
-        show: Computes what the networks see of rows given by their data-set index [n],
-            [n, features...].
-        initial: Parameters that they start from, on the host; all others are new.
+        show: Computes what the networks see, [n, features...], of rows given by their data-set
+            index [n].
+        initial: Parameters that training starts from, on the host; all others are initialised
+            randomly.
     """
     head, train, spec = recipe.head, recipe.train, recipe.spec
     index = dataset.labelled_train
     inputs = show(index)
     weights = class_weights.weigh_classes(dataset, train.class_weights)
+    # Arguments of the program are numbers; other hyperparameters took effect in making the head.
     numbers = {
         name: value for name, value in head.hyperparameters.items() if search_space.is_number(value)
     }
@@ -133,6 +135,8 @@ def make_labelled_job(
             )
             for request in requests
         ),
+        # One group: unlike students, which see the rows of their replicate, all teachers of a fleet
+        # learn from the same rows.
         rows=GroupRows(
             row=np.arange(len(index), dtype=np.int32)[None],
             label=dataset.labels[index][None],
@@ -163,11 +167,23 @@ def make_labelled_job(
 def predict_with_head(
     spec: StepSpec, head: Head, params: Params, inputs: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Computes raw outputs, class logits and embeddings of rows, [rows, ...] each."""
+    """Computes raw outputs, class logits and embeddings of rows.
+
+    Args:
+        spec: The program of the teacher.
+        head: Its output layer.
+        params: Its parameters.
+        inputs: [rows, features...].
+
+    Returns:
+        Raw outputs [rows, outputs], class logits [rows, classes] and embeddings [rows, dims].
+    """
+    # The predictor works on fleets: this one has a single member.
     stacked = jax.tree.map(lambda leaf: leaf[None], params)
     constants = {name: array[None] for name, array in head.constants.items()}
     raw = dataclasses.replace(spec, readout=identity_readout)
     outputs, embeddings = predict(raw, stacked, {}, {}, inputs)
+    # Outputs that are class logits already need no second pass.
     if head.readout is identity_readout:
         return outputs[0], outputs[0], embeddings[0]
     class_logits, _ = predict(spec, stacked, {}, constants, inputs)

@@ -1,4 +1,4 @@
-"""A teacher's answers as another program wrote them, in the form that everything here expects."""
+"""Reads a teacher's outputs as another program wrote them, and converts them to logits."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.rows import RowArray
 
-# A probability of 0 stands for one too small to tell: float32 does not tell 1 from 1 - 3e-8.
+# Probabilities are raised to this before the logarithm. A stored 0 is a probability that was too
+# small to represent next to 1: float32 rounds 1 - 2e-8 to 1.
 _LEAST_PROBABILITY = 1e-7
 _SUM_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """The arrays of a teacher; rows are read when they are asked for.
+    """The arrays of a teacher; rows are read from disk when they are accessed.
 
     Attributes:
-        bundle: Where they come from.
+        bundle: The file, folder or address.
         embeddings: [rows, dims].
         logits: [rows, classes] float32.
-        output_weights: [dims, classes] float32, or None where they are not given.
-        from_probabilities: Whether the logits are logarithms of probabilities, which fix them up to
-            a constant per row.
+        output_weights: [dims, classes] float32, or None if they are not given.
+        from_probabilities: Whether the logits are logarithms of probabilities, which determine
+            logits up to a constant per row.
     """
 
     bundle: Bundle
@@ -38,11 +39,11 @@ class Imported:
 
     @property
     def names(self) -> tuple[str, str]:
-        """What embeddings and logits are called in the bundle."""
+        """Names of embeddings and logits in the bundle."""
         return "embeddings", "probabilities" if self.from_probabilities else "logits"
 
     def answers(self, positions: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Returns logits [n, classes] and embeddings [n, dims] of rows, float32.
+        """Reads logits [n, classes] and embeddings [n, dims] of rows, float32.
 
         Args:
             positions: Rows of the file, a slice or [n] integers.
@@ -50,6 +51,7 @@ class Imported:
         Raises:
             UserError: A value is not finite; the message names file and row.
         """
+        # A float64 value beyond the range of float32 becomes infinite here and is reported below.
         with np.errstate(over="ignore"):
             embeddings = np.asarray(self.embeddings[positions], np.float32)
         finite = np.isfinite(embeddings).all(axis=1)
@@ -57,21 +59,30 @@ class Imported:
             row = int(np.arange(len(self.embeddings))[positions][int(np.argmin(finite))])
             raise UserError(
                 f"{self.bundle.place('embeddings', row)}: the embedding is not finite in float32; "
-                "mend or remove the row"
+                "fix or remove the row"
             )
         return self.logits[positions], embeddings
 
 
 class _Logits:
-    """Logits of what a file holds: logits or probabilities, of all classes or of the second alone.
+    """Logits computed from what a file holds.
+
+    The file holds logits or probabilities, of all classes or, from a sigmoid, of the second only.
 
     Attributes:
         shape: [rows, classes].
         dtype: float32.
     """
 
-    def __init__(self, array: RowArray, place: Callable[[int], str], probabilities: bool):
-        self._array, self._place, self._probabilities = array, place, probabilities
+    def __init__(self, array: RowArray, locate: Callable[[int], str], probabilities: bool):
+        """Wraps an array.
+
+        Args:
+            array: [rows, classes], or [rows, 1] or [rows] for the second of two classes.
+            locate: Describes the location of a row, for messages.
+            probabilities: Whether the array holds probabilities instead of logits.
+        """
+        self._array, self._locate, self._probabilities = array, locate, probabilities
         self._one = len(array.shape) == 1 or array.shape[1] == 1
         self.shape = (array.shape[0], 2 if self._one else array.shape[1])
         self.dtype = np.dtype(np.float32)
@@ -85,14 +96,14 @@ class _Logits:
         )
         self._refuse(np.any(~np.isfinite(values), axis=1), rows, "is not finite")
         if self._probabilities:
-            return self._of_probabilities(values, rows)
-        # One output is the logit of the second class, against 0 of the first.
+            return self._convert_probabilities(values, rows)
+        # A single output is the logit of the second class, with that of the first fixed at 0.
         result = np.pad(values, ((0, 0), (1, 0))) if self._one else values
         large = np.any(np.abs(result) > np.finfo(np.float32).max, axis=1)
         self._refuse(large, rows, "is too large")
         return result.astype(np.float32)
 
-    def _of_probabilities(self, values: np.ndarray, rows: Any) -> np.ndarray:
+    def _convert_probabilities(self, values: np.ndarray, rows: Any) -> np.ndarray:
         wrong = np.any((values < 0) | (values > 1), axis=1)
         self._refuse(wrong, rows, "is outside 0..1")
         if self._one:
@@ -105,57 +116,57 @@ class _Logits:
         if wrong.any():
             row = int(np.arange(len(self))[rows][int(np.argmax(wrong))])
             name = "probabilities" if self._probabilities else "logits"
-            raise UserError(f"{self._place(row)}: the row of {name} {problem}")
+            raise UserError(f"{self._locate(row)}: the row of {name} {problem}")
 
 
 def read(bundle: Bundle) -> Imported:
-    """Finds a teacher's arrays.
+    """Opens a teacher's arrays and checks their shapes.
 
     Args:
-        bundle: Holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] (one
-            column or none: a sigmoid's, of the second class) and, optionally, `output_weights`
-            [dims, classes].
+        bundle: Holds `embeddings` [rows, dims], `logits` or `probabilities` [rows, classes] (also
+            [rows, 1] or [rows], the sigmoid output for the second class) and, optionally,
+            `output_weights` [dims, classes].
 
     Raises:
-        UserError: An array is missing, or their shapes do not go together.
+        UserError: An array is missing, or the shapes do not match.
     """
     where = bundle.location
     for name, what in (
-        ("embeddings", "what its output layer sees, [rows, dims]"),
-        ("logits", "the values of its output layer before the softmax, [rows, classes]"),
+        ("embeddings", "the inputs of its output layer, [rows, dims],"),
+        ("logits", "the outputs of its output layer before the softmax, [rows, classes],"),
     ):
         if name not in bundle and not (name == "logits" and "probabilities" in bundle):
             also = ", or its probabilities as 'probabilities'" if name == "logits" else ""
             raise UserError(
                 f"{where} has no {name} (it holds {', '.join(bundle.names())}); run the teacher "
-                f"once more and save {what}, as {name!r}{also}"
+                f"again and save {what} as {name!r}{also}"
             )
     if "logits" in bundle and "probabilities" in bundle:
-        raise UserError(f"{where} holds logits and probabilities; leave one of them out")
+        raise UserError(f"{where} holds both logits and probabilities; remove one of them")
     embeddings = bundle.array("embeddings")
     if len(embeddings.shape) != 2 or embeddings.dtype.kind not in "fiu":
         raise UserError(
             f"{where}: embeddings have shape {tuple(embeddings.shape)} and type "
-            f"{embeddings.dtype}; numbers of shape [rows, dims] are needed"
+            f"{embeddings.dtype}; save numbers of shape [rows, dims]"
         )
     name = "logits" if "logits" in bundle else "probabilities"
     given = bundle.array(name)
     if len(given.shape) not in (1, 2) or given.dtype.kind not in "fiu" or 0 in given.shape[1:]:
         raise UserError(
-            f"{where}: {name} have shape {tuple(given.shape)} and type {given.dtype}; numbers of "
-            "shape [rows, classes] are needed"
+            f"{where}: {name} have shape {tuple(given.shape)} and type {given.dtype}; save numbers "
+            "of shape [rows, classes]"
         )
     if len(given) != len(embeddings):
         raise UserError(
             f"{where}: {len(given)} rows of {name}, but {len(embeddings)} of embeddings; save both "
-            "in one go"
+            "for the same rows"
         )
     if not len(given):
-        raise UserError(f"{where} has no rows")
+        raise UserError(f"{where} has no rows; save the outputs for every row of the data")
     logits = _Logits(given, lambda row: bundle.place(name, row), name == "probabilities")
     weights = None
     if "output_weights" in bundle:
-        weights = weights_of(
+        weights = check_output_weights(
             np.asarray(bundle.array("output_weights")[:]),
             where,
             embeddings.shape[1],
@@ -164,32 +175,32 @@ def read(bundle: Bundle) -> Imported:
     return Imported(bundle, embeddings, logits, weights, name == "probabilities")
 
 
-def weights_of(values: np.ndarray, where: str, dims: int, num_classes: int) -> np.ndarray:
-    """Returns output weights, [dims, classes] float32.
+def check_output_weights(values: np.ndarray, where: str, dims: int, num_classes: int) -> np.ndarray:
+    """Checks output weights and converts them to [dims, classes] float32.
 
     Args:
-        values: As given; [dims] or [dims, 1] of a teacher with one sigmoid output.
+        values: [dims, classes]; also [dims] or [dims, 1] of a teacher with one sigmoid output.
         where: The file, for messages.
         dims: Embedding dims.
         num_classes: Number of classes.
 
     Raises:
-        UserError: The shape is another one, or a value is not finite.
+        UserError: The shape does not match, or a value is not finite.
     """
     if num_classes == 2 and values.shape in ((dims,), (dims, 1)):
         values = np.stack([np.zeros(dims), values.reshape(dims)], axis=1)
     if values.shape != (dims, num_classes):
-        mend = "leave them out to have their range estimated"
+        hint = "leave them out to have their range estimated"
         if values.shape == (num_classes, dims):
-            mend = "save their transpose"
+            hint = "save their transpose"
         raise UserError(
-            f"{where}: output_weights have shape {values.shape}, [dims, classes] = "
-            f"{(dims, num_classes)} is needed; {mend}"
+            f"{where}: output_weights have shape {values.shape}, but must have [dims, classes] = "
+            f"{(dims, num_classes)}; {hint}"
         )
-    # NaN compares as false.
+    # Comparisons with NaN are false, so this rejects NaN, too.
     if values.dtype.kind not in "fiu" or not (np.abs(values) <= np.finfo(np.float32).max).all():
         raise UserError(
-            f"{where}: output_weights hold values that are no finite float32 numbers; mend them, "
-            "or leave them out to have their range estimated"
+            f"{where}: output_weights hold values that are not finite in float32; fix them, or "
+            "leave them out to have their range estimated"
         )
     return values.astype(np.float32)

@@ -23,11 +23,11 @@ def _numbers() -> Mapping[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Networks(TrainedTeachers):
-    """Networks of any family, trained from scratch.
+    """Teachers of any model family, trained from scratch.
 
     Attributes:
-        model: The network's family and settings.
-        inputs: What it sees of the rows: the view's name and settings.
+        model: The model family under "name", and its options.
+        inputs: The view under "name", which says what the network sees of a row, and its options.
     """
 
     model: Annotated[Mapping[str, Any], models.SECTION]
@@ -44,17 +44,17 @@ class Networks(TrainedTeachers):
         return views.build(self.inputs, "inputs")
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that they cannot be trained on.
+        """Checks that the teachers can be trained on the data.
 
         Raises:
-            UserError: There are too few labelled rows, the class weights do not fit, or the
-                networks take other inputs.
+            UserError: There are too few labelled rows, the class weights do not fit the classes, or
+                the data lack the inputs that the networks take.
         """
         super().check(dataset)
         with_place("config.teacher", self._view.check, dataset)
 
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
-        """Returns the network.
+    def prepare_trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
+        """Prepares the inputs and describes the network up to its output layer.
 
         Args:
             root: The workdir.

@@ -1,4 +1,4 @@
-"""Teachers trained on the labelled training rows, whatever network they are."""
+"""Teachers trained on the labelled training rows, with any network."""
 
 from __future__ import annotations
 
@@ -38,13 +38,17 @@ from lelp_jax.train.state import Params, StepSpec
 
 @dataclasses.dataclass(frozen=True)
 class Headless:
-    """A network whose output layer may have any width.
+    """A network whose output layer is still open.
+
+    The same network is built with one output per class, and again with more outputs for methods
+    that train the teacher on subclasses.
 
     Attributes:
-        build: Returns the network, of the width of its output layer.
-        content: All that it depends on, JSON-like.
-        inputs: What it sees of the rows.
-        initial: Returns the parameters that it starts from, on the host; None where all are new.
+        build: Builds the network for a width of the output layer.
+        content: Everything the network depends on, JSON-like.
+        inputs: What the network sees of the rows.
+        initial: Loads the parameters that training starts from, on the host; None if all are
+            initialised randomly.
         layer_decay: Learning rate of a layer relative to that of the layer above it.
     """
 
@@ -57,13 +61,13 @@ class Headless:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedTeachers(abc.ABC):
-    """Networks trained on the data.
+    """Teachers trained on the data.
 
     Attributes:
-        count: How many; replicate r learns from teacher r mod count.
+        count: Number of teachers; the students of replicate r learn from teacher r mod count.
         learning_rate: Peak learning rate.
         weight_decay: Decoupled weight decay.
-        train: How they are trained.
+        train: Length of training, batches and optimizer.
     """
 
     answers_inputs: ClassVar[bool] = True
@@ -74,22 +78,22 @@ class TrainedTeachers(abc.ABC):
     train: TrainConfig
 
     @abc.abstractmethod
-    def trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
-        """Returns the network."""
+    def prepare_trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
+        """Prepares the inputs and describes the network up to its output layer."""
 
     @property
     def training(self) -> TrainConfig:
-        """How they are trained."""
+        """Length of training, batches and optimizer."""
         return self.train
 
     def resolve_steps(self, dataset: Dataset) -> Self:
-        """Returns the same with the length of training in steps.
+        """Converts the length of training from epochs to steps.
 
         Args:
             dataset: The data.
 
         Raises:
-            UserError: That is fewer steps than evaluations.
+            UserError: Training has fewer steps than evaluations.
         """
         train = with_place(
             "config.teacher.train", self.train.resolve_steps, len(dataset.labelled_train)
@@ -97,23 +101,23 @@ class TrainedTeachers(abc.ABC):
         return dataclasses.replace(self, train=train)
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses data that they cannot be trained on.
+        """Checks that the teachers can be trained on the data.
 
         Raises:
-            UserError: There are too few labelled rows, or the class weights do not fit.
+            UserError: There are too few labelled rows, or the class weights do not fit the classes.
         """
         with_place(
             "config.teacher.train", class_weights.weigh_classes, dataset, self.train.class_weights
         )
-        labelled, wanted = len(dataset.labelled_train), self.train.batch_size
-        if wanted > labelled:
+        labelled, batch_size = len(dataset.labelled_train), self.train.batch_size
+        if batch_size > labelled:
             raise UserError(
-                f"config.teacher.train.batch_size {wanted} exceeds the {labelled} labelled "
-                "training rows; take a smaller batch_size"
+                f"config.teacher.train.batch_size {batch_size} exceeds the {labelled} labelled "
+                "training rows; use a smaller batch_size"
             )
 
     def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
-        """Returns the teachers, trained now or before.
+        """Trains the teachers, or reuses those of an earlier launch.
 
         Args:
             root: The workdir.
@@ -125,12 +129,13 @@ class TrainedTeachers(abc.ABC):
             UserError: A teacher diverged.
             Interrupted: The run was asked to stop.
         """
-        return self.with_head(root, dataset, seed, make_plain_head(dataset.num_classes), session)
+        head = make_plain_head(dataset.num_classes)
+        return self.ensure_with_head(root, dataset, seed, head, session)
 
-    def with_head(
+    def ensure_with_head(
         self, root: Path, dataset: Dataset, seed: int, head: Head, session: Session
     ) -> list[Teacher]:
-        """Returns such teachers with another output layer and loss; see `ensure`.
+        """Trains teachers with another output layer and loss, or reuses them; see `ensure`.
 
         Args:
             root: The workdir.
@@ -139,9 +144,9 @@ class TrainedTeachers(abc.ABC):
             head: Output layer and loss.
             session: The run.
         """
-        trunk = self.trunk(root, dataset, session)
+        trunk = self.prepare_trunk(root, dataset, session)
         requests = [
-            self._request(dataset, trunk, seed, head, number) for number in range(self.count)
+            self._make_request(dataset, trunk, seed, head, number) for number in range(self.count)
         ]
         hyperparameters = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
         model = trunk.build(head.outputs)
@@ -162,19 +167,21 @@ class TrainedTeachers(abc.ABC):
             initial = trunk.initial() if trunk.initial else None
             return make_labelled_job(dataset, recipe, members, values.__getitem__, initial)
 
-        found = training.ensure(root, STAGE, requests, capacity, make_job, session)
-        for number, trained in enumerate(found):
+        # The teachers are the members of a fleet, as students are: they share one compiled program.
+        results = training.ensure(root, STAGE, requests, capacity, make_job, session)
+        for number, trained in enumerate(results):
             if trained.diverged:
                 raise UserError(
                     f"{head.name} {number} diverged: its loss became non-finite at learning rate "
                     f"{self.learning_rate}; lower config.teacher.learning_rate"
                 )
-        return [_teacher(spec, head, trained, trunk.inputs) for trained in found]
+        return [_make_teacher(spec, head, trained, trunk.inputs) for trained in results]
 
-    def _request(
+    def _make_request(
         self, dataset: Dataset, trunk: Headless, seed: int, head: Head, number: int
     ) -> Request:
-        # All that a single teacher depends on: not how many there are.
+        # `count` is left out: a teacher does not depend on how many others there are, so raising it
+        # trains only the new ones.
         config = {
             "network": trunk.content,
             "learning_rate": self.learning_rate,
@@ -199,7 +206,8 @@ class TrainedTeachers(abc.ABC):
         )
 
 
-def _teacher(spec: StepSpec, head: Head, trained: Trained, inputs: Inputs) -> Teacher:
+def _make_teacher(spec: StepSpec, head: Head, trained: Trained, inputs: Inputs) -> Teacher:
+    # Parameters are read from disk on demand: a launch that reuses its artifacts rarely needs them.
     def load() -> Params:
         params: Params = trained.load(spec, inputs.values)
         return params
@@ -215,6 +223,6 @@ def _teacher(spec: StepSpec, head: Head, trained: Trained, inputs: Inputs) -> Te
         class_logits=lambda index: run(index)[1],
         output_weights=lambda: models.output_layer(load().network)[0],
         answers_test=True,
-        mend="lower config.teacher.learning_rate",
+        hint="lower config.teacher.learning_rate",
         network=Network(spec.model, lambda: load().network, trained, inputs.fingerprint),
     )

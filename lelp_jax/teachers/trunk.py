@@ -1,4 +1,4 @@
-"""New output layers on the embedding of a teacher that stays as it is."""
+"""New output layers trained on the embedding of a frozen teacher."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.fleet import FleetJob
 from lelp_jax.train.scheduler import Request
 
-# The embedding is scaled, so that these fit any teacher.
+# Fixed rather than searched: the embedding is standardised first, so these suit any teacher.
 _HYPERPARAMETERS = {"learning_rate": 1e-3, "weight_decay": 1e-4}
 
 
 @dataclasses.dataclass(frozen=True)
 class OnTrunk:
-    """A network whose output layer is replaced.
+    """A network with its output layer replaced.
 
     Attributes:
-        trunk: The network.
+        trunk: The network; its output layer is computed but not used.
         num_outputs: Width of the new output layer.
     """
 
@@ -41,35 +41,35 @@ class OnTrunk:
     num_outputs: int
 
     def init(self, rngs: Any, inputs: jax.Array) -> Mapping[str, Any]:
-        """Returns {"params": parameters}."""
+        """Initialises trunk and output layer; returns {"params": parameters}."""
         trunk = self.trunk.init(rngs, inputs)["params"]
         embedding = self.trunk.apply({"params": trunk}, inputs, train=False).embedding
-        head = _layer(self.num_outputs).init(rngs, embedding)["params"]
+        head = _make_output_layer(self.num_outputs).init(rngs, embedding)["params"]
         return {"params": {"trunk": trunk, **head}}
 
     def apply(self, variables: Any, inputs: jax.Array, *, train: bool, rngs: Any = None) -> Outputs:
-        """Runs the network; the embedding is the trunk's."""
+        """Applies the network; the embedding is that of the trunk."""
         params = variables["params"]
         outputs = self.trunk.apply({"params": params["trunk"]}, inputs, train=train, rngs=rngs)
         head = {"params": {HEAD: params[HEAD]}}
-        return _layer(self.num_outputs).apply(head, outputs.embedding, train=train)
+        return _make_output_layer(self.num_outputs).apply(head, outputs.embedding, train=train)
 
 
-def _layer(outputs: int) -> Model:
-    """Returns an output layer alone."""
+def _make_output_layer(outputs: int) -> Model:
+    """Builds a network that is an output layer alone."""
     layer: Any = MLP(num_outputs=outputs, hidden=())
     return cast(Model, layer)
 
 
 @dataclasses.dataclass(frozen=True)
 class FrozenTeacher:
-    """A teacher that stays as it is, with its embedding as its bank keeps it.
+    """A teacher whose trunk is not trained further, with the embedding stored in its bank.
 
     Attributes:
         teacher: The teacher.
-        bank: Names its bank.
-        embedding: Reads the embedding of rows given by their data-set index [n],
-            [n, dims] float32.
+        bank: Fingerprint of its bank.
+        embedding: Reads the embedding [n, dims], float32, of rows given by their data-set index
+            [n].
     """
 
     teacher: Teacher
@@ -85,17 +85,18 @@ def replace_head(
     train: TrainConfig,
     session: Session,
 ) -> Teacher:
-    """Gives a teacher a new output layer, trained now or before.
+    """Trains a new output layer for a teacher, or reuses the one of an earlier launch.
 
-    The layer is trained on the embedding of the labelled training rows, shifted and scaled to mean
-    0 and mean variance 1.
+    The layer is trained on the embedding of the labelled training rows, shifted to mean 0 and
+    scaled to mean variance 1. Its weights are then rescaled, so that the teacher returned takes the
+    embedding as it is.
 
     Args:
         root: The workdir.
         dataset: The data.
         frozen: The teacher.
         head: The output layer and its loss.
-        train: How it is trained.
+        train: Length of training, batches and optimizer.
         session: The run.
 
     Raises:
@@ -118,39 +119,41 @@ def replace_head(
         name=head.name,
         steps=train.steps,
     )
-    recipe = make_recipe(_layer(head.outputs), head, train, _HYPERPARAMETERS)
+    recipe = make_recipe(_make_output_layer(head.outputs), head, train, _HYPERPARAMETERS)
 
+    # Cached and lazy: a layer that is reused without being applied needs no pass over the rows.
     @functools.cache
-    def scaling() -> tuple[np.ndarray, np.float32]:
+    def compute_scaling() -> tuple[np.ndarray, np.float32]:
         rows = frozen.embedding(dataset.labelled_train)
         center = rows.mean(axis=0)
         deviation = np.sqrt(np.square(rows - center).mean())
+        # One scale for all dims: separate ones would amplify the dims that hold only noise.
         return center, np.float32(deviation) if deviation > 0 else np.float32(1)
 
-    def show(index: np.ndarray) -> np.ndarray:
-        center, spread = scaling()
+    def scale_embedding(index: np.ndarray) -> np.ndarray:
+        center, spread = compute_scaling()
         return (frozen.embedding(index) - center) / spread
 
     def make_job(members: Sequence[Request]) -> FleetJob:
-        return make_labelled_job(dataset, recipe, members, show)
+        return make_labelled_job(dataset, recipe, members, scale_embedding)
 
     [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, session)
     if trained.diverged:
         raise UserError(
             f"{head.name} diverged: its loss became non-finite; check the teacher's embedding for "
-            "extreme values, or leave the method out"
+            "extreme values, or leave out the method"
         )
 
     @functools.cache
-    def weights() -> tuple[np.ndarray, np.ndarray]:
-        """Returns weights and bias for the embedding as it is."""
-        center, spread = scaling()
+    def load_layer() -> tuple[np.ndarray, np.ndarray]:
+        """Loads weights and bias, converted to take the embedding without scaling."""
+        center, spread = compute_scaling()
         example = jax.ShapeDtypeStruct((1, teacher.dims), np.float32)
         kernel, bias = output_layer(trained.load(recipe.spec, example).network)
         return kernel / spread, bias - center @ kernel / spread
 
     def answers(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        kernel, bias = weights()
+        kernel, bias = load_layer()
         _, rows = teacher.answers(index)
         return np.asarray(rows @ kernel + bias, np.float32), rows
 
@@ -158,9 +161,10 @@ def replace_head(
         outputs = Outputs(*map(jax.numpy.asarray, answers(index)))
         return np.asarray(head.readout(outputs, {}, head.constants, {}))
 
+    # The network of the new teacher, for students that ask it in every step.
     def load() -> Mapping[str, Any]:
         assert teacher.network is not None
-        kernel, bias = weights()
+        kernel, bias = load_layer()
         return {"trunk": teacher.network.load(), HEAD: {"kernel": kernel, "bias": bias}}
 
     network = None
@@ -173,6 +177,6 @@ def replace_head(
         outputs=head.outputs,
         answers=answers,
         class_logits=class_logits,
-        output_weights=lambda: weights()[0],
+        output_weights=lambda: load_layer()[0],
         network=network,
     )

@@ -1,4 +1,8 @@
-"""The range of an output layer that is not at hand, from what goes in and what comes out."""
+"""Estimates the range of an unknown output layer by least squares.
+
+The layer maps the embedding to the logits linearly. Regressing the logits on the embedding
+therefore recovers its weights in every direction in which the embedding varies.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,17 @@ from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.rows import RowArray
 
 _LOG = logging.getLogger(__name__)
-# Below it the embedding is not quite what the output layer sees.
-_GOOD = 0.99
+# A linear layer that takes this embedding gives 1 up to rounding. Less means that the layer takes
+# something else, such as the embedding after a nonlinearity.
+_LEAST_R_SQUARED = 0.99
 
 
 @dataclasses.dataclass(frozen=True)
-class _Beside:
-    """Embeddings and logits side by side, [rows, dims + classes]."""
+class _Concatenated:
+    """Embeddings and logits concatenated by row, [rows, dims + classes].
+
+    One pass over these rows gives all second moments that the regression needs.
+    """
 
     embeddings: RowArray
     logits: RowArray
@@ -46,20 +54,20 @@ class _Beside:
 def estimate(
     embeddings: RowArray, logits: RowArray, centre: bool, where: str
 ) -> tuple[np.ndarray, float]:
-    """Returns output weights by least squares, and the share of the logits' variance they explain.
+    """Fits output weights by least squares.
 
     Args:
         embeddings: [rows, dims].
         logits: [rows, classes].
         centre: Whether logits are known only up to a constant per row, as logarithms of
-            probabilities are: then the weights are those of the centred logits.
+            probabilities are. If True, the weights are those of the centred logits.
         where: The file, for the log.
 
     Returns:
         Weights [dims, classes] float32 and R^2 in [0, 1].
     """
     rows = EmbeddedRows(
-        _Beside(embeddings, logits, centre),
+        _Concatenated(embeddings, logits, centre),
         np.arange(len(embeddings)),
         np.zeros(len(embeddings), np.int32),
     )
@@ -70,19 +78,19 @@ def estimate(
         stream.refuse_bad_rows(rows)
     dims = embeddings.shape[1]
     within, across, total = scatter[:dims, :dims], scatter[:dims, dims:], scatter[dims:, dims:]
-    # Directions in which the embedding does not vary beyond rounding say nothing.
+    # Directions in which the embedding varies no more than rounding does carry no information.
     rounding = max(dims, 10) * np.finfo(np.float32).eps
     weights = np.linalg.pinv(within, rcond=rounding, hermitian=True) @ across
     explained = float(np.sum(weights * across) / max(np.trace(total), np.finfo(float).tiny))
     explained = min(max(explained, 0.0), 1.0)
-    log = _LOG.info if explained >= _GOOD else _LOG.warning
+    log = _LOG.info if explained >= _LEAST_R_SQUARED else _LOG.warning
     log(
-        "%s: no output weights; their range is estimated from the logits with R^2 = %.4f%s",
+        "%s: no output weights; estimated their range from the logits with R^2 = %.4f%s",
         where,
         explained,
         ""
-        if explained >= _GOOD
-        else f", below {_GOOD}: the embedding is not quite what the output layer sees; give the "
-        "output weights, or the last hidden layer",
+        if explained >= _LEAST_R_SQUARED
+        else f", below {_LEAST_R_SQUARED}: the embedding is not the input of the output layer; "
+        "save the output weights, or the last hidden layer as embedding",
     )
     return weights.astype(np.float32), explained

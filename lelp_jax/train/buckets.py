@@ -31,7 +31,7 @@ _GOLDEN = (5**0.5 - 1) / 2
 
 
 def find_ends(lengths: np.ndarray, least: float, work: float) -> tuple[float, ...]:
-    """Returns how rows are divided, with the least padding for that number of buckets.
+    """Divides rows by length, with the least padding for the number of buckets.
 
     Args:
         lengths: Tokens of each row, [rows].
@@ -87,7 +87,7 @@ class Buckets:
     seed: int
 
     def sequence(self, runs: int) -> np.ndarray:
-        """Returns the bucket of each run, [runs]; more runs only add to it."""
+        """Computes the bucket of each run, [runs]; a longer sequence begins with a shorter one."""
         if len(self.ends) == 1:
             return np.zeros(runs, int)
         start = seeds.derive(self.seed, "buckets") / 2**31
@@ -97,7 +97,7 @@ class Buckets:
     def positions(
         self, first_step: int, steps: int, batch_size: int, seed: int, group: int
     ) -> np.ndarray:
-        """Returns the rows that a member sees in some steps.
+        """Computes which rows a member sees in some steps.
 
         Args:
             first_step: The first of them, counted from 0.
@@ -124,11 +124,11 @@ class Buckets:
         return order[start + ranks].astype(np.int32)
 
     def length(self, step: int) -> int:
-        """Returns how many tokens of a row are seen in a step; 0: all."""
+        """Finds how many tokens of a row are seen in a step; 0 means all."""
         return self.lengths[self._place(step // RUN)[0]]
 
     def _place(self, run: int) -> tuple[int, int]:
-        """Returns a run's bucket, and how many runs before it had the same."""
+        """Finds a run's bucket, and how many runs before it had the same."""
         sequence = _cached_sequence(self.ends, self.seed, 1 << max(run, 1).bit_length())
         bucket = int(sequence[run])
         return bucket, int((sequence[:run] == bucket).sum())
@@ -140,7 +140,7 @@ def _cached_sequence(ends: tuple[float, ...], seed: int, runs: int) -> np.ndarra
 
 
 def _ranks(ends: tuple[float, ...], rows: int) -> list[tuple[int, int]]:
-    """Returns first rank and end of each bucket among so many rows; none is empty."""
+    """Computes first rank and end of each bucket among so many rows; none is empty."""
     stops = [max(round(end * rows), 1) for end in ends]
     return [
         (min(start, stop - 1), stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)
@@ -148,7 +148,7 @@ def _ranks(ends: tuple[float, ...], rows: int) -> list[tuple[int, int]]:
 
 
 def keep_whole_rows(group_sizes: Sequence[int]) -> Buckets:
-    """Returns the one bucket of inputs that are no tokens.
+    """Makes the single bucket of inputs that are not tokens.
 
     Args:
         group_sizes: Rows of each group.
@@ -157,7 +157,7 @@ def keep_whole_rows(group_sizes: Sequence[int]) -> Buckets:
 
 
 def sort_groups(ends: tuple[float, ...], lengths: Sequence[np.ndarray], seed: int) -> Buckets:
-    """Returns the buckets of a fleet.
+    """Sorts the rows of each group by length.
 
     Args:
         ends: As `find_ends` returns them.
@@ -182,7 +182,7 @@ def make_buckets(
     shares: tuple[float, ...],
     seed: int,
 ) -> Buckets:
-    """Returns the buckets of a fleet on inputs of any kind.
+    """Makes the buckets of a fleet for inputs of any kind.
 
     Args:
         inputs: [all rows, features...] or tokens [all rows, length].
@@ -197,7 +197,7 @@ def make_buckets(
 
 
 def choose_ends(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> tuple[float, ...]:
-    """Returns how rows are divided into buckets; inputs that are no tokens are not.
+    """Chooses how rows are divided into buckets; only tokens are.
 
     Args:
         inputs: [rows, features...] or tokens [rows, length].

@@ -11,7 +11,7 @@ from lelp_jax.data.dataset import Dataset
 
 
 def weigh_classes(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:
-    """Returns the weight of each class, [classes] float32.
+    """Computes the weight of each class, [classes] float32.
 
     Args:
         dataset: Its labelled training rows give the shares of the classes.
@@ -35,7 +35,7 @@ def weigh_classes(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:
 
 
 def weigh_rows(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the weight of each row, float32; 1 where the class is not known.
+    """Computes the weight of each row, float32; 1 where the class is not known.
 
     Args:
         weights: [classes].

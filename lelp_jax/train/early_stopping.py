@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
 
 
 def add_best(static: None, state: FleetState) -> FleetState:
-    """Returns a new fleet's state with room for what evaluations find."""
+    """Adds room for what evaluations find to the state of a new fleet."""
     del static
     members = state.members
     shape = members.diverged.shape

@@ -13,6 +13,7 @@ import numpy as np
 from lelp_jax.methods.base import identity_readout
 from lelp_jax.models import tokens
 from lelp_jax.models.outputs import Model
+from lelp_jax.projection.base import Projection
 from lelp_jax.train.buckets import Buckets
 from lelp_jax.train.config import EarlyStopping
 from lelp_jax.train.state import GroupRows, Params, StepSpec
@@ -74,19 +75,19 @@ class FleetJob:
 
 
 def count_served(spec: StepSpec, inputs: np.ndarray) -> int:
-    """Returns how many parameters a member has that are needed to use it, without making them."""
+    """Counts the parameters that are needed to use a member, without making them."""
     params = _abstract_member(spec, inputs).params
     return _count(params.network if spec.readout is identity_readout else params)
 
 
 def count_trained(spec: StepSpec, inputs: np.ndarray) -> int:
-    """Returns how many numbers of one member change in training, the optimizer's apart."""
+    """Counts the numbers of one member that change in training, without the optimizer's."""
     member = _abstract_member(spec, inputs)
     return _count((member.params, member.method))
 
 
 def estimate_work(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0) -> int:
-    """Returns about how many operations a step of one member takes.
+    """Estimates the operations of one step of one member.
 
     Args:
         spec: The program.
@@ -108,7 +109,7 @@ def estimate_work(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0)
 
 
 def trace_member(spec: StepSpec, inputs: Any) -> Params:
-    """Returns shapes and types of what the optimizer moves in one member.
+    """Traces the shapes and types of what the optimizer moves in one member.
 
     Args:
         spec: The program.
@@ -129,14 +130,12 @@ def _trace_member(spec: StepSpec, shape: tuple[int, ...], dtype: np.dtype) -> An
     return jax.eval_shape(functools.partial(init_member, spec), example, seed)
 
 
-def count_frozen(
-    spec: StepSpec, projection: Mapping[str, np.ndarray] | None, inputs: np.ndarray
-) -> int:
-    """Returns how many numbers a member reads in every step and never changes.
+def count_frozen(spec: StepSpec, projection: Projection | None, inputs: np.ndarray) -> int:
+    """Counts the numbers that a member reads in every step and never changes.
 
     Args:
         spec: The program.
-        projection: Arrays of the projection that it applies, if any.
+        projection: The projection that it applies, if any.
         inputs: Inputs of any rows, [rows, features...].
     """
     if spec.teacher is None:
@@ -145,7 +144,7 @@ def count_frozen(
 
 
 def embedding_dims(model: Model, inputs: np.ndarray) -> int:
-    """Returns the dims of what a model's output layer sees.
+    """Finds the dims of a model's embedding.
 
     Args:
         model: The model.
@@ -159,7 +158,7 @@ def embedding_dims(model: Model, inputs: np.ndarray) -> int:
 
 
 def trace_network(model: Model, inputs: np.ndarray) -> Any:
-    """Returns shapes and types of a model's parameters.
+    """Traces the shapes and types of a model's parameters.
 
     Args:
         model: The model.

@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax.methods.base import LossInputs
-from lelp_jax.projection.base import Projection
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.state import (
     Array,
@@ -65,7 +64,6 @@ class Fixed(NamedTuple):
 def ask_teacher(
     spec: StepSpec,
     frozen: Frozen,
-    constants: Mapping[str, Array],
     batch: jax.Array,
     label: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -74,30 +72,27 @@ def ask_teacher(
     Args:
         spec: The program.
         frozen: Teacher and projection of the member.
-        constants: The method's other arrays; `column_mask` where there is a projection.
         batch: [batch, features...].
         label: Class, [batch] int32; -1 where unknown.
 
     Returns:
         Logits, [batch, classes], embedding, [batch, dims], and scores, [batch, classes, subclasses]
-        float32, or None without `spec.score`. As in the scores of the rows none is NaN, and in
+        float32, or None without a projection. As in the scores of the rows none is NaN, and in
         every class one is finite.
     """
     assert spec.teacher is not None
     outputs = spec.teacher.apply({"params": frozen.teacher}, batch, train=False)
     logits, embedding = jax.lax.stop_gradient((outputs.logits, outputs.embedding))
-    if spec.score is None:
+    if frozen.projection is None:
         return logits, embedding, None
-    assert frozen.projection is not None
-    mask = constants["column_mask"]
     # A noisy input is no row of the data set.
     rows = EmbeddedRows(embedding, jnp.full(len(batch), -1), label)  # type: ignore[arg-type]
-    projection = Projection("", frozen.projection, mask)  # type: ignore[arg-type]
-    scores = jnp.asarray(spec.score(projection, rows), jnp.float32)
+    scores = jnp.asarray(frozen.projection.scores(rows), jnp.float32)
     # Far out, squared distances overflow: where the scores of a class say nothing, its
     # pseudo-subclasses share alike. A teacher that is not finite still shows, by its logits.
     tells = jnp.isfinite(scores.max(axis=-1, keepdims=True))
-    return logits, embedding, jnp.where(tells, scores, jnp.where(mask, 0.0, -jnp.inf))
+    alike = jnp.where(frozen.projection.column_mask, 0.0, -jnp.inf)
+    return logits, embedding, jnp.where(tells, scores, alike)
 
 
 def batch_gradient(
@@ -201,9 +196,7 @@ def add_teacher_outputs(spec: StepSpec, part: Batch, fixed: Fixed) -> Batch:
         fixed: With the frozen teacher.
     """
     assert fixed.frozen is not None
-    logits, embedding, scores = ask_teacher(
-        spec, fixed.frozen, fixed.constants, part.inputs, part.label
-    )
+    logits, embedding, scores = ask_teacher(spec, fixed.frozen, part.inputs, part.label)
     return part._replace(
         teacher_logits=logits,
         teacher_embedding=embedding,

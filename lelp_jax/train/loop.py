@@ -45,7 +45,7 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
         Interrupted: The run was asked to stop; a checkpoint holds what was done.
     """
     runner = Runner(job)
-    session = dataclasses.replace(session, curves=session.curves.of_fleet(folder))
+    session = dataclasses.replace(session, curves=session.curves.open_for_fleet(folder))
     checkpoints = Checkpoints(folder / "checkpoints")
     try:
         state, seconds = _train(runner, folder.name, checkpoints, session)
@@ -86,7 +86,7 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
 def _train(
     runner: Runner, name: str, checkpoints: Checkpoints, session: Session
 ) -> tuple[FleetState, Mapping[str, float]]:
-    """Returns the final state and the seconds spent on training and validation.
+    """Trains to the end; gives the final state and the seconds spent on training and validation.
 
     Seconds of training are without those of compiling; those of validation hold what compiling the
     prediction took.
@@ -157,7 +157,7 @@ def _train(
 def _evaluate(
     runner: Runner, name: str, step: int, state: FleetState, session: Session
 ) -> FleetState:
-    """Returns the state after a look at the validation rows, which is logged.
+    """Evaluates the members on the validation rows and logs the result.
 
     Raises:
         UserError: The metric is not defined on them.
@@ -203,27 +203,27 @@ def _call(
 
 
 def _have_all_ended(state: FleetState) -> bool:
-    """Returns whether no member trains any more."""
+    """Checks whether every member has stopped or diverged."""
     best = state.members.best
     assert best is not None
     return bool((np.asarray(best.stopped) | np.asarray(state.members.diverged)).all())
 
 
 def _drop_padding(params: Params, count: int) -> Params:
-    """Returns the parameters of the members, without those that pad the fleet."""
+    """Drops the parameters of members that pad the fleet."""
     own: Params = jax.tree.map(lambda leaf: leaf if len(leaf) == count else leaf[:count], params)
     return own
 
 
 def _predict_validation(runner: Runner, params: Params) -> np.ndarray:
-    """Returns class logits, [members, validation rows, classes]."""
+    """Computes class logits, [members, validation rows, classes]."""
     job = runner.job
     constants = {name: np.asarray(a)[runner.group] for name, a in job.rows.constants.items()}
     return predict(job.spec, params, runner.hyperparameters, constants, job.validation_inputs)[0]
 
 
 def _make_curve_lines(runner: Runner, name: str, first: int, log: StepLog) -> list[dict[str, Any]]:
-    """Returns log lines of one dispatch: mean losses over stretches of steps."""
+    """Formats the log lines of one dispatch: mean losses over stretches of steps."""
     job = runner.job
     steps = min(runner.steps, job.spec.steps - first)
     total, weight = (np.asarray(part)[:steps, : len(job.members)] for part in log)

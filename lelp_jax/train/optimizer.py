@@ -32,7 +32,7 @@ class OptimizerConfig:
 def build(
     config: OptimizerConfig, steps: int, learning_rate: Any, weight_decay: Any
 ) -> optax.GradientTransformation:
-    """Returns the update rule.
+    """Builds the update rule.
 
     Args:
         config: What does not change between the members of a fleet.
@@ -61,7 +61,7 @@ def build(
 
 
 def _decay(schedule: str, progress: jax.Array) -> jax.Array | float:
-    """Returns the share of the peak rate at a share of the steps after the warm-up."""
+    """Computes the share of the peak rate at a share of the steps after the warm-up."""
     if schedule == "cosine":
         return 0.5 * (1 + jnp.cos(jnp.pi * progress))
     return 1 - progress if schedule == "linear" else 1.0
@@ -72,7 +72,7 @@ class Layered(Protocol):
     """A model that knows how deep its parameters lie."""
 
     def depth_from_top(self, path: tuple[str, ...]) -> int:
-        """Returns how many layers a parameter lies below the top, 0 for the output layer.
+        """Computes how many layers a parameter lies below the top, 0 for the output layer.
 
         Args:
             path: Keys that lead to it in the tree of parameters.
@@ -81,7 +81,7 @@ class Layered(Protocol):
 
 
 def decay_layers(updates: Mapping[str, Any], model: Any, layer_decay: float) -> Any:
-    """Returns updates of a network with a lower rate for lower layers.
+    """Scales the updates of a network down, the more the lower the layer.
 
     The rate of a layer is that of the layer above times `layer_decay` (Howard and Ruder, arXiv
     1801.06146, section 3.2). Weight decay is part of the update and shrinks alike.

@@ -32,7 +32,7 @@ Key = TypeVar("Key", bound=Hashable)
 def members_per_program(
     parameters: int, work: int, platform: str, frozen: int = 0, *, keeps_best: bool = False
 ) -> int:
-    """Returns the largest fleet.
+    """Computes the size of the largest fleet.
 
     Args:
         parameters: Parameters of one member.
@@ -50,7 +50,7 @@ def members_per_program(
 def steps_per_dispatch(
     work: int, members: int, steps: int, platform: str, spacing: int, run: int
 ) -> int:
-    """Returns how many steps one call of the compiled program does.
+    """Computes how many steps one call of the compiled program does.
 
     All calls are equally long, so that there is one program: the last one may do steps beyond the
     end, which change nothing.

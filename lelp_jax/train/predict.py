@@ -23,7 +23,7 @@ def predict(
     constants: Mapping[str, np.ndarray],
     inputs: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns class logits and embeddings of all rows for several members.
+    """Computes class logits and embeddings of all rows for several members.
 
     Args:
         spec: The program.
@@ -77,6 +77,6 @@ def iterate_batches(inputs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray
 
 
 def _fill(inputs: np.ndarray, size: int, value: int) -> np.ndarray:
-    """Returns a batch filled up to a size with rows of one value."""
+    """Pads a batch to a size with rows of one value."""
     width = [(0, size - len(inputs)), *[(0, 0)] * (inputs.ndim - 1)]
     return np.pad(inputs, width, constant_values=value)

@@ -73,7 +73,7 @@ class Runner:
         self._programs: dict[int, Any] = {}
 
     def new_state(self) -> FleetState:
-        """Returns new members."""
+        """Initialises the members."""
         initial = jax.device_put(self.job.initial, self._everywhere)
         arguments = (self.inputs[:1], self.members.seed, initial, self.members.group)
         program, seconds = parallel.compiled(

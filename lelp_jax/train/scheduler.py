@@ -75,7 +75,7 @@ class Trained:
     train_seconds: float
 
     def load(self, spec: StepSpec, example: Any) -> Any:
-        """Returns its parameters, on the host.
+        """Loads its parameters to the host.
 
         Args:
             spec: The program it was trained by.
@@ -88,7 +88,7 @@ class Trained:
 
 @functools.lru_cache(maxsize=2)
 def _load_fleet(folder: Path, size: int, spec: StepSpec, example: jax.ShapeDtypeStruct) -> Any:
-    """Reads the parameters of a whole fleet; its members are usually asked for in a row."""
+    """Loads the parameters of a whole fleet, whose members are usually read one after another."""
     from lelp_jax.core.checkpoint import load_tree
 
     single = trace_member(spec, example)
@@ -151,7 +151,7 @@ def ensure(
     make_job: Callable[[Sequence[Request]], FleetJob],
     session: Session,
 ) -> list[Trained]:
-    """Returns every network wanted; trains those that are not there.
+    """Trains the networks that are missing, and finds the others.
 
     Args:
         root: The workdir.

@@ -16,7 +16,6 @@ import numpy as np
 from lelp_jax.methods.base import Dims, Loss, Readout
 from lelp_jax.models.outputs import Model
 from lelp_jax.projection.base import Projection
-from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.optimizer import OptimizerConfig
 
 Array = jax.Array | np.ndarray
@@ -24,7 +23,7 @@ Array = jax.Array | np.ndarray
 
 @dataclasses.dataclass(frozen=True)
 class StepSpec:
-    """All that fixes the compiled program of a fleet, apart from shapes.
+    """Everything that determines a fleet's compiled program, except array shapes.
 
     Attributes:
         model: The network.
@@ -36,8 +35,6 @@ class StepSpec:
             step; 0 adds none.
         teacher: The frozen network that answers in every step for the inputs that the member sees,
             with parameters in `GroupRows.frozen`; None where its answers stand in the rows.
-        score: A projector's pure `apply`, for scores of that network's embedding; None where scores
-            stand in the rows.
         dims: What the method's own parameters and state depend on; None for methods without any.
         init: Makes the method's own parameters.
         init_state: Makes the method's own state.
@@ -54,7 +51,6 @@ class StepSpec:
     steps: int
     input_noise: float = 0.0
     teacher: Model | None = None
-    score: Callable[[Projection, EmbeddedRows], Array] | None = None
     dims: Dims | None = None
     init: Callable[[jax.Array, Dims], Any] | None = None
     init_state: Callable[[jax.Array, Dims], Any] | None = None
@@ -145,11 +141,11 @@ class Frozen(NamedTuple):
 
     Attributes:
         teacher: Parameters of `StepSpec.teacher`.
-        projection: Arrays of the projection that `StepSpec.score` applies, or None.
+        projection: Scores that network's embedding; None where scores are stored in the rows.
     """
 
     teacher: Mapping[str, Any]
-    projection: Mapping[str, Array] | None
+    projection: Projection | None
 
 
 class GroupRows(NamedTuple):

@@ -55,7 +55,7 @@ def teacher(answers: Callable[..., Any], name: str = "t") -> Teacher:
         return answers(index)[0]
 
     return Teacher(
-        name, DIMS, CLASSES, answers, logits, lambda: WEIGHTS, True, "mend the teacher", None
+        name, DIMS, CLASSES, answers, logits, lambda: WEIGHTS, True, "fix the teacher", None
     )
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_manifest_is_told_and_the_bank_computed_again(
     np.testing.assert_array_equal(np.concatenate(again.requests), INDEX)
     (message,) = [text for level, text in package_log if level >= logging.WARNING]
     assert bank.location in message
-    assert message.endswith("it is built again")
+    assert message.endswith("building it again")
 
 
 @pytest.mark.parametrize("root", ["elsewhere/banks", "memory://banks/of/mine"])
@@ -127,7 +127,7 @@ def test_answers_that_are_not_finite_name_the_row_of_the_data(name: str, value: 
 
     with pytest.raises(UserError) as error:
         ensure(answers)
-    one_line(error, f"the teacher's {name} of data row {row} is not finite; mend the teacher")
+    one_line(error, f"the teacher's {name} of data row {row} is not finite; fix the teacher")
     assert not list(Path("run/banks").iterdir())
 
 

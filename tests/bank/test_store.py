@@ -175,7 +175,7 @@ def edit(change: Callable[[dict], Any]) -> Callable[[], None]:
         content = json.loads(path.read_text())
         del content["checksum"]
         change(content)
-        path.write_text(json.dumps({**content, "checksum": store._checksum(content)}))
+        path.write_text(json.dumps({**content, "checksum": store._compute_checksum(content)}))
 
     return act
 
@@ -192,10 +192,16 @@ def flip_manifest() -> None:
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "missing": (lambda: Path("bank/manifest.json").unlink(), "manifest.json is missing"),
     "nothing there": (lambda: shutil.rmtree("bank"), "manifest.json is missing"),
-    "truncated": (cut_manifest, "manifest.json is not as it was written"),
-    "one bit flipped": (flip_manifest, "manifest.json is not as it was written"),
-    "no JSON": (lambda: Path("bank/manifest.json").write_bytes(b"\xff"), "not as it was written"),
-    "a list": (lambda: Path("bank/manifest.json").write_text("[]"), "not as it was written"),
+    "truncated": (cut_manifest, "manifest.json has changed since it was written"),
+    "one bit flipped": (flip_manifest, "manifest.json has changed since it was written"),
+    "no JSON": (
+        lambda: Path("bank/manifest.json").write_bytes(b"\xff"),
+        "manifest.json has changed since it was written",
+    ),
+    "a list": (
+        lambda: Path("bank/manifest.json").write_text("[]"),
+        "manifest.json has changed since it was written",
+    ),
     "another format": (edit(lambda m: m.update(format=2)), "its format is 2, not 1"),
     "another teacher": (edit(lambda m: m.update(teacher="u")), "its teacher is u, not t"),
     "other data": (edit(lambda m: m.update(data="e")), "its data is e, not d"),
@@ -216,7 +222,7 @@ def test_rows_in_another_order_are_refused() -> None:
     write("bank", index=INDEX[::-1])
     with pytest.raises(UserError) as error:
         read("bank")
-    one_line(error, "the bank bank holds 61 rows in an order of its own", "delete bank")
+    one_line(error, "the bank bank holds 61 rows, not the 61 rows of these data", "delete bank")
     write("bank", index=INDEX[1:])
     with pytest.raises(UserError) as error:
         read("bank")

@@ -159,7 +159,7 @@ def test_what_is_damaged_is_built_again_with_one_warning(
     # Without its marker an artifact is just not finished.
     expected = 0 if (name, damage) == ("stage.json", "deleted") else 1
     assert len(warnings(package_log)) == expected
-    assert all(str(path) in m and m.endswith("it is built again") for m in warnings(package_log))
+    assert all(str(path) in m and m.endswith("building it again") for m in warnings(package_log))
     assert stage.run(tmp_path) == WHOLE
     assert stage.built == 2
 
@@ -230,7 +230,7 @@ def test_damage_found_while_loading_is_mended_once(tmp_path: Path, package_log: 
     def load(folder: Path, facts: Mapping[str, Any]) -> int:
         loads.append(folder)
         if len(loads) == 2:
-            raise Damaged(f"{folder / 'part'} is not as it was written", folder)
+            raise Damaged(f"{folder / 'part'} has changed since it was written", folder)
         return len(loads)
 
     built: list[Path] = []

@@ -20,7 +20,7 @@ def test_a_signal_in_training_saves_and_says_how_to_resume(tmp_path: Path) -> No
         stopped = fault_runs.run("students", 1, workdir, name)
         assert stopped.returncode == code, stopped.stderr
         last = stopped.stderr.strip().splitlines()[-1]
-        assert last.startswith("interrupted; what was done is saved. Resume with: python -m lelp")
+        assert last.startswith("interrupted; finished work is saved. Resume with: python -m lelp")
         assert f"--workdir={workdir}" in last
         assert list(workdir.glob(f"students/*/checkpoints/{step}"))
         assert not (workdir / "results.jsonl").exists()
@@ -45,7 +45,7 @@ def own_handlers() -> Iterator[None]:
 @pytest.mark.usefixtures("own_handlers")
 def test_an_ignored_signal_stays_ignored() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with Interrupts().listening() as interrupts:
+    with Interrupts().listen() as interrupts:
         os.kill(os.getpid(), signal.SIGINT)
         assert not interrupts.requested
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -54,7 +54,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 @pytest.mark.usefixtures("own_handlers")
 def test_a_request_is_seen_at_the_next_check() -> None:
     interrupts = Interrupts()
-    with interrupts.listening():
+    with interrupts.listen():
         interrupts.check()
         os.kill(os.getpid(), signal.SIGTERM)
         assert interrupts.requested

@@ -73,7 +73,7 @@ def test_what_names_no_row_or_two_is_refused(raw: np.ndarray, words: str) -> Non
 )
 def test_positions_are_those_of_a_dictionary(wanted: list[str], there: list[str]) -> None:
     known = {name: row for row, name in enumerate(there)}
-    found = identity.positions(np.array(wanted, np.str_), np.array(there, np.str_))
+    found = identity.find_positions(np.array(wanted, np.str_), np.array(there, np.str_))
     assert found.tolist() == [known.get(name, -1) for name in wanted]
 
 
@@ -111,15 +111,15 @@ def test_a_digest_is_that_of_the_content_wherever_it_lies() -> None:
     digests = set()
     for location in ("a.npz", "folder", "a.zarr", "a.parquet"):
         bundle = stored.read(stored.write(location, arrays))
-        digests.add(content.digest(bundle, ("x", "y"), Path("memory.json")))
+        digests.add(content.hash_bundle(bundle, ("x", "y"), Path("memory.json")))
     assert len(digests) == 1
     bundle = stored.read(stored.write("a.npz", arrays))
-    assert content.digest(bundle, ("x",), Path("memory.json")) not in digests
+    assert content.hash_bundle(bundle, ("x",), Path("memory.json")) not in digests
     for name in arrays:
         changed = {**arrays, name: arrays[name].copy()}
         changed[name][-1] += 1
         bundle = stored.read(stored.write("b.npz", changed))
-        assert content.digest(bundle, ("x", "y"), Path("memory.json")) not in digests
+        assert content.hash_bundle(bundle, ("x", "y"), Path("memory.json")) not in digests
 
 
 def test_at_an_address_rows_spread_over_the_arrays_name_the_content() -> None:
@@ -131,6 +131,6 @@ def test_at_an_address_rows_spread_over_the_arrays_name_the_content() -> None:
             values[row] = 1
         zarr.create("memory://digest/x", values.shape, values.dtype, 512).write(0, values)
         bundle = stored.read("memory://digest")
-        digests.append(content.digest(bundle, ("x",), Path("memory.json")))
+        digests.append(content.hash_bundle(bundle, ("x",), Path("memory.json")))
     assert len(set(digests)) == 3
     assert not Path("memory.json").exists()

@@ -67,19 +67,19 @@ def test_words_are_uniform(seed):
 @given(seed=SEEDS, population=st.integers(1, 200), share=st.floats(0, 1))
 def test_subsets_are_sorted_and_distinct(seed, population, share):
     size = round(share * population)
-    chosen = seeds.subset(seed, size, population)
+    chosen = seeds.draw_subset(seed, size, population)
     assert chosen.shape == (size,)
     assert (np.diff(chosen) > 0).all()
     assert ((chosen >= 0) & (chosen < population)).all()
-    np.testing.assert_array_equal(chosen, seeds.subset(seed, size, population))
-    smaller = seeds.subset(seed, size // 2, population)
+    np.testing.assert_array_equal(chosen, seeds.draw_subset(seed, size, population))
+    smaller = seeds.draw_subset(seed, size // 2, population)
     assert np.isin(smaller, chosen).all()
 
 
 def test_subsets_are_fair():
     counts = np.zeros(20)
     for seed in range(600):
-        counts[seeds.subset(seed, 5, 20)] += 1
+        counts[seeds.draw_subset(seed, 5, 20)] += 1
     np.testing.assert_allclose(counts, 150, atol=6 * np.sqrt(600 * 0.25 * 0.75))
 
 

@@ -150,7 +150,7 @@ def test_neutral_tweets_are_dropped(folder: str, monkeypatch: pytest.MonkeyPatch
         "sentiment140/1.0.0 test: 3 of 9 rows are dropped, whose polarity is 2"
     )
     # Rows keep the number that they have in the data set.
-    builder = tfds_prepared.builder("sentiment140", folder)
+    builder = tfds_prepared.find_builder("sentiment140", folder)
     columns = {"text": "text", "label": "polarity", "fine_label": ""}
     stored = tfds_reader.Reader(builder, columns, {})
     every = stored.read("test").texts.tolist()

@@ -299,7 +299,11 @@ BAD = {
     "word": (changed(), ["red"], ["'red' is not a flag"]),
     "apply": (changed(), ["--apply=p.npz"], ["--apply=p.npz: no such file"]),
     "apply and fit": (changed(), ["--apply=p.npz", "--seed=1"], ["--seed belongs to fitting"]),
-    "apply other": (changed(), ["--apply=teacher.npz"], ["teacher.npz is no projection"]),
+    "apply other": (
+        changed(),
+        ["--apply=teacher.npz"],
+        ["it has no array 'kind'"],
+    ),
 }
 
 

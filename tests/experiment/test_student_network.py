@@ -54,7 +54,7 @@ def teacher(found: pretrained.Pretrained) -> Teacher:
         class_logits=None,  # type: ignore[arg-type]
         output_weights=None,  # type: ignore[arg-type]
         answers_test=True,
-        mend="",
+        hint="",
         network=network,
     )
 

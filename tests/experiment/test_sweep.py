@@ -15,14 +15,14 @@ def raw(**changes: object) -> dict:
 
 
 def test_a_config_without_a_sweep_is_one_experiment(tmp_path) -> None:
-    [point] = sweep.list_points(RAW)
+    [point] = sweep.expand(RAW)
     assert point.raw == RAW
     assert point.name == ""
     assert point.folder(tmp_path) == tmp_path
 
 
 def test_each_value_makes_an_experiment_and_changes_nothing_else(tmp_path) -> None:
-    points = sweep.list_points(raw())
+    points = sweep.expand(raw())
     assert [point.name for point in points] == ["transfer_size=10", "transfer_size=20"]
     assert [point.raw["data"]["transfer_size"] for point in points] == [10, 20]
     for point in points:
@@ -45,7 +45,7 @@ def test_each_value_makes_an_experiment_and_changes_nothing_else(tmp_path) -> No
 )
 def test_mistakes_are_named(changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        sweep.list_points(raw(**changes))
+        sweep.expand(raw(**changes))
 
 
 CONFIG = changing(

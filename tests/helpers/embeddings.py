@@ -51,7 +51,7 @@ def principal(rows: EmbeddedRows, weights: np.ndarray, index: int) -> tuple[np.n
 
 
 def scores_of(rows: EmbeddedRows, weights: np.ndarray, settings: dict, seed: int = 0) -> np.ndarray:
-    return np.asarray(lelp.apply(lelp.fit(rows, weights, settings, seed), rows))
+    return np.asarray(lelp.fit(rows, weights, settings, seed).scores(rows))
 
 
 def with_embedding(rows: EmbeddedRows, embedding: np.ndarray) -> EmbeddedRows:

@@ -7,6 +7,9 @@ import numpy as np
 
 from lelp_jax import models
 from lelp_jax.methods import METHODS
+from lelp_jax.projection.base import arrays_of
+from lelp_jax.projection.centers import Centers
+from lelp_jax.projection.linear import LinearProjection
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import Frozen, GroupRows, StepSpec
 from tests.helpers.fleets import BATCH, GROUPS, INPUTS, ROWS
@@ -32,18 +35,21 @@ TEACHERS = {
     "head": {"kernel": normal(3, DIMS, CLASSES), "bias": normal(4, CLASSES)},
 }
 PROJECTIONS = {
-    "lelp": {
-        "basis": normal(5, CLASSES, DIMS, SUBCLASSES),
-        "mean": normal(6, CLASSES, DIMS),
-        "scale": 1 + np.abs(normal(7, CLASSES)),
-    },
-    "soft_kmeans": {
-        "basis": normal(8, CLASSES, DIMS, 2),
-        "mean": normal(9, CLASSES, DIMS),
-        "centers": normal(10, CLASSES, SUBCLASSES, 2),
-        "spread": 1 + np.abs(normal(11, CLASSES)),
-        "soft": np.ones(GROUPS, bool),
-    },
+    "lelp": LinearProjection(
+        basis=normal(5, CLASSES, DIMS, SUBCLASSES),
+        mean=normal(6, CLASSES, DIMS),
+        scale=1 + np.abs(normal(7, CLASSES)),
+        explained_variance=np.ones((GROUPS, CLASSES, SUBCLASSES), np.float32),
+        column_mask=np.ones((GROUPS, CLASSES, SUBCLASSES), bool),
+    ),
+    "soft_kmeans": Centers(
+        basis=normal(8, CLASSES, DIMS, 2),
+        mean=normal(9, CLASSES, DIMS),
+        centers=normal(10, CLASSES, SUBCLASSES, 2),
+        spread=1 + np.abs(normal(11, CLASSES)),
+        soft=np.ones(GROUPS, bool),
+        column_mask=np.ones((GROUPS, CLASSES, SUBCLASSES), bool),
+    ),
 }
 
 
@@ -62,7 +68,10 @@ def splits(group: int, row: np.ndarray) -> np.ndarray:
 
 def embedded(method: str, group: int, hidden: np.ndarray) -> np.ndarray:
     """Returns scores of embeddings, [rows, classes, subclasses], in float64."""
-    arrays = jax.tree.map(np.float64, select(PROJECTIONS[method], group))
+    arrays = {
+        name: values.astype(np.float64)
+        for name, values in arrays_of(select(PROJECTIONS[method], group)).items()
+    }
     away = hidden[:, None] - arrays["mean"]
     coordinates = np.einsum("ncd,cds->ncs", away, arrays["basis"])
     if method == "lelp":
@@ -93,7 +102,6 @@ def spec_of(
         steps,
         input_noise=noise,
         teacher=TEACHER if online else None,
-        score=chosen.projector.apply if online and method in EMBEDDED else None,
     )
 
 

@@ -47,10 +47,10 @@ for kind, solver in (
     plain = PROJECTORS["lelp"].fit(
         rows, weights, {**settings, "solver": solver, "rotate": False}, 3
     )
-    scores = scoring.collect(PROJECTORS[kind], projection, rows)
-    entry = {"scores": scores[::7].tolist(), "signed": plain.arrays["basis"].tolist()}
+    scores = scoring.collect(projection, rows)
+    entry = {"scores": scores[::7].tolist(), "signed": plain.basis.tolist()}
     if kind == "lelp":
-        basis = projection.arrays["basis"]
+        basis = projection.basis
         entry["projectors"] = np.einsum("cds,ces->cde", basis, basis).tolist()
     result[f"{kind} {solver}"] = entry
 if parallel.is_first_process():

@@ -113,7 +113,7 @@ def test_padding_and_truncation_of_the_file_are_replaced(tmp_path):
 
 def test_a_long_text_is_cut_before_its_last_token_and_counted():
     tokens, uncut = encoding(4).encode(["the film was not very good", "dull", "great film"])
-    assert tokens.padded().tolist() == [
+    assert tokens.pad().tolist() == [
         numbers("[CLS]", "the", "film", "[SEP]"),
         [*numbers("[CLS]", "dull", "[SEP]"), -1],
         numbers("[CLS]", "great", "film", "[SEP]"),
@@ -179,7 +179,7 @@ def test_chunks_change_nothing(monkeypatch):
     whole, uncut = encoding().encode(TEXTS)
     monkeypatch.setattr("lelp_jax.inputs.text_encoding._TEXTS_AT_ONCE", 4)
     parts, uncut_parts = encoding().encode(TEXTS)
-    np.testing.assert_array_equal(whole.padded(), parts.padded())
+    np.testing.assert_array_equal(whole.pad(), parts.pad())
     np.testing.assert_array_equal(uncut, uncut_parts)
 
 
@@ -246,7 +246,7 @@ def test_vocabularies_beyond_two_bytes_are_kept_whole(tmp_path):
         tokens = ragged.Ragged(np.array([0, highest, 3]), np.array([2, 1]))
         names = ragged.write(tmp_path, tokens)
         assert np.load(tmp_path / names[0]).itemsize == size
-        assert ragged.read(tmp_path, names, 2).padded().tolist() == [[0, highest], [3, -1]]
+        assert ragged.read(tmp_path, names, 2).pad().tolist() == [[0, highest], [3, -1]]
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut off", "gone", "swapped"])

@@ -68,7 +68,7 @@ def problem(name: str, classes: int) -> Problem:
     if projector is not None:
         rows = EmbeddedRows(inputs, np.arange(count), label, fine)
         projection = projector.fit(rows, weights, SEARCH_SPACE, 5)
-        scores = np.asarray(projector.apply(projection, rows))[:ROWS]
+        scores = np.asarray(projection.scores(rows))[:ROWS]
         constants = {"column_mask": projection.column_mask}
         outputs = projection.column_mask.size
     label = np.where(np.arange(count) % 7 == 3, -1, label)[:ROWS]

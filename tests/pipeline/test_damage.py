@@ -119,7 +119,7 @@ def check(finished: Path, folder: Path, relative: Path, damage: str, capfd: Any)
         code = launch(workdir)
         printed = capfd.readouterr().err
     assert code == 0, printed
-    warned = [line for line in printed.splitlines() if "built again" in line]
+    warned = [line for line in printed.splitlines() if "building it again" in line]
     assert len(warned) <= 1, printed
     found, expected = read(workdir), read(finished)
     assert found.keys() == expected.keys()
@@ -127,7 +127,7 @@ def check(finished: Path, folder: Path, relative: Path, damage: str, capfd: Any)
         assert found[name] == value, name
     # And it is mended for good.
     assert launch(workdir) == 0
-    assert "built again" not in capfd.readouterr().err
+    assert "building it again" not in capfd.readouterr().err
 
 
 @pytest.fixture

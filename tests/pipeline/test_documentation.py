@@ -101,7 +101,7 @@ def test_shells_hold_equally_many_rows_from_the_inside_out(installed) -> None:
     embedding = random.standard_normal((120, 4)) + 5 * label[:, None]
     rows = EmbeddedRows(embedding, np.arange(120), label)
     fitted = projector.fit(rows, np.zeros((4, 2)), {"num_subclasses": 3}, seed=0)
-    scores = projector.apply(fitted, rows)
+    scores = fitted.scores(rows)
     assert scores.shape == (120, 2, 3)
     assert (np.isfinite(scores).sum(axis=2) == 1).all()
     for index in (0, 1):

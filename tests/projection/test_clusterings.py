@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.projection import PROJECTORS, centers, scoring
+from lelp_jax.projection.base import arrays_of
 from lelp_jax.projection.engine import sample
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.helpers.embeddings import CLASSES, COUNT, DIMS, SEEDS, example, with_embedding
@@ -31,7 +32,7 @@ def planted(mean: float = 0.0) -> tuple[EmbeddedRows, np.ndarray]:
 def scores_of(kind: str, rows: EmbeddedRows, seed: int = 0, **changed: object) -> np.ndarray:
     projector = PROJECTORS[kind]
     fitted = projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE | changed, seed)
-    return scoring.collect(projector, fitted, rows)
+    return scoring.collect(fitted, rows)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,11 +56,11 @@ def test_centres_are_the_means_of_their_rows(kind):
     for index in range(CLASSES):
         own = rows.label == index
         wanted = np.stack([rows.embedding[own & (cluster == s)].mean(axis=0) for s in range(3)])
-        found = fitted.arrays["mean"][index] + fitted.arrays["centers"][index]
+        found = fitted.mean[index] + fitted.centers[index]
         order = [np.linalg.norm(wanted - centre, axis=1).argmin() for centre in found]
         np.testing.assert_allclose(found, wanted[order], atol=1e-4)
         spread = np.square(rows.embedding[own] - wanted[cluster[own]]).sum(axis=1).mean()
-        np.testing.assert_allclose(fitted.arrays["spread"][index], spread, rtol=1e-3)
+        np.testing.assert_allclose(fitted.spread[index], spread, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,16 +68,16 @@ def test_soft_scores_are_distances_and_hard_ones_their_nearest(kind):
     rows, _ = example(mean=200.0)
     projector = PROJECTORS[kind]
     soft = projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE | {"assignment": "soft"}, 4)
-    arrays = {name: values.astype(np.float64) for name, values in soft.arrays.items()}
+    arrays = {name: values.astype(np.float64) for name, values in arrays_of(soft).items()}
     offset = rows.embedding.astype(np.float64)[:, None] - arrays["mean"]
     squared = np.square(offset[:, :, None] - arrays["centers"]).sum(axis=-1)
     wanted = -squared / (2 * arrays["spread"][:, None])
-    scores = scoring.collect(projector, soft, rows)
+    scores = scoring.collect(soft, rows)
     np.testing.assert_allclose(scores, wanted, rtol=1e-3, atol=1e-3)
     # In the row's own class to the last digits: they decide how it is split.
     own = (np.arange(COUNT), rows.label)
     np.testing.assert_allclose(scores[own], wanted[own], atol=2e-4)
-    hard = scoring.collect(projector, projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE, 4), rows)
+    hard = scoring.collect(projector.fit(rows, NO_WEIGHTS, SEARCH_SPACE, 4), rows)
     np.testing.assert_array_equal(hard.argmax(axis=2), squared.argmin(axis=2))
     assert (np.isfinite(hard).sum(axis=2) == 1).all()
 
@@ -90,7 +91,7 @@ def test_agglomerative_merges_as_scikit_learn():
         own = rows.embedding[rows.label == index]
         label = AgglomerativeClustering(3).fit_predict(own)
         wanted = np.stack([own[label == s].mean(axis=0) for s in range(3)])
-        found = fitted.arrays["mean"][index] + fitted.arrays["centers"][index]
+        found = fitted.mean[index] + fitted.centers[index]
         np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
@@ -117,8 +118,8 @@ def test_fits_are_repeatable_and_ignore_rows_of_no_class(kind):
     projector = PROJECTORS[kind]
     settings = SEARCH_SPACE | {"assignment": "soft", "sample_size": 2 * COUNT}
     both = [projector.fit(part, NO_WEIGHTS, settings, 7) for part in (rows, more)]
-    for name, values in both[0].arrays.items():
-        np.testing.assert_allclose(both[1].arrays[name], values, rtol=1e-4, atol=1e-4)
+    for name, values in arrays_of(both[0]).items():
+        np.testing.assert_allclose(arrays_of(both[1])[name], values, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -155,10 +156,8 @@ def test_far_classes_keep_their_own_differences():
     embedding[rows.label == 1] += 5000
     mean = np.stack([embedding[rows.label == index].mean(axis=0) for index in range(CLASSES)])
     offset = np.random.default_rng(0).normal(size=(CLASSES, 3, DIMS))
-    fitted = centers.projection(
-        "kmeans", mean=mean, centers=offset, spread=np.ones(CLASSES), soft=True
-    )
-    scores = np.asarray(centers.apply(fitted, with_embedding(rows, embedding)))
+    fitted = centers.around(mean, offset, np.ones(CLASSES), soft=True)
+    scores = np.asarray(fitted.scores(with_embedding(rows, embedding)))
     for index in range(CLASSES):
         own = rows.label == index
         place = (embedding[own] - mean[index])[:, None] - offset[index]

@@ -27,7 +27,7 @@ def test_oracle_scores():
     prior = np.log([[0.75, 0.25, 1.0], [0.2, 0.2, 0.6]])
     prior[0, 2] = -np.inf
     never = -np.inf
-    scores = oracle.apply(projection, rows)
+    scores = projection.scores(rows)
     np.testing.assert_allclose(scores[0], [[0, never, never], prior[1]], rtol=1e-6)
     np.testing.assert_allclose(scores[1], [[never, 0, never], prior[1]], rtol=1e-6)
     np.testing.assert_allclose(scores[4], [prior[0], [never, never, 0]], rtol=1e-6)
@@ -36,9 +36,8 @@ def test_oracle_scores():
     # A fine label that the class did not have when fitted, and a row without one.
     np.testing.assert_allclose(scores[9], prior, rtol=1e-6)
     np.testing.assert_allclose(scores[10], prior, rtol=1e-6)
-    unknown = oracle.apply(
-        projection,
-        EmbeddedRows(rows.embedding[:3], np.arange(3), np.array([-1, 1, 0]), np.array([4, 40, 9])),
+    unknown = projection.scores(
+        EmbeddedRows(rows.embedding[:3], np.arange(3), np.array([-1, 1, 0]), np.array([4, 40, 9]))
     )
     np.testing.assert_allclose(unknown[:2], [prior, prior], rtol=1e-6)
     assert np.isfinite(scores.max(axis=2)).all()
@@ -48,7 +47,7 @@ def test_oracle_scores():
 def test_oracle_counts_a_fine_label_shared_by_two_classes_in_both():
     rows, weights = fine_rows()
     projection = oracle.fit(rows, weights, {}, 0)
-    scores = oracle.apply(projection, rows)
+    scores = projection.scores(rows)
     assert projection.column_mask.all()
     assert scores[6, 1].tolist() == [-np.inf, 0, -np.inf]
     assert scores[9, 0].tolist() == [-np.inf, 0, -np.inf]
@@ -68,7 +67,7 @@ def split(index: np.ndarray, seed: int, classes: int = 3, count: int = 4) -> np.
         np.zeros((len(index), 1), np.float32), index, np.zeros(len(index), np.int32)
     )
     projection = random_split.fit(rows, np.zeros((1, classes)), {"num_subclasses": count}, seed)
-    return np.asarray(random_split.apply(projection, rows))
+    return np.asarray(projection.scores(rows))
 
 
 def test_random_split_gives_every_row_one_subclass_of_every_class():

@@ -9,7 +9,7 @@ from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
 from lelp_jax.methods import METHODS
-from lelp_jax.projection import base, lelp
+from lelp_jax.projection import PROJECTORS, base, lelp
 from lelp_jax.projection.engine import pca
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.helpers.embeddings import (
@@ -31,11 +31,11 @@ from tests.helpers.embeddings import (
 @pytest.mark.parametrize("rotate", [True, False])
 def test_directions_are_orthonormal_and_orthogonal_to_the_weights(rotate):
     rows, weights = example()
-    basis = lelp.fit(rows, weights, LELP | {"rotate": rotate}, 1).arrays["basis"]
+    basis = lelp.fit(rows, weights, LELP | {"rotate": rotate}, 1).basis
     for index in range(CLASSES):
         np.testing.assert_allclose(basis[index].T @ basis[index], np.eye(3), atol=1e-5)
         np.testing.assert_allclose(weights.T @ basis[index], 0, atol=1e-5)
-    free = lelp.fit(rows, weights, LELP | {"null_space": False}, 1).arrays["basis"]
+    free = lelp.fit(rows, weights, LELP | {"null_space": False}, 1).basis
     assert np.abs(np.einsum("dk,cds->cks", weights, free)).max() > 0.1
 
 
@@ -44,7 +44,7 @@ def test_directions_of_small_variance_are_orthogonal_to_the_weights_too():
     embedding = random.normal(size=(2000, 12)) * np.geomspace(1, 5e-3, 12)
     weights = random.normal(size=(12, 2)).astype(np.float32)
     rows = EmbeddedRows(embedding.astype(np.float32), np.arange(2000), np.arange(2000) % 2)
-    basis = lelp.fit(rows, weights, LELP | {"num_subclasses": 9}, 0).arrays["basis"]
+    basis = lelp.fit(rows, weights, LELP | {"num_subclasses": 9}, 0).basis
     np.testing.assert_allclose(np.einsum("dk,cds->cks", weights, basis), 0, atol=1e-5)
     for index in range(CLASSES):
         np.testing.assert_allclose(basis[index].T @ basis[index], np.eye(9), atol=1e-5)
@@ -54,9 +54,9 @@ def test_scores_ignore_what_lies_along_the_weights():
     rows, weights = example()
     random = np.random.default_rng(1)
     projection = lelp.fit(rows, weights, LELP, 1)
-    before = np.asarray(lelp.apply(projection, rows))
+    before = np.asarray(projection.scores(rows))
     along = random.normal(size=(COUNT, CLASSES)) @ weights.T * 3
-    after = np.asarray(lelp.apply(projection, with_embedding(rows, rows.embedding + along)))
+    after = np.asarray(projection.scores(with_embedding(rows, rows.embedding + along)))
     np.testing.assert_allclose(after, before, atol=1e-4)
     assert np.abs(along).max() > 5
     refitted = scores_of(with_embedding(rows, rows.embedding + along), weights, LELP, 1)
@@ -69,13 +69,9 @@ def test_subspace_matches_a_float64_eigendecomposition(mean):
     projection = lelp.fit(rows, weights, LELP, 2)
     for index in range(CLASSES):
         values, vectors = principal(rows, weights, index)
-        assert distance(projection.arrays["basis"][index], vectors[:, :3]) < 2e-4
-        np.testing.assert_allclose(
-            projection.arrays["explained_variance"][index], values[:3], rtol=1e-4
-        )
-        np.testing.assert_allclose(
-            projection.arrays["scale"][index], np.sqrt(values[:3].mean()), rtol=1e-4
-        )
+        assert distance(projection.basis[index], vectors[:, :3]) < 2e-4
+        np.testing.assert_allclose(projection.explained_variance[index], values[:3], rtol=1e-4)
+        np.testing.assert_allclose(projection.scale[index], np.sqrt(values[:3].mean()), rtol=1e-4)
 
 
 def test_constant_dimensions_take_no_part():
@@ -84,7 +80,7 @@ def test_constant_dimensions_take_no_part():
     wide_weights = np.concatenate([weights, np.zeros((2, CLASSES), np.float32)])
     projection = lelp.fit(with_embedding(rows, wide), wide_weights, LELP, 2)
     for index in range(CLASSES):
-        basis = projection.arrays["basis"][index]
+        basis = projection.basis[index]
         np.testing.assert_allclose(basis[DIMS:], 0, atol=1e-4)
         _, vectors = principal(rows, weights, index)
         assert distance(basis[:DIMS], vectors[:, :3]) < 2e-4
@@ -95,18 +91,18 @@ def test_rotation_keeps_the_subspace_and_the_sum_of_squares():
     rows, weights = example()
     plain = lelp.fit(rows, weights, LELP | {"rotate": False}, 0)
     turned = [lelp.fit(rows, weights, LELP, seed) for seed in (0, 1)]
-    squares = np.square(lelp.apply(plain, rows)).sum(axis=2)
+    squares = np.square(plain.scores(rows)).sum(axis=2)
     for projection in turned:
         for index in range(CLASSES):
-            first, second = projection.arrays["basis"][index], plain.arrays["basis"][index]
+            first, second = projection.basis[index], plain.basis[index]
             assert distance(first, second) < 1e-5
         np.testing.assert_allclose(
-            np.square(lelp.apply(projection, rows)).sum(axis=2), squares, rtol=1e-4, atol=1e-4
+            np.square(projection.scores(rows)).sum(axis=2), squares, rtol=1e-4, atol=1e-4
         )
-        assert np.abs(projection.arrays["basis"] - plain.arrays["basis"]).max() > 0.1
-    assert np.abs(turned[0].arrays["basis"] - turned[1].arrays["basis"]).max() > 0.1
+        assert np.abs(projection.basis - plain.basis).max() > 0.1
+    assert np.abs(turned[0].basis - turned[1].basis).max() > 0.1
     again = lelp.fit(rows, weights, LELP, 0)
-    np.testing.assert_array_equal(again.arrays["basis"], turned[0].arrays["basis"])
+    np.testing.assert_array_equal(again.basis, turned[0].basis)
 
 
 def test_rotation_depends_on_the_subspace_alone():
@@ -145,17 +141,17 @@ def test_standardised_scores_have_unit_mean_variance():
 def test_without_rotation_directions_are_ordered_and_signed_by_the_third_moment():
     rows, weights = example()
     projection = lelp.fit(rows, weights, LELP | {"rotate": False}, 0)
-    scores = np.asarray(lelp.apply(projection, rows), np.float64)
+    scores = np.asarray(projection.scores(rows), np.float64)
     for index in range(CLASSES):
         _, vectors = principal(rows, weights, index)
-        overlap = np.abs(np.sum(projection.arrays["basis"][index] * vectors[:, :3], axis=0))
+        overlap = np.abs(np.sum(projection.basis[index] * vectors[:, :3], axis=0))
         np.testing.assert_allclose(overlap, 1, atol=1e-3)
         own = scores[rows.label == index, index]
         assert (np.diff(own.var(axis=0)) < 0).all()
         assert ((own**3).sum(axis=0) > 0).all()
     mirrored = with_embedding(rows, -rows.embedding)
     flipped = lelp.fit(mirrored, weights, LELP | {"rotate": False}, 0)
-    np.testing.assert_allclose(flipped.arrays["basis"], -projection.arrays["basis"], atol=1e-3)
+    np.testing.assert_allclose(flipped.basis, -projection.basis, atol=1e-3)
 
 
 def test_literal_scores_are_inner_products():
@@ -163,14 +159,12 @@ def test_literal_scores_are_inner_products():
     literal = LELP | {"center": False, "standardize": False}
     projection = lelp.fit(rows, weights, literal, 3)
     residual = rows.embedding.astype(np.float64) @ complement(weights)
-    wanted = np.einsum("nd,cds->ncs", residual, projection.arrays["basis"].astype(np.float64))
-    np.testing.assert_allclose(lelp.apply(projection, rows), wanted, atol=1e-4)
-    centred = np.asarray(
-        lelp.apply(lelp.fit(rows, weights, LELP | {"standardize": False}, 3), rows)
-    )
+    wanted = np.einsum("nd,cds->ncs", residual, projection.basis.astype(np.float64))
+    np.testing.assert_allclose(projection.scores(rows), wanted, atol=1e-4)
+    centred = np.asarray(lelp.fit(rows, weights, LELP | {"standardize": False}, 3).scores(rows))
     means = np.stack([wanted[rows.label == i, i].mean(axis=0) for i in range(CLASSES)])
     np.testing.assert_allclose(centred, wanted - means, atol=1e-3)
-    scaled = np.asarray(lelp.apply(lelp.fit(rows, weights, LELP | {"center": False}, 3), rows))
+    scaled = np.asarray(lelp.fit(rows, weights, LELP | {"center": False}, 3).scores(rows))
     values = np.stack([principal(rows, weights, i)[0][:3].mean() for i in range(CLASSES)])
     np.testing.assert_allclose(scaled, wanted / np.sqrt(values)[:, None], atol=1e-3)
 
@@ -194,11 +188,11 @@ def test_orthogonal_maps_of_the_embedding_carry_the_subspace_along(seed):
     turned = with_embedding(rows, rows.embedding @ turn.T)
     after = lelp.fit(turned, (turn @ weights).astype(np.float32), LELP, 0)
     for index in range(CLASSES):
-        mapped = turn @ before.arrays["basis"][index]
-        assert distance(mapped, after.arrays["basis"][index]) < 1e-3
+        mapped = turn @ before.basis[index]
+        assert distance(mapped, after.basis[index]) < 1e-3
     np.testing.assert_allclose(
-        np.square(lelp.apply(after, turned)).sum(axis=2),
-        np.square(lelp.apply(before, rows)).sum(axis=2),
+        np.square(after.scores(turned)).sum(axis=2),
+        np.square(before.scores(rows)).sum(axis=2),
         rtol=1e-3,
         atol=1e-3,
     )
@@ -276,15 +270,13 @@ def test_dependent_output_weights_remove_their_range_only():
     basis = pca.range_basis(weights)
     assert distance(basis, np.linalg.qr(weights)[0]) < 1e-5
     projection = lelp.fit(rows, doubled, LELP | {"num_subclasses": 9}, 0)
-    np.testing.assert_allclose(
-        np.einsum("d,cds->cs", single[:, 0], projection.arrays["basis"]), 0, atol=1e-5
-    )
+    np.testing.assert_allclose(np.einsum("d,cds->cs", single[:, 0], projection.basis), 0, atol=1e-5)
     with_zero = np.concatenate([single, np.zeros_like(single)], axis=1)
     for index in range(CLASSES):
         assert (
             distance(
-                lelp.fit(rows, with_zero, LELP, 0).arrays["basis"][index],
-                lelp.fit(rows, doubled, LELP, 0).arrays["basis"][index],
+                lelp.fit(rows, with_zero, LELP, 0).basis[index],
+                lelp.fit(rows, doubled, LELP, 0).basis[index],
             )
             < 1e-4
         )
@@ -297,13 +289,12 @@ def test_dependent_output_weights_remove_their_range_only():
 def test_saved_projections_come_back(tmp_path):
     rows, weights = example()
     projection = lelp.fit(rows, weights, LELP, 0)
-    base.save(tmp_path / "projection.npz", base.Stored(projection, 7, LELP))
-    stored = base.load(tmp_path / "projection.npz")
-    assert (stored.version, stored.hyperparameters) == (7, LELP)
+    base.save(tmp_path / "projection.npz", base.Stored(projection, "lelp", 2, LELP))
+    stored = base.load(tmp_path / "projection.npz", PROJECTORS)
+    assert (stored.projector, stored.version, stored.hyperparameters) == ("lelp", 2, LELP)
     again = stored.projection
-    assert again.kind == "lelp"
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
-    np.testing.assert_array_equal(lelp.apply(again, rows), lelp.apply(projection, rows))
+    np.testing.assert_array_equal(again.scores(rows), projection.scores(rows))
     with np.load(tmp_path / "projection.npz") as file:
         shapes = {name: file[name].shape for name in file.files}
     assert shapes == {
@@ -318,6 +309,15 @@ def test_saved_projections_come_back(tmp_path):
     }
 
 
+def test_projections_of_another_projector_or_version_are_refused(tmp_path):
+    projection = lelp.fit(*example(), LELP, 0)
+    path = tmp_path / "projection.npz"
+    for name, version, told in (("lelp", 1, "version 1 of lelp"), ("other", 2, "'other'")):
+        base.save(path, base.Stored(projection, name, version, LELP))
+        with pytest.raises(ValueError, match=told):
+            base.load(path, PROJECTORS)
+
+
 def values_of(method: str) -> dict[str, Value]:
     """Returns what a method hands to its projector by default, for a few subclasses."""
     chosen = METHODS[method]
@@ -330,7 +330,7 @@ def values_of(method: str) -> dict[str, Value]:
 @pytest.mark.parametrize(("method", "null_space"), [("pca", False), ("lelp_unrotated", True)])
 def test_principal_components_are_taken_as_they_are(method, null_space):
     rows, weights = example()
-    basis = lelp.fit(rows, weights, values_of(method), 5).arrays["basis"]
+    basis = lelp.fit(rows, weights, values_of(method), 5).basis
     seen = weights if null_space else np.zeros_like(weights)
     for index in range(CLASSES):
         _, vectors = principal(rows, seen, index)

@@ -1,5 +1,6 @@
 """Several splits of the same classes: LELP's rotations, and what a student of them learns."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,9 +12,10 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS, pseudo_subclass
 from lelp_jax.methods.base import LossInputs
 from lelp_jax.models.outputs import Outputs
-from lelp_jax.projection import base, lelp, lelp_ensemble, scoring
-from lelp_jax.projection.base import Projection
+from lelp_jax.projection import PROJECTORS, base, lelp, lelp_ensemble, scoring
+from lelp_jax.projection.base import arrays_of
 from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.linear import LinearProjection
 from tests.helpers.embeddings import CLASSES, LELP, distance, example, with_embedding
 
 HEADS, COUNT, BATCH = 3, 4, 24
@@ -24,7 +26,7 @@ SEARCH_SPACE = {name: value for name, value in LELP.items() if name != "rotate"}
 SINGLE = LELP | {"num_subclasses": COUNT}
 
 
-def fit(seed: int = 3, **changed: object) -> Projection:
+def fit(seed: int = 3, **changed: object) -> LinearProjection:
     return lelp_ensemble.fit(*example(), SEARCH_SPACE | changed, seed)
 
 
@@ -34,15 +36,13 @@ def test_one_rotation_is_lelp_and_more_leave_it_as_it_is():
     one, several = fit(num_rotations=1), fit()
     assert (plain.column_mask.shape, one.column_mask.shape) == ((CLASSES, COUNT), (1, CLASSES, 4))
     for name in ("mean", "scale", "explained_variance"):
-        np.testing.assert_array_equal(several.arrays[name], plain.arrays[name])
-    np.testing.assert_array_equal(one.arrays["basis"][0], plain.arrays["basis"])
-    np.testing.assert_array_equal(several.arrays["basis"][0], plain.arrays["basis"])
-    np.testing.assert_array_equal(
-        fit(num_rotations=HEADS + 2).arrays["basis"][:HEADS], several.arrays["basis"]
-    )
+        np.testing.assert_array_equal(arrays_of(several)[name], arrays_of(plain)[name])
+    np.testing.assert_array_equal(one.basis[0], plain.basis)
+    np.testing.assert_array_equal(several.basis[0], plain.basis)
+    np.testing.assert_array_equal(fit(num_rotations=HEADS + 2).basis[:HEADS], several.basis)
     np.testing.assert_allclose(
-        np.asarray(lelp_ensemble.PROJECTOR.apply(one, rows))[:, 0],
-        lelp.apply(plain, rows),
+        np.asarray(one.scores(rows))[:, 0],
+        plain.scores(rows),
         atol=1e-5,
     )
 
@@ -50,24 +50,24 @@ def test_one_rotation_is_lelp_and_more_leave_it_as_it_is():
 def test_heads_differ_and_span_the_same_subspaces():
     rows, _ = example()
     projection = fit()
-    basis = projection.arrays["basis"]
-    scores = np.asarray(lelp.apply(projection, rows))
+    basis = projection.basis
+    scores = np.asarray(projection.scores(rows))
     squares = np.square(scores).sum(axis=-1)
     for first, second in ((0, 1), (0, 2), (1, 2)):
         for index in range(CLASSES):
             assert distance(basis[first, index], basis[second, index]) < 1e-5
             assert np.abs(basis[first, index] - basis[second, index]).max() > 0.1
         np.testing.assert_allclose(squares[:, first], squares[:, second], rtol=1e-4, atol=1e-4)
-    assert np.abs(fit(seed=4).arrays["basis"] - basis).max(axis=(1, 2, 3)).min() > 0.1
+    assert np.abs(fit(seed=4).basis - basis).max(axis=(1, 2, 3)).min() > 0.1
 
 
 def test_scores_of_each_head_match_a_float64_reference():
     rows, _ = example(mean=100.0)
     projection = lelp_ensemble.fit(*example(mean=100.0), SEARCH_SPACE, 1)
-    arrays = {name: values.astype(np.float64) for name, values in projection.arrays.items()}
+    arrays = {name: values.astype(np.float64) for name, values in arrays_of(projection).items()}
     away = rows.embedding.astype(np.float64)[:, None] - arrays["mean"]
     wanted = np.einsum("ncd,rcds->nrcs", away, arrays["basis"]) / arrays["scale"][:, None]
-    scores = scoring.collect(lelp_ensemble.PROJECTOR, projection, rows)
+    scores = scoring.collect(projection, rows)
     assert scores.shape == (len(rows), *projection.column_mask.shape)
     np.testing.assert_allclose(scores, wanted, atol=2e-4)
     own = np.take_along_axis(scores, rows.label[:, None, None, None], axis=2)[:, :, 0]
@@ -86,35 +86,33 @@ def test_more_subclasses_than_the_rank_are_refused():
 def test_a_row_without_a_score_in_one_head_is_refused():
     rows, _ = example()
     projection = fit()
-    broken = {**projection.arrays, "basis": projection.arrays["basis"].copy()}
-    broken["basis"][1, 0, 2, 3] = np.nan
+    basis = projection.basis.copy()
+    basis[1, 0, 2, 3] = np.nan
     with pytest.raises(UserError, match="data row 0 has no finite score"):
-        scoring.collect(
-            lelp_ensemble.PROJECTOR, Projection("", broken, projection.column_mask), rows
-        )
+        scoring.collect(dataclasses.replace(projection, basis=basis), rows)
     embedding = rows.embedding.copy()
     embedding[7] = np.inf
     with pytest.raises(UserError, match="data row 7 has no finite score"):
-        scoring.collect(lelp_ensemble.PROJECTOR, projection, with_embedding(rows, embedding))
+        scoring.collect(projection, with_embedding(rows, embedding))
 
 
 def test_stored_ensembles_come_back_and_can_be_applied_in_a_program(tmp_path):
     rows, _ = example()
     projection = fit()
-    base.save(tmp_path / "projection.npz", base.Stored(projection, 1, SEARCH_SPACE))
-    again = base.load(tmp_path / "projection.npz").projection
-    assert again.kind == "lelp_ensemble"
+    base.save(
+        tmp_path / "projection.npz", base.Stored(projection, "lelp_ensemble", 1, SEARCH_SPACE)
+    )
+    stored = base.load(tmp_path / "projection.npz", PROJECTORS)
+    again = stored.projection
+    assert (stored.projector, stored.version) == ("lelp_ensemble", 1)
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
 
     @jax.jit
-    def apply(arrays: dict, embedding: jax.Array) -> jax.Array:
+    def apply(projection: LinearProjection, embedding: jax.Array) -> jax.Array:
         unknown = jnp.full(len(embedding), -1)
-        part = EmbeddedRows(embedding, unknown, unknown)
-        return lelp_ensemble.PROJECTOR.apply(Projection("", arrays, again.column_mask), part)
+        return projection.scores(EmbeddedRows(embedding, unknown, unknown))
 
-    np.testing.assert_allclose(
-        apply(dict(again.arrays), rows.embedding), lelp.apply(projection, rows), atol=1e-5
-    )
+    np.testing.assert_allclose(apply(again, rows.embedding), projection.scores(rows), atol=1e-5)
 
 
 def hyperparameters(**changed: float) -> dict[str, float]:
@@ -145,7 +143,7 @@ def teach(logits: jax.Array, scores: jax.Array, mask: jax.Array, values: dict):
 def student() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns logits, scores and column mask of a student of three heads."""
     projection = fit()
-    scores = np.asarray(lelp.apply(projection, example()[0]))[:BATCH]
+    scores = np.asarray(projection.scores(example()[0]))[:BATCH]
     random = np.random.default_rng(0)
     logits = random.normal(size=(BATCH, projection.column_mask.size)).astype(np.float32) * 2
     return logits, scores, projection.column_mask
@@ -219,4 +217,4 @@ def test_the_method_offers_rotations_instead_of_a_switch():
     assert "rotate" not in settings
     assert set(METHODS["lelp"].search_space) - {"rotate"} == set(settings) - {"num_rotations"}
     assert METHODS["lelp_ensemble"].projector is lelp_ensemble.PROJECTOR
-    assert lelp_ensemble.PROJECTOR.uses_embedding
+    assert lelp_ensemble.PROJECTOR.projection.uses_embedding

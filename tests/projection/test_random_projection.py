@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.projection import lelp, random_projection
+from lelp_jax.projection import random_projection
+from lelp_jax.projection.base import arrays_of
 from lelp_jax.projection.engine import stream
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from tests.helpers.embeddings import CLASSES, COUNT, DIMS, complement, example, with_embedding
@@ -24,13 +25,13 @@ def fit(rows: EmbeddedRows, weights: np.ndarray, seed: int = 0, **changed: objec
 def test_directions_are_orthonormal_and_orthogonal_to_the_weights(count):
     rows, weights = example()
     projection = fit(rows, weights, num_subclasses=count)
-    basis = projection.arrays["basis"]
+    basis = projection.basis
     assert basis.dtype == np.float32
     assert projection.column_mask.shape == (CLASSES, count)
     for index in range(CLASSES):
         np.testing.assert_allclose(basis[index].T @ basis[index], np.eye(count), atol=1e-6)
         np.testing.assert_allclose(weights.T @ basis[index], 0, atol=2e-6)
-    free = fit(rows, weights, null_space=False, num_subclasses=DIMS).arrays["basis"]
+    free = fit(rows, weights, null_space=False, num_subclasses=DIMS).basis
     np.testing.assert_allclose(free[0] @ free[0].T, np.eye(DIMS), atol=1e-6)
     assert np.abs(weights.T @ free[0]).max() > 0.1
 
@@ -50,7 +51,7 @@ def test_directions_are_uniform_in_the_null_space():
 
 def test_directions_follow_the_seed_and_differ_between_classes():
     rows, weights = example()
-    basis = [fit(rows, weights, seed).arrays["basis"] for seed in (0, 1, 0)]
+    basis = [fit(rows, weights, seed).basis for seed in (0, 1, 0)]
     np.testing.assert_array_equal(basis[0], basis[2])
     assert np.abs(basis[0] - basis[1]).max() > 0.1
     assert np.abs(basis[0][0] - basis[0][1]).max() > 0.1
@@ -64,18 +65,16 @@ def test_scores_match_a_float64_reference(mean, null_space, center, standardize)
     projection = fit(
         rows, weights, 4, null_space=null_space, center=center, standardize=standardize
     )
-    basis = projection.arrays["basis"].astype(np.float64)
+    basis = projection.basis.astype(np.float64)
     along = np.einsum("nd,cds->ncs", rows.embedding.astype(np.float64), basis)
     wanted = np.empty_like(along)
     for index in range(CLASSES):
         own = along[rows.label == index, index]
         variance = own.var(axis=0, ddof=1)
-        np.testing.assert_allclose(
-            projection.arrays["explained_variance"][index], variance, rtol=1e-3
-        )
+        np.testing.assert_allclose(projection.explained_variance[index], variance, rtol=1e-3)
         wanted[:, index] = along[:, index] - (own.mean(axis=0) if center else 0)
         wanted[:, index] /= np.sqrt(variance.mean()) if standardize else 1
-    np.testing.assert_allclose(lelp.apply(projection, rows), wanted, rtol=1e-4, atol=1e-6 * mean)
+    np.testing.assert_allclose(projection.scores(rows), wanted, rtol=1e-4, atol=1e-6 * mean)
 
 
 class Guarded:
@@ -105,8 +104,8 @@ def test_rows_are_read_by_parts_and_those_of_no_class_left_out(monkeypatch):
     label = np.concatenate([rows.label, np.full(50, -1, np.int32)])
     parts = fit(EmbeddedRows(guarded, np.arange(COUNT + 50), label), weights)
     assert guarded.largest <= 64
-    for name, values in whole.arrays.items():
-        np.testing.assert_allclose(parts.arrays[name], values, rtol=1e-5, atol=1e-5)
+    for name, values in arrays_of(whole).items():
+        np.testing.assert_allclose(arrays_of(parts)[name], values, rtol=1e-5, atol=1e-5)
 
 
 def test_more_directions_than_dims_are_refused():

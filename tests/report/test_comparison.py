@@ -9,7 +9,7 @@ import scipy.stats
 
 from lelp_jax.core import files
 from lelp_jax.report.results.comparison import compare
-from lelp_jax.report.results.statistics import holm
+from lelp_jax.report.results.statistics import correct_p_values
 from tests.helpers.result_lines import copies, line, refused
 
 KD = (0.5, 0.7, 0.6, 0.8)
@@ -118,7 +118,7 @@ def test_every_method_that_was_trained_is_corrected_for():
     tested = ["lelp", "a", "b", "c"]
     assert [name for name, row in rows.items() if "p" in row] == tested
     assert result["compared"] == 4
-    wanted = holm([rows[name]["p_raw"] for name in tested])
+    wanted = correct_p_values([rows[name]["p_raw"] for name in tested])
     assert [rows[name]["p"] for name in tested] == pytest.approx(wanted)
     assert rows["a"]["p"] > rows["a"]["p_raw"]
 

@@ -12,17 +12,16 @@ from lelp_jax.core import seeds
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report import survey
-from lelp_jax.report.diagnostics import probe, sample, verdict
-from lelp_jax.report.diagnostics import signs as diagnostics
-from lelp_jax.report.diagnostics.spectrum import spectra
-from lelp_jax.report.explorer import page as explorer
+from lelp_jax.report.diagnostics import diagnosis, probe, sample, verdict
+from lelp_jax.report.diagnostics.spectrum import compute_spectra
+from lelp_jax.report.explorer import page
 from tests.helpers import planted
 from tests.helpers.embeddings import complement, example, principal
 
 
 @functools.cache
 def facts(clusters: bool) -> dict:
-    return diagnostics.diagnose(*planted.example(clusters), num_subclasses=4)
+    return diagnosis.diagnose(*planted.example(clusters), num_subclasses=4)
 
 
 def of_split(clusters: bool, name: str, key: str) -> list[float]:
@@ -37,7 +36,7 @@ def rows_of(embedding: np.ndarray) -> EmbeddedRows:
 def test_equal_variance_in_k_directions_is_an_effective_rank_of_k():
     corners = np.concatenate([np.eye(6), -np.eye(6)])[:, :]
     weights = np.eye(6)[:, 4:5]
-    (found,) = spectra(rows_of(corners + 3.0), weights)
+    (found,) = compute_spectra(rows_of(corners + 3.0), weights)
     assert found.rank == 5
     np.testing.assert_allclose(found.effective_rank, 5, rtol=1e-6)
     np.testing.assert_allclose(found.share, 5 / 6, rtol=1e-6)
@@ -45,7 +44,7 @@ def test_equal_variance_in_k_directions_is_an_effective_rank_of_k():
 
 def test_spectrum_is_that_of_the_projected_covariance():
     rows, weights = example()
-    for index, found in enumerate(spectra(rows, weights)):
+    for index, found in enumerate(compute_spectra(rows, weights)):
         values, _ = principal(rows, weights, index)
         own = rows.embedding[rows.label == index].astype(np.float64)
         inside = complement(weights)
@@ -64,9 +63,9 @@ def test_rank_is_limited_by_the_rows_and_ignores_rounding():
     wide = random.normal(size=(5, 40))
     flat = random.normal(size=(50, 3)) @ random.normal(size=(3, 40)) + 100
     nothing = np.zeros((40, 1))
-    assert spectra(rows_of(wide), nothing)[0].rank == 4
-    assert spectra(rows_of(flat), nothing)[0].rank == 3
-    assert spectra(rows_of(np.ones((5, 4))), np.zeros((4, 1)))[0].rank == 0
+    assert compute_spectra(rows_of(wide), nothing)[0].rank == 4
+    assert compute_spectra(rows_of(flat), nothing)[0].rank == 3
+    assert compute_spectra(rows_of(np.ones((5, 4))), np.zeros((4, 1)))[0].rank == 0
 
 
 @pytest.mark.parametrize(("count", "features"), [(90, 20), (60, 150)])
@@ -83,16 +82,16 @@ def test_probe_is_ridge_regression_with_rows_left_out(count: int, features: int)
     reference = RidgeClassifierCV(np.logspace(-6, 2, 9) * squares).fit(seen, group[:count])
     right = (reference.predict(unseen) == group[count:]).mean()
     guess = (group[count:] == np.bincount(group[:count]).argmax()).mean()
-    found = probe.gain_over_guessing(seen, group[:count], unseen, group[count:])
+    found = probe.measure_gain_over_guessing(seen, group[:count], unseen, group[count:])
     assert found == pytest.approx((right - guess) / (1 - guess), abs=1e-9)
     assert found > 0.1
 
 
 def test_probe_is_silent_where_there_is_nothing_to_tell():
     inputs, one, two = np.eye(4), np.zeros(4, int), np.array([0, 1, 0, 1])
-    assert probe.gain_over_guessing(inputs, one, inputs, two) is None
-    assert probe.gain_over_guessing(inputs, two, inputs, one) is None
-    assert probe.gain_over_guessing(np.ones((4, 2)), two, np.ones((4, 2)), two) is None
+    assert probe.measure_gain_over_guessing(inputs, one, inputs, two) is None
+    assert probe.measure_gain_over_guessing(inputs, two, inputs, one) is None
+    assert probe.measure_gain_over_guessing(np.ones((4, 2)), two, np.ones((4, 2)), two) is None
 
 
 def test_planted_clusters_are_found_again_in_the_input_and_in_the_fine_labels():
@@ -114,22 +113,22 @@ def test_a_cloud_has_no_clusters():
 @pytest.mark.parametrize("clusters", [True, False])
 def test_planted_clusters_are_told_from_texts(clusters: bool):
     data, answers = planted.text_example(clusters)
-    found = diagnostics.diagnose(data, answers, num_subclasses=4)
+    found = diagnosis.diagnose(data, answers, num_subclasses=4)
     of_input = [entry["splits"]["soft_kmeans"]["from_input"] for entry in found["classes"]]
     assert min(of_input) > 0.9 if clusters else max(np.abs(of_input)) < 0.2
     # All else is the embedding's.
     assert of_split(clusters, "soft_kmeans", "stability") == [
         entry["splits"]["soft_kmeans"]["stability"] for entry in found["classes"]
     ]
-    text = "\n".join(diagnostics.markdown(found, comparison()))
-    assert "a ridge classifier on counts of words and pairs of words goes" in text
+    text = "\n".join(diagnosis.render(found, comparison()))
+    assert "a ridge classifier on counts of words and word pairs gets" in text
 
 
 def test_words_that_no_network_sees_do_not_help():
     data, answers = planted.text_example(True)
     hidden = np.array(["so far " + text for text in data.inputs], object)
     cut = dataclasses.replace(data, inputs=hidden, max_length=2)
-    found = diagnostics.diagnose(cut, answers, num_subclasses=4)
+    found = diagnosis.diagnose(cut, answers, num_subclasses=4)
     assert {
         split["from_input"] for entry in found["classes"] for split in entry["splits"].values()
     } == {None}
@@ -141,8 +140,8 @@ def test_a_survey_is_made_again_where_more_of_a_text_is_seen(
     def diagnose(dataset: Dataset, bank: object) -> dict:
         return {"seen": dataset.max_length, "num_subclasses": 0}
 
-    monkeypatch.setattr(diagnostics, "diagnose", diagnose)
-    monkeypatch.setattr(explorer, "views", lambda *_, **__: {})
+    monkeypatch.setattr(diagnosis, "diagnose", diagnose)
+    monkeypatch.setattr(page, "compute_points", lambda *_, **__: {})
     data, answers = planted.text_example(True)
     for longest in (16, 8, 16):
         shown = dataclasses.replace(data, max_length=longest)
@@ -152,12 +151,12 @@ def test_a_survey_is_made_again_where_more_of_a_text_is_seen(
 def test_agreement_of_subspaces_is_the_mean_squared_cosine_of_their_angles():
     data, answers = planted.example(False)
     rows = sample.draw(data, answers, data.train, seeds.derive(0, "fit"))
-    halves = sample.halves(rows, seeds.derive(0, "halves"))
+    halves = sample.split_in_halves(rows, seeds.derive(0, "halves"))
     assert not np.intersect1d(halves[0].index, halves[1].index).size
     assert sum(map(len, halves)) == len(rows)
     fits = [sample.fit(half, answers.output_weights, 4, 0)["lelp"] for half in halves]
     for label in range(2):
-        first, second = (fit.arrays["basis"][label].astype(float) for fit in fits)
+        first, second = (fit.basis[label].astype(float) for fit in fits)
         cosines = np.linalg.svd(first.T @ second)[1]
         found = facts(False)["classes"][label]["splits"]["lelp"]
         assert found["stability"] == pytest.approx(np.square(cosines).mean(), abs=1e-4)
@@ -170,14 +169,14 @@ def test_entropy_is_in_bits_and_right_is_counted(height: float, entropy: float):
     data, answers = planted.example(True)
     logits = (height * np.eye(2)[data.labels]).astype(np.float32)
     told = dataclasses.replace(answers, logits=logits[:, ::-1])
-    found = diagnostics.diagnose(data, told, num_subclasses=1)["classes"][1]
+    found = diagnosis.diagnose(data, told, num_subclasses=1)["classes"][1]
     np.testing.assert_allclose(list(found["entropy"].values()), entropy, atol=1e-5)
     if height:
         assert found["correct"] == {"fit": 0.0, "held_out": 0.0}
 
 
 def test_facts_are_strict_json_and_repeatable():
-    again = diagnostics.diagnose(*planted.example(True), num_subclasses=4)
+    again = diagnosis.diagnose(*planted.example(True), num_subclasses=4)
     assert json.loads(json.dumps(facts(True), allow_nan=False)) == again
 
 
@@ -199,14 +198,14 @@ def test_draw_takes_so_many_of_each_class_and_the_same_whatever_else_is_there():
 def test_classes_are_split_as_far_as_rows_and_directions_go():
     random = np.random.default_rng(0)
     wide, flat = random.normal(size=(23, 30)), random.normal(size=(23, 3))
-    assert sample.most_subclasses(rows_of(wide), np.eye(30)[:, :1], 10) == 4
-    assert sample.most_subclasses(rows_of(wide), np.eye(30)[:, :1], 3) == 3
-    assert sample.most_subclasses(rows_of(flat), np.eye(3)[:, :1], 10) == 2
+    assert sample.limit_subclasses(rows_of(wide), np.eye(30)[:, :1], 10) == 4
+    assert sample.limit_subclasses(rows_of(wide), np.eye(30)[:, :1], 3) == 3
+    assert sample.limit_subclasses(rows_of(flat), np.eye(3)[:, :1], 10) == 2
 
 
 def few_rows() -> dict:
     data, answers = planted.example(True)
-    return diagnostics.diagnose(
+    return diagnosis.diagnose(
         dataclasses.replace(data, train=data.train[:12], validation=data.validation[:1]), answers
     )
 
@@ -216,7 +215,7 @@ def test_few_rows_leave_gaps():
     assert found["num_subclasses"] == 0
     assert [entry["splits"] for entry in found["classes"]] == [{}, {}]
     assert None in [entry["entropy"]["held_out"] for entry in found["classes"]]
-    text = "\n".join(diagnostics.markdown(found, comparison()))
+    text = "\n".join(diagnosis.render(found, comparison()))
     assert "against: A class has too few rows" in text
     assert "nan" not in text
     assert "None" not in text
@@ -246,29 +245,28 @@ MEASURED = {
 
 
 def test_what_was_measured_stands_in_the_verdict():
-    lines = diagnostics.markdown(facts(True), comparison(**MEASURED))
+    lines = diagnosis.render(facts(True), comparison(**MEASURED))
     assert (
-        "ahead of `kd`: `soft_kmeans`; not told apart from `kd`: `lelp` (corrected p" in lines[-1]
+        "better than `kd`: `soft_kmeans`; not significantly different from `kd`: `lelp` "
+        "(significant: corrected p" in lines[-1]
     )
     assert "no method can gain much" not in lines[-1]
-    assert any(
-        line.startswith("- for: From `kd` up to the teacher there are 4.7") for line in lines
-    )
-    assert any("against: The wide head alone costs something (-4.50 points" in x for x in lines)
+    assert any(line.startswith("- for: `kd` is 4.7 points below the teacher") for line in lines)
+    assert any("against: The wide head alone hurts (-4.50 points" in x for x in lines)
     assert any("for: `soft_kmeans` minus the random split: +7.70 points" in x for x in lines)
 
 
 def test_without_room_the_verdict_says_so():
-    text = "\n".join(diagnostics.markdown(facts(True), comparison(0.947, **MEASURED)))
-    assert "against: From `kd` up to the teacher there are 0.7 points" in text
-    assert text.endswith("With so little room below the teacher no method can gain much.")
+    text = "\n".join(diagnosis.render(facts(True), comparison(0.947, **MEASURED)))
+    assert "against: `kd` is 0.7 points below the teacher" in text
+    assert text.endswith("With so little headroom below the teacher, no method can gain much.")
 
 
 @pytest.mark.parametrize(("clusters", "hope"), [(True, "worth a try"), (False, "not the first")])
 def test_signs_alone_speak_where_nothing_was_measured(clusters: bool, hope: str):
-    lines = diagnostics.markdown(facts(clusters), comparison(None))
+    lines = diagnosis.render(facts(clusters), comparison(None))
     assert hope in lines[-1]
-    assert any(line.startswith("- for: Clusters of two halves") for line in lines) == clusters
+    assert any(line.startswith("- for: Agreement of clusters fitted") for line in lines) == clusters
 
 
 @pytest.mark.parametrize(("entropy", "said"), [(0.09, True), (0.11, False)])
@@ -276,19 +274,19 @@ def test_a_sure_teacher_is_a_sign(entropy: float, said: bool):
     sure = json.loads(json.dumps(facts(True)))
     for entry in sure["classes"]:
         entry["entropy"]["held_out"] = entropy
-    found = verdict.signs(sure, comparison())
-    assert any("The teacher is sure" in sign.text for sign in found) == said
+    found = verdict.find_signs(sure, comparison())
+    assert any("The teacher is confident" in sign.text for sign in found) == said
 
 
 def test_a_smaller_loss_is_better():
     losses = {**comparison(**MEASURED), "metric": "nll"}
-    sides = {sign.text.split("(")[0]: sign.side for sign in verdict.signs(facts(True), losses)}
+    sides = {sign.text.split("(")[0]: sign.side for sign in verdict.find_signs(facts(True), losses)}
     assert sides["The wide head alone helps "] == verdict.OPEN
     against = [text for text, side in sides.items() if side == verdict.AGAINST]
-    assert "`lelp` minus the random split: +0.04, so the embedding added nothing." in against
-    assert "behind `kd`: `soft_kmeans`" in verdict.verdict([], losses)
+    assert "`lelp` minus the random split: +0.04; the embedding added nothing." in against
+    assert "worse than `kd`: `soft_kmeans`" in verdict.conclude([], losses)
     unclear = {**comparison(random_split=(-0.005, 0.01, 0.5)), "metric": "nll"}
-    assert any("neither clearly helps" in x.text for x in verdict.signs(facts(True), unclear))
+    assert any("no clear effect" in x.text for x in verdict.find_signs(facts(True), unclear))
 
 
 def test_a_difference_is_clear_when_the_intervals_lie_apart():
@@ -296,7 +294,9 @@ def test_a_difference_is_clear_when_the_intervals_lie_apart():
     none = comparison(random_split=(0.0, float("nan"), None), lelp=(0.05, float("nan"), None))
     for given in (near, json.loads(json.dumps(none).replace("NaN", "null"))):
         sides = [
-            sign.side for sign in verdict.signs(facts(True), given) if "`lelp` minus" in sign.text
+            sign.side
+            for sign in verdict.find_signs(facts(True), given)
+            if "`lelp` minus" in sign.text
         ]
         assert sides == [verdict.OPEN]
 
@@ -304,24 +304,24 @@ def test_a_difference_is_clear_when_the_intervals_lie_apart():
 def test_what_is_not_defined_is_left_out():
     nothing = float("nan")
     given = comparison(nothing, lelp=(nothing, 0, nothing), random_split=(0.1, 0.01, 0.5))
-    assert "nan" not in "\n".join(diagnostics.markdown(facts(True), given))
+    assert "nan" not in "\n".join(diagnosis.render(facts(True), given))
     given = comparison(random_split=(nothing, 0, nothing), lelp=(0.1, 0.01, 0.5))
-    assert "nan" not in "\n".join(diagnostics.markdown(facts(True), given))
+    assert "nan" not in "\n".join(diagnosis.render(facts(True), given))
 
 
 def test_many_classes_speak_against_and_are_not_all_listed():
     many = {**facts(True), "classes": facts(True)["classes"] * 10}
-    lines = diagnostics.markdown(many, comparison())
+    lines = diagnosis.render(many, comparison())
     assert (
         sum(line.startswith("| class 0 | 1") or line.startswith("| class 0 | 2") for line in lines)
         == 6
     )
-    assert any("8 more classes are left out" in line for line in lines)
+    assert any("leave out 8 more classes" in line for line in lines)
     assert any("against: There are 20 classes" in line for line in lines)
 
 
 def test_names_of_classes_do_not_break_the_tables():
     odd = json.loads(json.dumps(facts(True)))
     odd["classes"][0]["name"] = "a|b\n<i>\\"
-    row = next(x for x in diagnostics.markdown(odd, comparison()) if x.startswith("| a"))
+    row = next(x for x in diagnosis.render(odd, comparison()) if x.startswith("| a"))
     assert row.startswith("| a\\|b \\<i>\\\\ | ")

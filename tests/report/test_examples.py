@@ -79,8 +79,8 @@ def test_features_without_names_are_numbered():
 
 def test_rounding_keeps_four_digits():
     values = np.array([[123456.7, -0.000123456], [0.0, 1e-30]])
-    assert examples.rounded(values) == [[123500.0, -0.0001235], [0.0, 1e-30]]
-    assert examples.rounded(np.empty((0, 2))) == []
+    assert examples.round_floats(values) == [[123500.0, -0.0001235], [0.0, 1e-30]]
+    assert examples.round_floats(np.empty((0, 2))) == []
 
 
 def of_texts(*texts: str, index: list[int]) -> list[str]:

@@ -16,8 +16,8 @@ import pytest
 from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.report.explorer import examples
 from lelp_jax.report.explorer import page as explorer
-from lelp_jax.report.results.markdown import Picture, Section
-from lelp_jax.report.results.table import cell
+from lelp_jax.report.results.markdown import Gallery, Picture, Section
+from lelp_jax.report.results.table import escape_cell
 from tests.helpers import planted
 from tests.helpers.embeddings import complement
 
@@ -26,7 +26,7 @@ EVIL = "</script><script>alert(1)</script>&\"'<!--data-->"
 
 @functools.cache
 def points() -> dict:
-    return explorer.views(*planted.example(True), num_subclasses=4)
+    return explorer.compute_points(*planted.example(True), num_subclasses=4)
 
 
 def view(name: str) -> dict:
@@ -103,7 +103,7 @@ def test_lelp_axes_are_the_scores_of_the_pseudo_subclasses():
 
 def test_at_most_so_many_points_are_shown(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(explorer, "_MOST_POINTS", 60)
-    found = explorer.views(*planted.example(True), num_subclasses=1)
+    found = explorer.compute_points(*planted.example(True), num_subclasses=1)
     assert len(found["row"]) == len(set(found["row"])) == 60
     assert found["of"] == 200
     assert np.isin(found["row"], planted.example(True)[0].validation).all()
@@ -139,7 +139,7 @@ class Page(html.parser.HTMLParser):
 
 def page(shown: dict | None, title: str = "t", **parts: Any) -> tuple[Page, str]:
     path = Path("report.html")
-    given = {"table": "| method |\n|---|\n| kd |", "sections": [], "pictures": []} | parts
+    given = {"overview": "| method |\n|---|\n| kd |", "sections": [], "galleries": []} | parts
     explorer.write(path, title, **given, points=shown)
     text = path.read_text(encoding="utf-8")
     return Page(text), text
@@ -154,7 +154,7 @@ def evil() -> dict:
         class_names=(EVIL, "b"),
         preprocessing=Preprocessing(np.float32(0), np.float32(1), (EVIL,) * planted.FEATURES),
     )
-    return explorer.views(named, answers, num_subclasses=1)
+    return explorer.compute_points(named, answers, num_subclasses=1)
 
 
 def test_names_stay_text_whatever_they_hold():
@@ -163,9 +163,12 @@ def test_names_stay_text_whatever_they_hold():
     found, text = page(
         shown,
         EVIL,
-        table=f"| method | {cell(EVIL)} |\n|---|---|\n| {cell(EVIL)} | 1 |",
-        sections=[Section(EVIL, f"{cell(EVIL)}\n\n- {cell(EVIL)}")],
-        pictures=[Picture("a.png", EVIL)],
+        overview=f"| method | {escape_cell(EVIL)} |\n|---|---|\n| {escape_cell(EVIL)} | 1 |",
+        sections=[Section(EVIL, f"{escape_cell(EVIL)}\n\n- {escape_cell(EVIL)}")],
+        galleries=[
+            Gallery(EVIL, [Picture("a.png", EVIL)], escape_cell(EVIL)),
+            Gallery("empty", []),
+        ],
     )
     plain, _ = page(None, sections=[Section("a", "b\n\n- c")])
     assert found.count("script") == plain.count("script") == 2
@@ -192,7 +195,9 @@ PASSAGES = (
 def test_texts_stay_text_whatever_they_hold():
     dataset, answers = planted.text_example(True)
     inputs = np.array(PASSAGES, object)[np.arange(len(dataset.labels)) % len(PASSAGES)]
-    shown = explorer.views(dataclasses.replace(dataset, inputs=inputs), answers, num_subclasses=1)
+    shown = explorer.compute_points(
+        dataclasses.replace(dataset, inputs=inputs), answers, num_subclasses=1
+    )
     assert shown["example"] == {"texts": inputs[shown["row"]].tolist()}
     found, text = page(shown)
     assert found.count("script") == 2
@@ -218,7 +223,8 @@ def test_the_program_knows_every_kind_of_example():
 
 def test_the_page_needs_nothing_beside_itself():
     Path("a.png").write_bytes(b"picture")
-    found, text = page(points(), pictures=[Picture("a.png", "What **it** `is`")])
+    picture = Picture("a.png", "What **it** `is`")
+    found, text = page(points(), galleries=[Gallery("a", [picture])])
     assert not re.search(r"https?:|//[a-z]|@import|url\(|\bfetch\(|XMLHttpRequest|import\(", text)
     for _, attributes in found.tags:
         assert "href" not in attributes
@@ -265,11 +271,11 @@ def test_a_report_without_points_is_a_page_too():
     ],
 )
 def test_markdown_of_sections(text: str, expected: str):
-    assert explorer.to_html(text) == expected
+    assert explorer.render_markdown(text) == expected
 
 
 def test_the_first_cell_of_a_row_names_it():
-    shown = explorer.to_html("| a | b |\n|---|---:|\n| c \\| d | `e` |\n| f | g |")
+    shown = explorer.render_markdown("| a | b |\n|---|---:|\n| c \\| d | `e` |\n| f | g |")
     rows = re.findall("<tr>(.*?)</tr>", shown, re.DOTALL)
     for row, name in zip(rows[1:], ("c | d", "f"), strict=True):
         assert row.strip().startswith(f'<th scope="row">{name}</th>\n<td ')

@@ -24,9 +24,9 @@ def test_pictures_grow_with_the_number_of_methods(recwarn: pytest.WarningsRecord
     many = {f"method_{number}": 0.001 * number for number in range(13)} | {"kd": 0.0}
     for number, gains in enumerate((GAINS, many)):
         comparison = compared([x for x in drawn(gains, 4, 3) if x["selected"]])
-        assert plots.methods(Path(f"methods{number}.png"), comparison)
+        assert plots.draw_methods(Path(f"methods{number}.png"), comparison)
         losses = {name: (np.arange(5), np.ones((2, 5))) for name in gains}
-        plots.curves(Path(f"curves{number}.png"), losses)
+        plots.draw_curves(Path(f"curves{number}.png"), losses)
     for name in ("methods", "curves"):
         assert pixels(f"{name}1.png")[0] > pixels(f"{name}0.png")[0]
     # At most five panels stand side by side.
@@ -40,11 +40,11 @@ def test_pictures_of_little() -> None:
     diverged = [line("kd", r, None, status="diverged") for r in range(2)]
     without = compared([line("lelp", r, 0.5 + 0.1 * r) for r in range(2)] + diverged)
     for number, comparison in enumerate((single, files.clean(single), without)):
-        assert plots.methods(Path(f"{number}.png"), comparison)
+        assert plots.draw_methods(Path(f"{number}.png"), comparison)
         sweeps.draw(Path(f"sweep{number}.png"), "data", [("a", comparison), ("b", comparison)])
         assert pixels(f"{number}.png")
         assert pixels(f"sweep{number}.png")
-    assert not plots.methods(Path("none.png"), compared(diverged))
+    assert not plots.draw_methods(Path("none.png"), compared(diverged))
     assert not Path("none.png").exists()
 
 
@@ -63,7 +63,7 @@ def test_filled_are_the_baseline_and_what_differs_clearly(figures: list[Figure])
     ):
         row |= {"p_raw": raw, "p": corrected}
     wanted = [True, True, False, False]
-    plots.methods(Path("methods.png"), comparison)
+    plots.draw_methods(Path("methods.png"), comparison)
     values, differences = figures[0].axes
     for axes, expected in ((values, wanted), (differences, [True, False, False])):
         points = [x for x in axes.get_lines() if x.get_marker() == "o"]
@@ -108,10 +108,10 @@ def test_curves_over_numbers_and_texts(
 
 def test_a_method_far_off_does_not_press_the_others_together() -> None:
     near = np.linspace(0.9, 0.92, 40)
-    low, high = plots.limits([*near, 0.3])
+    low, high = plots.choose_limits([*near, 0.3])
     assert 0.87 < low < 0.9
     assert high == pytest.approx(0.92)
-    assert plots.limits([0.5, 0.9]) == pytest.approx((0.5, 0.9))
+    assert plots.choose_limits([0.5, 0.9]) == pytest.approx((0.5, 0.9))
 
 
 # Heat maps.
@@ -140,7 +140,7 @@ def test_cells_are_means_over_replicates_and_other_settings() -> None:
     made += trial(2, 0.8, rate=0.1, beta=0.25, temperature=2.0, fixed=3)
     made += trial(3, None, rate=0.2, beta=0.25, temperature=1.0, fixed=3)
     made += trial(4, None, rate=0.3, beta=0.5, temperature=1.0, fixed=3)
-    first, *others = sensitivity.grids(made, "accuracy")["lelp"]
+    first, *others = sensitivity.make_grids(made, "accuracy")["lelp"]
     assert (first.row_name, first.column_name) == ("beta", "temperature")
     assert (first.row_values, first.column_values) == ((0.25, 0.5), (1.0, 2.0))
     np.testing.assert_allclose(first.mean, [[np.nan, 0.8], [0.6, np.nan]])
@@ -156,7 +156,7 @@ def test_cells_are_means_over_replicates_and_other_settings() -> None:
 def test_a_trial_with_one_diverged_replicate_counts_as_diverged() -> None:
     made = [x for number in range(4) for x in trial(number, 0.5, a=number % 2, b=number // 2)]
     made[0] |= {"status": "diverged"}
-    (grid,) = sensitivity.grids(made, "accuracy")["lelp"]
+    (grid,) = sensitivity.make_grids(made, "accuracy")["lelp"]
     np.testing.assert_allclose(grid.mean, [[np.nan, 0.5], [0.5, 0.5]])
 
 
@@ -169,7 +169,7 @@ def test_pairs_of_which_little_was_tried_are_left_out(tried: int, drawn_: bool) 
     for number, place in enumerate(order[:tried]):
         a, b = cells_[place]
         made += trial(number, 0.5, a=a, b=b)
-    assert ("lelp" in sensitivity.grids(made, "accuracy")) == drawn_
+    assert ("lelp" in sensitivity.make_grids(made, "accuracy")) == drawn_
 
 
 def test_pairs_of_most_interest_come_first_and_there_are_six_at_most() -> None:
@@ -180,7 +180,7 @@ def test_pairs_of_most_interest_come_first_and_there_are_six_at_most() -> None:
         values = dict(zip(names, bits, strict=True))
         values["membership"] = ("label", "teacher")[values["membership"]]
         made += trial(number, 0.5, **values)
-    grids = sensitivity.grids(made, "accuracy")["lelp"]
+    grids = sensitivity.make_grids(made, "accuracy")["lelp"]
     assert [(grid.row_name, grid.column_name) for grid in grids] == [
         ("num_subclasses", "beta"),
         ("beta", "temperature"),
@@ -193,8 +193,8 @@ def test_pairs_of_most_interest_come_first_and_there_are_six_at_most() -> None:
 
 def test_methods_without_pairs_have_no_heat_maps() -> None:
     made = everything()
-    assert list(sensitivity.grids(made, "accuracy")) == list(GAINS)
-    assert sensitivity.grids([x for x in made if x["trial"] == 0], "accuracy") == {}
+    assert list(sensitivity.make_grids(made, "accuracy")) == list(GAINS)
+    assert sensitivity.make_grids([x for x in made if x["trial"] == 0], "accuracy") == {}
 
 
 def test_any_name_of_a_class_is_shown(
@@ -203,7 +203,7 @@ def test_any_name_of_a_class_is_shown(
     names = ("_a $\\frac$", "b\n c", "d" * 99)
     label, fine = np.arange(12) % 2, np.arange(12) % 4 - 1
     scores = np.random.default_rng(0).normal(size=(12, 2, 2))
-    plots.embedding(Path("a.png"), scores, label, fine, names[:2], names)
+    plots.draw_embedding(Path("a.png"), scores, label, fine, names[:2], names)
     figures[0].draw_without_rendering()
     first, second = figures[0].axes
     assert [axes.get_title() for axes in (first, second)] == ["class _a $\\frac$", "class b c"]

@@ -11,7 +11,7 @@ import pytest
 from lelp_jax.core import files
 from lelp_jax.inputs import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
-from lelp_jax.report.explorer.page import to_html
+from lelp_jax.report.explorer.page import render_markdown
 from lelp_jax.report.results import markdown, table
 from tests.helpers import planted
 from tests.helpers.result_lines import GAINS, REASON, compared, drawn, everything, line, refused
@@ -21,7 +21,7 @@ def cells(comparison: dict[str, Any]) -> dict[str, dict[str, str]]:
     """Returns the table's texts by method and heading, as Markdown has them."""
     head, _, *body = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
-        for row in table.markdown(comparison).splitlines()
+        for row in table.render_table(comparison).splitlines()
     ]
     return {row[0]: dict(zip(head, row, strict=True)) for row in body}
 
@@ -69,14 +69,14 @@ def test_every_status_has_its_row_in_the_order_of_the_lines() -> None:
     [(0.0004, "<0.001"), (0.0496, "0.050"), (1.0, "1.000"), (None, ""), (float("nan"), "")],
 )
 def test_p_values_as_text(value: float | None, text: str) -> None:
-    assert table.show_p(value) == text
+    assert table.format_p_value(value) == text
 
 
 def test_what_is_not_a_number_is_left_empty() -> None:
     comparison = compared([line(name, 0, 0.5) for name in ("kd", "lelp")])
     comparison["methods"][1]["agreement"] = float("nan")
     for shown in (comparison, files.clean(comparison)):
-        text = table.markdown(shown)
+        text = table.render_table(shown)
         assert "nan" not in text.lower()
         assert "None" not in text
         assert cells(shown)["lelp"]["minus kd [95 % interval]"] == "+0.00"
@@ -84,7 +84,7 @@ def test_what_is_not_a_number_is_left_empty() -> None:
 
 def test_a_bar_in_a_note_breaks_no_row() -> None:
     made = [line("kd", 0, 0.5), *refused("a", 1, "p(x|y) is flat")]
-    assert r"p(x\|y) is flat" in table.markdown(compared(made))
+    assert r"p(x\|y) is flat" in table.render_table(compared(made))
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_a_bar_in_a_note_breaks_no_row() -> None:
     ],
 )
 def test_no_text_breaks_a_cell(text: str, expected: str) -> None:
-    assert table.cell(text) == expected
+    assert table.escape_cell(text) == expected
     # Read as the page reads it, it is what it was, in one line.
-    shown = to_html(f"| a |\n|---|\n| {expected} |")
+    shown = render_markdown(f"| a |\n|---|\n| {expected} |")
     (read,) = re.findall('<th scope="row">(.*?)</th>', shown)
     assert html.unescape(read) == " ".join(text.split())
     assert "<" not in read
@@ -112,12 +112,12 @@ def test_no_text_breaks_a_cell(text: str, expected: str) -> None:
 def test_a_note_on_any_text_is_one_cell() -> None:
     note = "class '<i>\n|' & co"
     made = [line("kd", 0, 0.5), *refused("a", 1, note)]
-    assert r"class '\<i> \|' & co" in table.markdown(compared(made))
+    assert r"class '\<i> \|' & co" in table.render_table(compared(made))
 
 
 def test_printed_table_holds_brackets_and_notes(capsys: pytest.CaptureFixture[str]) -> None:
     made = [line("kd", 0, 0.5), *refused("a", 1, "only [bold] steps, and far more to say on it")]
-    table.show(compared(made), "title")
+    table.print_table(compared(made), "title")
     out = capsys.readouterr().out
     assert "only [bold] steps, and far …" in out
     assert out.rstrip().endswith("a: only [bold] steps, and far more to say on it")
@@ -133,12 +133,12 @@ def test_narrow_terminals_are_spared_the_last_columns(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", str(width))
     comparison = compared(drawn({"kd": 0.0}, 2, 1))
-    table.show(comparison, "title")
+    table.print_table(comparison, "title")
     lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     head = next(text for text in lines if "method" in text)
-    shown = [name for name in table.columns(comparison) if name in head]
+    shown = [name for name in table.list_columns(comparison) if name in head]
     assert len(shown) >= 2
-    assert (last in shown) == (last is None) if last else shown == table.columns(comparison)
+    assert (last in shown) == (last is None) if last else shown == table.list_columns(comparison)
     assert max(map(len, lines)) <= width
 
 
@@ -147,26 +147,28 @@ def test_narrow_terminals_are_spared_the_last_columns(
 
 def test_sections_without_text_are_left_out() -> None:
     made = markdown.Section
-    text = markdown.document("name", [made("", "first"), made("None", ""), made("Two", "second")])
+    text = markdown.render_document(
+        "name", [made("", "first"), made("None", ""), made("Two", "second")]
+    )
     assert text == "# name\n\nfirst\n\n## Two\n\nsecond\n"
 
 
 def test_text_says_which_test_and_how_many_were_compared() -> None:
-    text = markdown.differences(compared(everything())).text
-    assert "over the 3 method(s) compared" in text
+    text = markdown.explain_differences(compared(everything())).text
+    assert "over the 3 compared methods" in text
     assert "teachers as clusters (cluster-robust standard error, 2 degrees of freedom)" in text
-    assert "within resampled teachers" in text
-    text = markdown.differences(compared(drawn(GAINS, 4, 2))).text
+    assert "bootstrap over teachers, then over the replicates of each." in text
+    text = markdown.explain_differences(compared(drawn(GAINS, 4, 2))).text
     assert "cluster" not in text
-    assert "within resampled" not in text
-    assert markdown.differences(compared(drawn({"kd": 0.0}, 4, 2))) == ("", "")
+    assert "bootstrap over replicates." in text
+    assert markdown.explain_differences(compared(drawn({"kd": 0.0}, 4, 2))) == ("", "")
 
 
 def test_text_counts_ties() -> None:
     made = [line("kd", r, 0.5) for r in range(3)]
     made += [line("lelp", r, v) for r, v in enumerate((0.5, 0.6, 0.5))]
     made += [line("pca", r, v) for r, v in enumerate((0.4, 0.6, 0.3))]
-    assert "Ties are no wins: lelp 2." in markdown.differences(compared(made)).text
+    assert "Ties do not count as wins: lelp 2." in markdown.explain_differences(compared(made)).text
 
 
 def test_text_says_what_students_see() -> None:
@@ -175,21 +177,21 @@ def test_text_says_what_students_see() -> None:
     notes = ("1 of 4 texts is cut", "2 % are unknown")
     seen = [Inputs(np.zeros((4, 1)), "a", FeatureEncoding(None), *more) for more in ((900,), (0,))]
     noted = [dataclasses.replace(one, notes=notes) for one in seen]
-    words = "- at most 16 tokens of a text"
-    assert markdown.student_inputs(texts, seen[0]).text == f"{words}, from a vocabulary of 900"
-    assert markdown.student_inputs(texts, noted[1]).text == (
+    words = "- at most 16 tokens of each text"
+    assert markdown.describe_inputs(texts, seen[0]).text == f"{words}, from a vocabulary of 900"
+    assert markdown.describe_inputs(texts, noted[1]).text == (
         f"{words}\n- 1 of 4 texts is cut\n- 2 % are unknown"
     )
-    assert markdown.student_inputs(numbers, seen[1]).text == ""
-    assert markdown.student_inputs(numbers, noted[1]).text.count("\n") == 1
+    assert markdown.describe_inputs(numbers, seen[1]).text == ""
+    assert markdown.describe_inputs(numbers, noted[1]).text.count("\n") == 1
 
 
 def test_notes_and_settings_of_every_method() -> None:
     comparison = compared(everything())
-    assert markdown.notes(comparison).text == (
+    assert markdown.list_notes(comparison).text == (
         f"- dkd: The loss is that of kd\n- standardised: {REASON} | no gradient"
     )
-    settings = markdown.chosen_settings(comparison).text.splitlines()
+    settings = markdown.list_hyperparameters(comparison).text.splitlines()
     assert settings[2] == (
         "- lelp: learning_rate 0.001, num_subclasses 10, beta 0.5, temperature 4"
     )
@@ -198,16 +200,16 @@ def test_notes_and_settings_of_every_method() -> None:
 
 def test_methods_that_learn_from_teachers_of_their_own_are_named() -> None:
     made = drawn(GAINS, 4, 2)
-    assert markdown.teachers(compared(made)).text == ""
+    assert markdown.list_teachers(compared(made)).text == ""
     own = {"accuracy": 0.8123, "nll": 0.5}
     made = [x | {"teacher_test": own} if x["method"] == "lelp" and x["test"] else x for x in made]
-    text = markdown.teachers(compared(made)).text
-    assert "the common teachers have 92.50" in text
+    text = markdown.list_teachers(compared(made)).text
+    assert "compared to 92.50 for the common teachers" in text
     assert text.endswith("- lelp: 81.23")
 
 
 def test_pictures_stand_under_their_captions() -> None:
     shown = [markdown.Picture("a.png", "One"), markdown.Picture("b.png", "Two")]
-    text = markdown.pictures("Title", shown, "Both").text
+    text = markdown.render_gallery(markdown.Gallery("Title", shown, "Both")).text
     assert text == "Both\n\nOne:\n\n![a](a.png)\n\nTwo:\n\n![b](b.png)"
-    assert markdown.pictures("Title", [], "Both").text == ""
+    assert markdown.render_gallery(markdown.Gallery("Title", [], "Both")).text == ""

@@ -14,7 +14,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.experiment import config
 from lelp_jax.experiment.run import Run
 from lelp_jax.inputs.features import Features
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.base import Projector
 from lelp_jax.students import grid, replicates, training
 from lelp_jax.students.trials import enumerate_trials
 from lelp_jax.teachers.base import Teacher
@@ -67,18 +67,22 @@ def run_of(frozen: config.Config, dataset: data.Dataset, root: Path) -> Run:
     return Run("digits", root, root, frozen, dataset, seen, session=None)
 
 
-def echo(projection: Projection, rows) -> np.ndarray:
+class Echo:
     """Scores that tell the embedding, which tells the row."""
-    scores = np.zeros((len(rows.index), 2, 2), np.float32)
-    scores[:, :, 1] = rows.embedding
-    return scores
+
+    column_mask, uses_embedding = np.ones((2, 2), bool), True
+
+    def scores(self, rows) -> np.ndarray:
+        scores = np.zeros((len(rows.index), 2, 2), np.float32)
+        scores[:, :, 1] = rows.embedding
+        return scores
 
 
 def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(
     experiment, banks, tmp_path
 ) -> None:
     frozen, dataset = experiment
-    projector = Projector("echo", 1, {}, fit=lambda *_: None, apply=echo)
+    projector = Projector("echo", 1, {}, fit=lambda *_: Echo(), projection=Echo)
     entry = frozen.methods["random_split"]
     method = dataclasses.replace(entry.method, projector=projector)
     methods = {**frozen.methods, "random_split": dataclasses.replace(entry, method=method)}
@@ -87,10 +91,9 @@ def test_every_group_holds_the_rows_labels_and_teacher_of_its_replicate(
     drawn = replicates_of(frozen, dataset, banks)
     assert [replicate.teacher_number for replicate in drawn] == [0, 1, 2, 0, 1]
     trial = enumerate_trials(entry, 0)[0]
-    projection = Projection("echo", {}, np.ones((2, 2), bool))
     # In an order in which replicates are not sorted: groups must still be their own.
     wanted = [
-        grid._make_student(run, method, trial, drawn[number], projection) for number in (3, 0, 4, 1)
+        grid._make_student(run, method, trial, drawn[number], Echo()) for number in (3, 0, 4, 1)
     ]
     requests = [training.make_request(run, student) for student in wanted]
     job = training.make_job(run, wanted, requests)

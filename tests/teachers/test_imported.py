@@ -89,7 +89,7 @@ def test_rows_out_of_order_without_ids_are_noticed(
     text = capfd.readouterr().err
     assert "teacher.npz: right on " in text
     assert "warning: " in text
-    assert "where chance gives " in text
+    assert "no better than chance (" in text
     assert "check that rows and classes are in the order of the data" in text
 
 
@@ -211,7 +211,7 @@ def test_the_log_says_how_well_the_weights_are_known(capfd: pytest.CaptureFixtur
     flags = save_npz("teacher", {"embeddings": EMBEDDINGS, "logits": LOGITS})
     assert run(*flags) == 0
     text = capfd.readouterr().err
-    assert "teacher.npz: no output weights; their range is estimated from the logits" in text
+    assert "teacher.npz: no output weights; estimated their range from the logits" in text
     assert "with R^2 = 1.0000\n" in text
     assert text.count("R^2") == 1
     # A finished run has nothing to estimate.
@@ -221,7 +221,7 @@ def test_the_log_says_how_well_the_weights_are_known(capfd: pytest.CaptureFixtur
     assert run(*save_npz("bent", bent)) == 0
     text = capfd.readouterr().err
     assert "warning: " in text
-    assert "below 0.99: the embedding is not quite what the output layer sees; give the" in text
+    assert "below 0.99: the embedding is not the input of the output layer; save the" in text
 
 
 def test_weights_are_estimated_on_training_rows(capfd: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +241,7 @@ def test_without_test_rows_the_teachers_part_of_the_report_is_empty(
 ) -> None:
     assert run(*save_npz("teacher", rows_of(TEACHER, slice(ROWS)))) == 0
     captured = capfd.readouterr()
-    assert captured.err.count("no answers for the test rows; the teacher's test metrics stay") == 1
+    assert captured.err.count("no outputs for the test rows; the teacher's test metrics stay") == 1
     assert measured() == wanted
     for line in lines():
         assert line["teacher_test"] is None
@@ -258,7 +258,7 @@ def test_without_test_rows_the_teachers_part_of_the_report_is_empty(
 def test_test_rows_covered_in_part_are_left_out(capfd: pytest.CaptureFixture[str]) -> None:
     part = rows_of({**TEACHER, "ids": NAMES}, slice(ROWS + 10))
     assert run(*save_npz("teacher", part)) == 0
-    assert "no answers for 30 of 40 test rows" in capfd.readouterr().err
+    assert "no outputs for 30 of 40 test rows" in capfd.readouterr().err
     assert all(line["teacher_test"] is None for line in lines())
 
 

@@ -51,7 +51,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "no logits": (
         without("logits"),
         (),
-        ("has no logits (it holds embeddings, output_weights)", "run the teacher once more",
+        ("has no logits (it holds embeddings, output_weights)", "run the teacher again",
          "'logits', or its probabilities as 'probabilities'"),
     ),
     "no embeddings": (
@@ -62,7 +62,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "logits and probabilities": (
         {**TEACHER, "probabilities": softmax(LOGITS)},
         (),
-        ("holds logits and probabilities; leave one of them out",),
+        ("holds both logits and probabilities; remove one of them",),
     ),
     "rows differ": (
         {**TEACHER, "logits": LOGITS[:-1]},
@@ -72,7 +72,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "too few rows": (
         rows_of(TEACHER, slice(ROWS - 1)),
         (),
-        ("has 119 rows, the data 120 or 160", "save an answer for each row, or join by id"),
+        ("has 119 rows, the data 120 or 160", "save the outputs for every row, or match by id"),
     ),
     "too many rows": (
         {n: v if n == "output_weights" else np.concatenate([v, v]) for n, v in TEACHER.items()},
@@ -87,7 +87,8 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "weights of other dims": (
         {**TEACHER, "output_weights": WEIGHTS[:-1]},
         (),
-        ("output_weights have shape (7, 2), [dims, classes] = (8, 2)", "leave them out"),
+        ("output_weights have shape (7, 2), but must have [dims, classes] = (8, 2)",
+         "leave them out"),
     ),
     "weights transposed": (
         {**TEACHER, "output_weights": WEIGHTS.T},
@@ -97,12 +98,12 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "weights not finite": (
         {**TEACHER, "output_weights": WEIGHTS * np.inf},
         (),
-        ("output_weights hold values that are no finite",),
+        ("output_weights hold values that are not finite",),
     ),
     "weights too large": (
         {**TEACHER, "output_weights": WEIGHTS * np.float64(1e300)},
         (),
-        ("output_weights hold values that are no finite float32 numbers; mend them, or leave",),
+        ("output_weights hold values that are not finite in float32; fix them, or leave",),
     ),
     "weights in an .npz file": (
         TEACHER,
@@ -117,7 +118,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "more classes": (
         {"embeddings": EMBEDDINGS, "logits": np.c_[LOGITS, LOGITS[:, :1]]},
         (),
-        ("has 3 classes, the data 2 (0, 1); give the teacher of these classes",),
+        ("has 3 classes, the data 2 (0, 1); give a teacher of these classes",),
     ),
     "embeddings of one dim": (
         {**TEACHER, "embeddings": EMBEDDINGS[:, 0]},
@@ -157,18 +158,18 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "ids too few": (
         {**TEACHER, "ids": NAMES[:-1]},
         (),
-        ("ids have shape (159,), one per row is needed",),
+        ("ids have shape (159,); save one id per row, shape (160,)",),
     ),
     "ids cover training rows in part": (
         rows_of({**TEACHER, "ids": NAMES}, slice(5, None)),
         (),
-        ("has no answer for ", " training rows, such as data row ", "(id 'row-",
+        ("has no outputs for ", " training rows, such as data row ", "(id 'row-",
          "run the teacher on all training and validation rows"),
     ),
     "ids of other rows": (
         {**TEACHER, "ids": np.char.add(NAMES, "x")},
         (),
-        ("has no answer for 96 of 96 training rows",),
+        ("has no outputs for 96 of 96 training rows",),
     ),
     "logits are truth values": (
         {**TEACHER, "logits": LOGITS > 0},
@@ -178,7 +179,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "online": (
         TEACHER,
         ("--config.student.teacher_outputs=online",),
-        ("config.student.teacher_outputs 'online'", "the outputs of this one are known; use 'bank'"),
+        ("config.student.teacher_outputs 'online'", "of this one are known; use 'bank'"),
     ),
 }  # fmt: skip
 
@@ -199,7 +200,7 @@ def test_a_mistake_is_told_before_anything_is_written(
 LATE: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     "embedding": (
         with_value("embeddings", 7, np.nan),
-        ("array 'embeddings', row 7: the embedding is not finite in float32; mend or remove",),
+        ("array 'embeddings', row 7: the embedding is not finite in float32; fix or remove",),
     ),
     "embedding too large": (
         {**TEACHER, "embeddings": EMBEDDINGS.astype(np.float64) * np.where(
@@ -254,7 +255,7 @@ def test_a_class_without_rows_and_too_many_subclasses(capfd: pytest.CaptureFixtu
     assert run(*save_npz("never", never)) == 2
     text = only_error(capfd.readouterr().err)
     assert "config.methods.lelp" in text
-    assert "no row to fit belongs to class 1 ('1'; rows per class by teacher: [96, 0])" in text
+    assert "class 1 ('1') has no rows to fit (rows per class by teacher: [96, 0])" in text
     small = [flag for flag in SMALL if "num_subclasses" not in flag]
     flags = [*small, *save_npz("teacher", TEACHER), "--config.methods.lelp.num_subclasses=7"]
     flags += ["--config.data.train=train.npz", "--config.data.test=test.npz", "--workdir=run"]
@@ -270,7 +271,7 @@ def test_data_without_ids_and_a_teacher_with_them(capfd: pytest.CaptureFixture[s
     flags = save_npz("teacher", {**TEACHER, "ids": NAMES})
     assert run(*flags) == 2
     text = only_error(capfd.readouterr().err)
-    assert "teacher.npz names its rows, but the data do not" in text
+    assert "teacher.npz has ids, but the data have none" in text
     assert "--config.data.id=COLUMN" in text
     assert "--config.teacher.id=" in text
     assert run(*flags, "--config.teacher.id=") == 0

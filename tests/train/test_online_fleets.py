@@ -4,7 +4,7 @@ import dataclasses
 import json
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -22,6 +22,7 @@ from lelp_jax.experiment.run import Run
 from lelp_jax.inputs.features import Features
 from lelp_jax.methods import METHODS
 from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.linear import LinearProjection
 from lelp_jax.students import grid, replicates, training
 from lelp_jax.students.grid import Student
 from lelp_jax.students.trials import enumerate_trials
@@ -38,7 +39,6 @@ from tests.helpers.online_teachers import (
     DIMS,
     PROJECTIONS,
     SUBCLASSES,
-    WHOLE,
     rows_of,
     spec_of,
 )
@@ -146,7 +146,8 @@ def test_what_rides_along_counts() -> None:
     spec = spec_of("lelp", online=True)
     projection = select(PROJECTIONS["lelp"], 0)
     teacher = 4 * DIMS + DIMS + DIMS * CLASSES + CLASSES
-    arrays = CLASSES * DIMS * SUBCLASSES + CLASSES * DIMS + CLASSES
+    arrays = sum(leaf.size for leaf in jax.tree.leaves(projection))
+    assert arrays > CLASSES * DIMS * SUBCLASSES
     assert job.count_frozen(spec, projection, INPUTS) == teacher + arrays
     assert job.count_frozen(spec_of("kd", online=True), None, INPUTS) == teacher
     assert job.count_frozen(spec_of("lelp", online=False), None, INPUTS) == 0
@@ -195,14 +196,19 @@ def student_of(
 
 
 def test_a_projector_that_wants_values_at_hand_is_refused_with_a_hint() -> None:
-    def apply(projection: Projection, rows: Any) -> np.ndarray:
-        return np.asarray(rows.embedding)[:, :4].reshape(-1, 2, 2)
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Own:
+        column_mask: Any
+        uses_embedding: ClassVar[bool] = True
+
+        def scores(self, rows: Any) -> np.ndarray:
+            return np.asarray(rows.embedding)[:, :4].reshape(-1, 2, 2)
 
     for uses_embedding in (True, False):
-        projector = Projector(
-            "own", 1, {}, fit=lambda *_: None, apply=apply, uses_embedding=uses_embedding
-        )
-        fitted = Projection("own", {}, np.ones((2, 2), bool))
+        Own.uses_embedding = uses_embedding
+        fitted = Own(np.ones((2, 2), bool))
+        projector = Projector("own", 1, {}, fit=lambda *_: None, projection=Own)
         case = student_of("random_split", projector, fitted, teacher_outputs="online")
         run, student = case
         if uses_embedding:
@@ -214,9 +220,15 @@ def test_a_projector_that_wants_values_at_hand_is_refused_with_a_hint() -> None:
             assert student.applied is None
 
 
+def lelp_of(width: int) -> LinearProjection:
+    basis, ones = np.ones((2, 512, width), np.float32), np.ones(2, np.float32)
+    mask = np.ones((2, width), bool)
+    return LinearProjection(basis, basis[:, :, 0], ones, ones[:, None], mask)
+
+
 def test_a_fingerprint_covers_noise_and_where_answers_come_from() -> None:
     def names(name: str) -> list[str]:
-        fitted = Projection("lelp", {}, WHOLE) if name == "lelp" else None
+        fitted = lelp_of(2) if name == "lelp" else None
         sections = ({}, {"input_noise": 0.1}, {"teacher_outputs": "online"})
         return [
             training.make_request(
@@ -234,14 +246,8 @@ def test_a_fingerprint_covers_noise_and_where_answers_come_from() -> None:
 def test_projections_of_other_shapes_train_in_other_fleets() -> None:
     kinds = set()
     for width in (2, 3, 3):
-        basis = np.ones((2, 512, width), np.float32)
-        arrays = {"basis": basis, "mean": basis[:, :, 0], "scale": np.ones(2, np.float32)}
-        case = student_of(
-            "lelp",
-            METHODS["lelp"].projector,
-            Projection("lelp", arrays, np.ones((2, 3), bool)),
-            teacher_outputs="online",
-        )
+        projector = METHODS["lelp"].projector
+        case = student_of("lelp", projector, lelp_of(width), teacher_outputs="online")
         kinds.add(training.make_request(*case).kind)
     assert len(kinds) == 2
 

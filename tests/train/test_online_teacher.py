@@ -1,5 +1,6 @@
 """Students that ask a frozen teacher in every step, with noise on what both of them see."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -149,7 +150,8 @@ def test_scores_that_overflow_leave_the_class_undivided() -> None:
     frozen, label = select(rows.frozen, 0), np.zeros(3, np.int32)
     far = np.stack([INPUTS[0], 1e24 * np.abs(INPUTS[0]), INPUTS[1]]).astype(np.float32)
     for mask in (WHOLE, PARTLY):
-        logits, _, scores = ask_teacher(spec, frozen, {"column_mask": mask}, far, label)
+        masked = dataclasses.replace(frozen.projection, column_mask=mask)
+        logits, _, scores = ask_teacher(spec, frozen._replace(projection=masked), far, label)
         assert scores.dtype == jnp.float32
         assert np.isfinite(logits).all()
         np.testing.assert_array_equal(scores[1], np.where(mask, 0, -np.inf))

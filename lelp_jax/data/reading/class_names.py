@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def stored(schema: pa.Schema, column: str) -> tuple[str, ...]:
+def read_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     """Reads the names that a file's metadata give to the numbers of a column.
 
     Read are a JSON list under the key COLUMN_names ("label_names" for the column "label"), in which

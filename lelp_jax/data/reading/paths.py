@@ -8,7 +8,7 @@ from pathlib import Path
 from lelp_jax.core.errors import UserError
 
 
-def existing_file(name: str, split: str) -> Path:
+def find_file(name: str, split: str) -> Path:
     """Finds a file.
 
     Args:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from lelp_jax.core.errors import UserError, unknown_name
 from lelp_jax.data.reading import json_lines
-from lelp_jax.data.reading.paths import existing_file
+from lelp_jax.data.reading.paths import find_file
 
 _FORMATS = {
     ".csv": "CSV",
@@ -58,7 +58,7 @@ class TableFile:
                 f"{path}: unknown ending {suffix!r} in config.data.{split}; "
                 f"known: {', '.join(_FORMATS)}"
             )
-        self.path = existing_file(path, split)
+        self.path = find_file(path, split)
         try:
             self.table = self._read()
         except (pa.ArrowException, OSError) as error:

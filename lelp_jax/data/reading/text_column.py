@@ -74,7 +74,7 @@ def _not_utf8(content: list[bytes | None], name: str, place: Callable[[int], str
     return UserError(f"{place(0)}, column {name}: it is not UTF-8; write the texts as UTF-8")
 
 
-def missing(
+def make_missing_error(
     where: str, name: str, schema: pa.Schema, others: Collection[str], key: str = "text"
 ) -> UserError:
     """Makes the error for a missing column.

@@ -16,7 +16,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
-from lelp_jax.data.reading.paths import existing_file
+from lelp_jax.data.reading.paths import find_file
 
 _BROKEN = (zipfile.BadZipFile, zlib.error)
 _KEYS = ("inputs", "labels", "fine_labels", "ids")
@@ -56,8 +56,8 @@ class Arrays:
                     f"{file.path}: inputs have shape {file.inputs.shape[1:]} per row, those of "
                     f"{train.path} {train.inputs.shape[1:]}; both files need the same features"
                 )
-        coding = labels.coding(train.labels("labels"), self.num_classes)
-        fine = labels.coding(train.labels("fine_labels")) if train.has("fine_labels") else None
+        coding = labels.fit_coding(train.labels("labels"), self.num_classes)
+        fine = labels.fit_coding(train.labels("fine_labels")) if train.has("fine_labels") else None
         rows = {
             split: Rows(
                 inputs=file.inputs,
@@ -82,7 +82,7 @@ class _File:
     """An .npz file whose errors name the key and the row."""
 
     def __init__(self, path: str, split: str):
-        self.path = existing_file(path, split)
+        self.path = find_file(path, split)
         self._arrays = _read(self.path)
         self.inputs = self._arrays["inputs"]
         if self.inputs.ndim < 2 or self.inputs.dtype.kind not in "fiub":

@@ -82,13 +82,13 @@ class Hub:
 
         schema = parquet.read_schema(files["train"][0])
         label_names, fine_names = (
-            class_names.stored(schema, column) if of is not None and not of.by_name else ()
+            class_names.read_names(schema, column) if of is not None and not of.by_name else ()
             for of, column in (
                 (splits["train"].labels, self.label),
                 (splits["train"].fine_labels, self.fine_label),
             )
         )
-        return texts.parts(
+        return texts.make_parts(
             splits,
             self.max_length,
             label_names=label_names,
@@ -119,7 +119,7 @@ class Hub:
                 if column and column not in schema.names:
                     others = [other for other in columns if other != column]
                     where = f"{self.name} {path.name}"
-                    raise text_column.missing(where, column, schema, others, key)
+                    raise text_column.make_missing_error(where, column, schema, others, key)
         counts = [file.metadata.num_rows for file in opened]
         starts = np.cumsum([0, *counts])
         kept = self._kept(int(starts[-1])) if split == "train" else np.arange(starts[-1])

@@ -69,8 +69,10 @@ class NumericTable:
 
         paths = {"train": self.train, "validation": self.validation, "test": self.test}
         files = {split: TableFile(path, split) for split, path in paths.items() if path}
-        coding = labels.coding(_labels(files["train"], self.label), self.num_classes)
-        fine = labels.coding(_labels(files["train"], self.fine_label)) if self.fine_label else None
+        coding = labels.fit_coding(_labels(files["train"], self.label), self.num_classes)
+        fine = (
+            labels.fit_coding(_labels(files["train"], self.fine_label)) if self.fine_label else None
+        )
         columns = self.columns or self._numeric_columns(files["train"])
         rows = {
             split: Rows(

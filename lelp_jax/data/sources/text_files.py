@@ -83,15 +83,15 @@ class TextFiles:
         fine = self.fine_label or self._fine_column(files)
         splits = {split: self._columns(file, fine) for split, file in files.items()}
         train = splits["train"]
-        stored, fine_names = (
-            _stored(files, column) if of is not None and not of.by_name else ()
+        label_names, fine_names = (
+            _find_names(files, column) if of is not None and not of.by_name else ()
             for of, column in ((train.labels, self.label), (train.fine_labels, fine))
         )
-        return texts.parts(
+        return texts.make_parts(
             splits,
             self.max_length,
             num_classes=self.num_classes,
-            label_names=self.label_names or stored,
+            label_names=self.label_names or label_names,
             fine_names=fine_names,
             class_map=self.class_map,
         )
@@ -112,7 +112,9 @@ class TextFiles:
         for key, name in wanted.items():
             if name and name not in file.table.column_names and not file.looks_unseparated():
                 others = [other for other in wanted.values() if other != name]
-                raise text_column.missing(str(file.path), name, file.table.schema, others, key)
+                raise text_column.make_missing_error(
+                    str(file.path), name, file.table.schema, others, key
+                )
         file.refuse_open_quotes(self.text)
         return texts.TextColumns(
             texts=text_column.read(file.column(self.text), self.text, file.place),
@@ -123,9 +125,11 @@ class TextFiles:
         )
 
 
-def _stored(files: Mapping[str, TableFile], column: str) -> tuple[str, ...]:
+def _find_names(files: Mapping[str, TableFile], column: str) -> tuple[str, ...]:
     """Finds the names that the training file gives to the numbers of a column."""
-    found = {split: class_names.stored(file.table.schema, column) for split, file in files.items()}
+    found = {
+        split: class_names.read_names(file.table.schema, column) for split, file in files.items()
+    }
     names = found["train"]
     for split, other in found.items():
         if names and other and other != names:

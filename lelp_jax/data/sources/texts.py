@@ -10,7 +10,7 @@ import numpy as np
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import class_map as class_maps
 from lelp_jax.data.dataset import Parts, Rows
-from lelp_jax.data.labels import Column, coding
+from lelp_jax.data.labels import Column, fit_coding
 
 _SPLITS = ("train", "validation", "test")
 
@@ -34,7 +34,7 @@ class TextColumns:
     ids: np.ndarray | None = None
 
 
-def parts(
+def make_parts(
     splits: Mapping[str, TextColumns],
     max_length: int,
     *,
@@ -59,10 +59,10 @@ def parts(
         UserError: Labels cannot be used.
     """
     train = splits["train"]
-    named = coding(train.labels, num_classes, label_names)
+    named = fit_coding(train.labels, num_classes, label_names)
     fine = None
     if train.fine_labels is not None:
-        fine = coding(train.fine_labels, names=fine_names)
+        fine = fit_coding(train.fine_labels, names=fine_names)
     merged = class_maps.read(class_map, named.names) if class_map else None
     rows = {}
     for split, columns in splits.items():

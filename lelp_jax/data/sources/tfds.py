@@ -90,18 +90,18 @@ class Tfds:
         # Imported here, so that Arrow is loaded only for the sources that read with it.
         from lelp_jax.data.sources import tfds_prepared, tfds_reader
 
-        builder = tfds_prepared.builder(self.name, self.data_dir)
+        builder = tfds_prepared.find_builder(self.name, self.data_dir)
         _LOG.info("TFDS data set %s in %s", builder.info.full_name, builder.data_path)
         known = _KNOWN.get(builder.name)
         named = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
         if known is not None:
             named["text"] = named["text"] or known.text
             named["label"] = named["label"] or known.label
-        columns = tfds_reader.columns(builder, named)
+        columns = tfds_reader.find_columns(builder, named)
         grades = known.names if known is not None and columns["label"] == known.label else {}
         reader = tfds_reader.Reader(builder, columns, grades)
         splits = self._splits(reader)
-        return texts.parts(
+        return texts.make_parts(
             splits,
             self.max_length,
             label_names=tuple(grades.values()) or reader.class_names("label"),

@@ -12,7 +12,7 @@ _LOG = logging.getLogger(__name__)
 _FORMAT = "array_record"
 
 
-def builder(name: str, data_dir: str) -> Any:
+def find_builder(name: str, data_dir: str) -> Any:
     """Finds the builder of a data set that can be read without TensorFlow.
 
     Args:
@@ -34,12 +34,12 @@ def builder(name: str, data_dir: str) -> Any:
         ) from None
     except Exception as error:
         base, _, variant = name.partition("/")
-        known = _variants(base)
+        known = _list_variants(base)
         if variant and variant not in known and known:
             raise unknown_name(f"variant of {base} in config.data.name", variant, known) from None
         # Builders may do anything when they are made, such as ask for a missing package.
         raise UserError(
-            f"config.data.name: TFDS cannot build {name!r}: {one_line(error)}"
+            f"config.data.name: TFDS cannot build {name!r}: {shorten_error(error)}"
         ) from error
     given = f", data_dir={data_dir!r}" if data_dir else ""
     command = (
@@ -60,7 +60,7 @@ def builder(name: str, data_dir: str) -> Any:
             found.download_and_prepare(file_format=_FORMAT, download_config=settings)
         except Exception as error:
             raise UserError(
-                f"config.data.name: TFDS cannot prepare {name!r}: {one_line(error)}; "
+                f"config.data.name: TFDS cannot prepare {name!r}: {shorten_error(error)}; "
                 f"where there is a network, run {command}"
             ) from error
     kind = found.info.file_format
@@ -74,7 +74,7 @@ def builder(name: str, data_dir: str) -> Any:
     return found
 
 
-def _variants(name: str) -> tuple[str, ...]:
+def _list_variants(name: str) -> tuple[str, ...]:
     """Lists the variants of a registered data set, such as the tasks of GLUE."""
     import tensorflow_datasets as tfds
 
@@ -84,6 +84,6 @@ def _variants(name: str) -> tuple[str, ...]:
         return ()
 
 
-def one_line(error: Exception) -> str:
+def shorten_error(error: Exception) -> str:
     """Shortens an error's message to one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

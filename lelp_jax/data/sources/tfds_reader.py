@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 _CHUNK = 65536
 
 
-def columns(builder: Any, named: Mapping[str, str]) -> dict[str, str]:
+def find_columns(builder: Any, named: Mapping[str, str]) -> dict[str, str]:
     """Finds the column of the texts, of the labels and, "" for none, of the fine labels.
 
     Args:
@@ -162,7 +162,7 @@ class Reader:
                         value = row[column].int64_list if whole else row[column].bytes_list
                         stored[key].append(value.value[0])
         except Exception as error:
-            reason = tfds_prepared.one_line(error)
+            reason = tfds_prepared.shorten_error(error)
             raise UserError(
                 f"{self._builder.data_path}: the split {split!r} cannot be read: {reason}; "
                 "remove the folder and prepare the data set again"

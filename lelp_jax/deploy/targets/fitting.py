@@ -67,7 +67,7 @@ def fit(
             )
     fitted_rows = dataclasses.replace(rows, label=membership)
     projection = projector.fit(fitted_rows, output_weights, values, seed)
-    for name, array in projection.arrays.items():
+    for name, array in base.arrays_of(projection).items():
         if np.isnan(array).any():
             raise UserError(f"--method={projector.name}: {name} holds NaN; check the embeddings")
     return projection, membership
@@ -103,7 +103,8 @@ def save(path: Path, stored: Stored) -> None:
     if not parallel.is_first_process():
         return
     temporary = path.with_name(f".{path.name}.tmp")
-    with files.storage(path, sum(array.nbytes for array in stored.projection.arrays.values())):
+    arrays = base.arrays_of(stored.projection).values()
+    with files.storage(path, sum(array.nbytes for array in arrays)):
         base.save(temporary, stored)
         temporary.replace(path)
 
@@ -122,28 +123,20 @@ def load(location: str, table: Table) -> tuple[Projector, Stored]:
     if not path.is_file():
         raise UserError(f"{place}: no such file")
     try:
-        stored = base.load(path)
-    except (OSError, ValueError, KeyError, EOFError, *base.BROKEN) as error:
+        stored = base.load(path, PROJECTORS)
+    except (OSError, ValueError, EOFError, *base.BROKEN) as error:
         raise UserError(
-            f"{place} is no projection ({' '.join(str(error).split())[:120]}); write one with "
-            "--save_projection"
+            f"{place} cannot be applied ({' '.join(str(error).split())[:120]}); write a projection "
+            "with --save_projection"
         ) from error
-    projection = stored.projection
-    if projection.kind not in PROJECTORS:
-        raise UserError(f"{place} is of the unknown kind {projection.kind!r}")
-    projector = PROJECTORS[projection.kind]
-    if stored.version != projector.version:
-        raise UserError(
-            f"{place} was fitted by version {stored.version} of {projector.name}, this is version "
-            f"{projector.version}; fit it again"
-        )
+    projection, projector = stored.projection, PROJECTORS[stored.projector]
     num_classes, dims = projection.column_mask.shape[-2], table.rows.embedding.shape[1]
     if num_classes != table.num_classes:
         raise UserError(
             f"{place} is for {num_classes} classes, --input has {table.num_classes}; give the same "
             "teacher's arrays"
         )
-    fitted = projection.arrays.get("mean")
+    fitted = getattr(projection, "mean", None)
     if fitted is not None and fitted.shape[1] != dims:
         raise UserError(
             f"{place} is for embeddings of {fitted.shape[1]} dims, --input has {dims}; give the "

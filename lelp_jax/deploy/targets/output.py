@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +15,21 @@ from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.deploy.targets.table import Table
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import scoring
-from lelp_jax.projection.base import Projection, Projector
+from lelp_jax.projection.base import Projection
 from lelp_jax.storage import objects
 from lelp_jax.storage.write import ArraySpec, check_destination, open_writer
+
+
+class Softness(NamedTuple):
+    """How soft the targets are.
+
+    Attributes:
+        temperature: Softens the classes.
+        beta: Softens the split.
+    """
+
+    temperature: float
+    beta: float
 
 
 def check(location: str, source: str) -> None:
@@ -47,12 +60,9 @@ def check(location: str, source: str) -> None:
 def write(
     location: str,
     table: Table,
-    projector: Projector,
     projection: Projection,
     membership: np.ndarray,
-    *,
-    temperature: float,
-    beta: float,
+    softness: Softness,
     advance: Callable[[int], None],
 ) -> None:
     """Writes `targets` [rows, columns], `membership` [rows] and `ids` [rows].
@@ -63,11 +73,9 @@ def write(
     Args:
         location: File, folder or address; its ending says the format.
         table: The rows.
-        projector: The way to split classes.
-        projection: What it fitted.
+        projection: Splits the classes.
         membership: Class that each row was fitted in, [rows].
-        temperature: Softens the classes.
-        beta: Softens the split.
+        softness: Of the targets.
         advance: Called with the number of rows done, again and again.
 
     Raises:
@@ -82,7 +90,6 @@ def write(
         "membership": ArraySpec((count,), np.int32),
         "ids": ArraySpec((count,), ids.dtype),
     }
-    softness = (jnp.float32(temperature), jnp.float32(beta))
     first = parallel.is_first_process()
     if not first:
         # The folder is made by the first process.
@@ -93,7 +100,7 @@ def write(
         share = parallel.share_of_process(count, writer.chunk_rows)
         for start in range(share.start, share.stop, writer.chunk_rows):
             chunk = slice(start, min(start + writer.chunk_rows, share.stop))
-            targets = _compute_targets(table, projector, projection, chunk, softness)
+            targets = _compute_targets(table, projection, chunk, softness)
             writer.write(
                 start, {"targets": targets, "membership": membership[chunk], "ids": ids[chunk]}
             )
@@ -106,17 +113,13 @@ def write(
 
 
 def _compute_targets(
-    table: Table,
-    projector: Projector,
-    projection: Projection,
-    rows: slice,
-    softness: tuple[jax.Array, jax.Array],
+    table: Table, projection: Projection, rows: slice, softness: Softness
 ) -> np.ndarray:
     """Computes target probabilities of some rows, [rows, columns]."""
     parts = []
-    for stretch, scores in scoring.batches(projector, projection, table.rows, rows):
+    for stretch, scores in scoring.batches(projection, table.rows, rows):
         logits = jnp.asarray(table.teacher.logits[stretch])
-        parts.append(np.asarray(_targets(logits, jnp.asarray(scores), *softness)))
+        parts.append(np.asarray(_targets(logits, jnp.asarray(scores), *map(jnp.float32, softness))))
         finite = np.isfinite(parts[-1]).all(axis=1)
         if not finite.all():
             row = stretch.start + int(np.argmin(finite))

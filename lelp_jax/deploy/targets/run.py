@@ -55,12 +55,10 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
         output.write(
             arguments.out,
             table,
-            projector,
             stored.projection,
             membership,
-            temperature=float(chosen["temperature"]),
-            beta=float(chosen["beta"]),
-            advance=advance,
+            output.Softness(float(chosen["temperature"]), float(chosen["beta"])),
+            advance,
         )
     if arguments.save_projection is not None:
         fitting.save(Path(arguments.save_projection).expanduser(), stored)
@@ -111,4 +109,4 @@ def _fit(
         given, tried = getattr(arguments, key), METHODS[name].search_space[key].default
         # The middle of what a comparison of methods tries.
         chosen[key] = tried[len(tried) // 2] if given is None else given
-    return projector, Stored(projection, projector.version, chosen), membership
+    return projector, Stored(projection, name, projector.version, chosen), membership

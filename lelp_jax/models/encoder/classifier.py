@@ -47,7 +47,7 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and embedding [batch, dims], float32.
+        """Computes logits [batch, num_outputs] and embedding [batch, dims], float32.
 
         Args:
             tokens: [batch, length] int32, `PAD` after the end.
@@ -62,5 +62,5 @@ class Encoder(nn.Module):
         return Outputs(nn.Dense(self.num_outputs, kernel_init=initializer, name=HEAD)(x), x)
 
     def depth_from_top(self, path: tuple[str, ...]) -> int:
-        """Returns how far below the output a parameter stands, as `Architecture` counts."""
+        """Counts how far below the output a parameter stands, as `Architecture` counts."""
         return self.architecture.depth_from_top(path)

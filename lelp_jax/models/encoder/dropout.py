@@ -25,7 +25,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Returns x where training is off, and x with its share dropped where it is on."""
+        """Drops a share of x in training, and nothing otherwise."""
         if not train or not self.rate:
             return x
         words = jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)
@@ -36,7 +36,7 @@ class Dropout(nn.Module):
 
 
 def noise(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Returns uniform words, a pure function of the place and of two words.
+    """Draws uniform words, a pure function of the place and of two words.
 
     Args:
         words: [2] uint32.
@@ -48,7 +48,7 @@ def noise(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _mix(word: jax.Array) -> jax.Array:
-    """Returns a bijective hash of 32-bit words (Wellons, Prospecting for Hash Functions, 2018)."""
+    """Computes a bijective hash of 32-bit words (Wellons, Prospecting for Hash Functions, 2018)."""
     word = (word ^ (word >> 16)) * jnp.uint32(0x7FEB352D)
     word = (word ^ (word >> 15)) * jnp.uint32(0x846CA68B)
     return word ^ (word >> 16)

@@ -52,7 +52,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool = False) -> Outputs:
-        """Returns logits [batch, num_outputs] and embedding [batch, dims], float32.
+        """Computes logits [batch, num_outputs] and embedding [batch, dims], float32.
 
         Args:
             tokens: [batch, length] int32, `PAD` after the end.

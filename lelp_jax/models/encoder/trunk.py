@@ -36,7 +36,7 @@ class Embeddings(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Returns hidden states, [batch, length, dims] float32, of tokens [batch, length]."""
+        """Computes hidden states, [batch, length, dims] float32, of tokens [batch, length]."""
         sizes = self.architecture
         width = sizes.embedding_dims or sizes.dims
         length = tokens.shape[-1]
@@ -95,7 +95,7 @@ class Trunk(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array, *, train: bool = False) -> States:
-        """Returns hidden states and their summary.
+        """Computes hidden states and their summary.
 
         Args:
             tokens: [batch, length] int32, `PAD` after the end.
@@ -146,7 +146,7 @@ def embed(
     trunk_params: Mapping[str, Any],
     tokens: jax.Array,
 ) -> jax.Array:
-    """Returns one vector a text, of an encoder that is not trained; a pure function.
+    """Computes one vector per text with an encoder that is not trained; a pure function.
 
     Args:
         architecture: Sizes.

@@ -48,7 +48,7 @@ class Pretrained:
         return unflatten_dict(flat)
 
     def trunk(self, pooling: str) -> dict[str, Any]:
-        """Returns the parameters of a `Trunk` of a pooling.
+        """Reads the parameters of a `Trunk` with a pooling.
 
         Args:
             pooling: The trunk's pooling; only "pooler" has the parameters of one.
@@ -103,7 +103,7 @@ def load(name: str, place: str) -> Pretrained:
 
 
 def cut_architecture(architecture: Architecture, layers: int) -> Architecture:
-    """Returns the sizes of an encoder of some of the layers; see `cut_parameters`.
+    """Computes the sizes of an encoder of some of the layers; see `cut_parameters`.
 
     Args:
         architecture: Sizes of the encoder.
@@ -120,7 +120,7 @@ def cut_architecture(architecture: Architecture, layers: int) -> Architecture:
 def cut_parameters(
     architecture: Architecture, trunk: Mapping[str, Any], layers: int
 ) -> dict[str, Any]:
-    """Returns the parameters of some of the layers, for a student that starts from its teacher.
+    """Picks the parameters of some of the layers, for a student that starts from its teacher.
 
     The layers are evenly spaced and end with the last one: the last of each of `layers` stretches
     of equal length, or as near as may be; 2 of 6 are the third and the sixth. These are the layers

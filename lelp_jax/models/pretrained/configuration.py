@@ -67,7 +67,7 @@ _REFUSED: Mapping[str, Any] = {
 
 
 def read(folder: Path, *, pooler: bool, place: str) -> Architecture:
-    """Returns the architecture of a checkpoint.
+    """Reads the architecture of a checkpoint.
 
     Args:
         folder: The checkpoint.
@@ -105,7 +105,7 @@ def read(folder: Path, *, pooler: bool, place: str) -> Architecture:
 
 
 def content(path: Path, place: str) -> dict[str, Any]:
-    """Returns what a JSON file of a checkpoint holds.
+    """Reads a JSON file of a checkpoint.
 
     Args:
         path: The file.

@@ -16,7 +16,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 def folder(name: str, place: str) -> Path:
-    """Returns the folder of a checkpoint; one of the hub is fetched where it is not there yet.
+    """Finds the folder of a checkpoint; one of the hub is fetched first where it is missing.
 
     Args:
         name: A folder, or a name on the hub such as "sentence-transformers/all-MiniLM-L6-v2".
@@ -68,7 +68,7 @@ def folder(name: str, place: str) -> Path:
 
 
 def _reason(error: BaseException) -> str:
-    """Returns the first line of what went wrong, of the cause where there is one."""
+    """Takes the first line of an error, or of its cause where there is one."""
     cause = error.__cause__ or error
     lines = str(cause).strip().splitlines()
     return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__

@@ -68,7 +68,7 @@ class Weights:
         return self._stored_name(tensor) is not None
 
     def read(self, parameter: Parameter) -> np.ndarray:
-        """Returns a parameter of the trunk, float32.
+        """Reads a parameter of the trunk, float32.
 
         Args:
             parameter: Which one.
@@ -87,7 +87,7 @@ class Weights:
         return np.ascontiguousarray(np.concatenate(parts, axis=-1) if parts[1:] else parts[0])
 
     def _part(self, tensor: str, wanted: tuple[int, ...]) -> np.ndarray:
-        """Returns one tensor, float32, of the shape wanted."""
+        """Reads one tensor as float32 and checks its shape."""
         name = self._stored_name(tensor)
         if name is None:
             raise UserError(
@@ -114,14 +114,14 @@ class Weights:
         return array
 
     def _stored_name(self, tensor: str) -> str | None:
-        """Returns what the files call a tensor, or None where they have none of its names."""
+        """Finds the name of a tensor in the files, or None where they have none of its names."""
         # Checkpoints converted from TensorFlow call a normalisation's two tensors so.
         old = re.sub(r"(?<=LayerNorm\.)(weight|bias)$", _old_name, tensor)
         names = (self._prefix + tensor, self._prefix + old)
         return next((name for name in names if name in self._file_of), None)
 
     def _index(self) -> dict[str, str]:
-        """Returns the file of every tensor of a checkpoint in several files."""
+        """Reads which file holds each tensor of a checkpoint in several files."""
         path = self._folder / INDEX
         files = content(path, self._place).get("weight_map")
         if not isinstance(files, Mapping) or not all(isinstance(f, str) for f in files.values()):
@@ -131,7 +131,7 @@ class Weights:
         return dict(files)
 
     def _file(self, name: str) -> Any:
-        """Returns an open file of tensors."""
+        """Opens a file of tensors."""
         from safetensors import SafetensorError, safe_open
 
         if name not in self._files:

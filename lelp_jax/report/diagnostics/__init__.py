@@ -1,1 +1,1 @@
-"""What a teacher's embedding promises, before any student is trained."""
+"""Measures of a teacher's embedding that hint at whether splitting classes will help."""

@@ -1,4 +1,4 @@
-"""How a class's embedding varies outside of what the teacher's output layer reads."""
+"""The part of a class's variance that the teacher's output layer does not read."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
 class ClassSpectrum(NamedTuple):
-    """Variance of the rows of one class; NaN and 0 where there are fewer than two rows.
+    """Variance of one class's embedding; NaN and 0 for fewer than two rows.
 
     Attributes:
-        share: Share of their variance in the null space of the output weights, in 0..1.
-        effective_rank: How many directions that part fills: the exponential of the entropy of its
-            normalised eigenvalues (Roy and Vetterli, The effective rank, EUSIPCO 2007, with
-            eigenvalues of the covariance in the place of singular values).
-        rank: Its numerical rank, which is the largest number of directions that LELP can take.
+        share: Share of the variance in the null space of the output weights, in 0..1.
+        effective_rank: Number of directions that this part fills: the exponential of the entropy of
+            its normalised eigenvalues (Roy and Vetterli, The Effective Rank, EUSIPCO 2007, with
+            eigenvalues of the covariance instead of singular values).
+        rank: Numerical rank of this part, the largest number of directions that LELP can take.
     """
 
     share: float
@@ -26,22 +26,23 @@ class ClassSpectrum(NamedTuple):
     rank: int
 
 
-def spectra(rows: EmbeddedRows, output_weights: np.ndarray) -> list[ClassSpectrum]:
-    """Returns the spectrum of every class.
+def compute_spectra(rows: EmbeddedRows, output_weights: np.ndarray) -> list[ClassSpectrum]:
+    """Computes the spectrum of every class.
 
     Args:
         rows: The rows, with their embedding in memory.
-        output_weights: [dims, classes].
+        output_weights: Weights of the teacher's output layer, [dims, classes].
     """
     removed = pca.range_basis(output_weights).astype(np.float64)
     embedding = np.asarray(rows.embedding)
     return [
-        _spectrum(embedding[rows.label == label].astype(np.float64), removed)
+        _compute_spectrum(embedding[rows.label == label].astype(np.float64), removed)
         for label in range(output_weights.shape[1])
     ]
 
 
-def _spectrum(points: np.ndarray, removed: np.ndarray) -> ClassSpectrum:
+def _compute_spectrum(points: np.ndarray, removed: np.ndarray) -> ClassSpectrum:
+    """Computes the spectrum of points, [rows, dims], outside a basis, [dims, removed]."""
     count, dims = points.shape
     if count < 2:
         return ClassSpectrum(float("nan"), float("nan"), 0)
@@ -49,10 +50,11 @@ def _spectrum(points: np.ndarray, removed: np.ndarray) -> ClassSpectrum:
     offset = points - mean
     total = np.square(offset).sum()
     outside = offset - (offset @ removed) @ removed.T
-    # The smaller of the two products has the same eigenvalues but for zeros.
+    # X'X and XX' have the same non-zero eigenvalues; take the smaller matrix.
     product = outside.T @ outside if dims <= count else outside @ outside.T
     values = np.maximum(np.linalg.eigvalsh(product)[::-1], 0)
-    # Rounding of float32 embeddings, as in the projections' own rank.
+    # Eigenvalues below the rounding error of float32 embeddings count as 0; the projections use the
+    # same bound, so that this rank is the number of directions that a fit accepts.
     eps = np.finfo(np.float32).eps
     floor = max(max(dims, 10) * eps * values[0], (count - 1) * np.square(4 * eps * mean).sum())
     rank = min(int((values > floor).sum()), count - 1)

@@ -1,4 +1,4 @@
-"""What the diagnostics speak for and against, in words, with the thresholds that were used."""
+"""Weighs the diagnostics: signs for and against pseudo-subclasses, with the thresholds used."""
 
 from __future__ import annotations
 
@@ -9,28 +9,31 @@ import numpy as np
 
 from lelp_jax.core import metrics
 from lelp_jax.methods import METHODS
-from lelp_jax.report.results.table import scale
+from lelp_jax.report.results.table import find_unit
 
 Facts = Mapping[str, Any]
 FOR, AGAINST, OPEN = "for", "against", "open"
-# Projectors that tell what a wide head, any directions or the true subclasses are worth.
+# Projectors that show what a wide head, arbitrary directions or the true subclasses are worth. They
+# are controls, not methods to recommend.
 _CONTROLS = ("oracle", "random_projection", "random_split")
-_SURE = 0.1
+# A teacher with less than this share of the largest entropy is called confident.
+_LOW_ENTROPY = 0.1
 _MANY_CLASSES = 10
-_ROOM = 0.01
+# The least distance from baseline to teacher, as a share, that leaves something to gain.
+_LEAST_HEADROOM = 0.01
 _SIGNIFICANT = 0.05
 
 
 class Measure(NamedTuple):
-    """A number in 0..1 and how it is read.
+    """A number in 0..1 and how to read it.
 
     Attributes:
         subject: What it measures.
-        high: From here on it counts as for, or is usual.
-        low: Below it counts as against.
+        high: From this value on, it is a sign for pseudo-subclasses, or usual.
+        low: Below this value, it is a sign against them.
         good: What a high value means.
         bad: What a low value means.
-        telling: Whether a high value counts as for.
+        is_sign: Whether a high value is a sign for pseudo-subclasses; otherwise it is merely usual.
     """
 
     subject: str
@@ -38,45 +41,46 @@ class Measure(NamedTuple):
     low: float
     good: str
     bad: str
-    telling: bool = True
+    is_sign: bool = True
 
 
 _CLUSTERS = Measure(
-    "Clusters of two halves of the data agree",
+    "Agreement of clusters fitted to two halves of the data",
     high=0.4,
     low=0.3,
-    good="The classes do fall into clusters, which suits `soft_kmeans`.",
-    bad="They cut through one cloud, so little is to be expected of `soft_kmeans`.",
+    good="The classes consist of clusters, which suits `soft_kmeans`.",
+    bad="The clusters cut through one cloud, so `soft_kmeans` is unlikely to help.",
 )
 _SUBSPACES = Measure(
-    "LELP's subspaces of two halves of the data agree",
+    "Agreement of LELP's subspaces fitted to two halves of the data",
     high=0.7,
     low=0.4,
     good="The subspaces are stable across halves of the data.",
     bad="The subspaces are not stable across halves of the data.",
-    telling=False,
+    # Directions of largest variance are stable in any class with enough rows.
+    is_sign=False,
 )
-_LEARNABLE = Measure(
-    "Pseudo-subclasses, here those of `{best}`, are predicted from the input",
+_PREDICTABLE = Measure(
+    "Predictability of the pseudo-subclasses of `{best}` from the input",
     high=0.4,
     low=0.2,
     good="A student can learn them.",
-    bad="A small student may not learn them either.",
+    bad="A small student may not be able to learn them.",
 )
 _FINE = Measure(
-    "Clusters match the fine labels",
+    "Agreement of clusters with the fine labels",
     high=0.4,
     low=0.1,
-    good="They are meaningful.",
+    good="The clusters are meaningful.",
     bad="The clusters do not match the fine labels.",
 )
 _OUTSIDE = Measure(
     "Share of the variance within classes that the output layer does not read",
     high=0.3,
     low=0.1,
-    good="The embedding holds something that the probabilities do not say.",
-    bad="Nearly all of it reaches the probabilities already.",
-    telling=False,
+    good="The embedding contains information that the probabilities do not.",
+    bad="The probabilities already contain nearly all of it.",
+    is_sign=False,
 )
 
 
@@ -93,7 +97,7 @@ class Sign(NamedTuple):
 
 
 def average(facts: Facts, *path: str) -> float | None:
-    """Returns the mean over classes of an entry of `classes`; None where no class has it."""
+    """Computes the mean over classes of an entry of `classes`; None if no class has it."""
     values: list[float] = []
     for entry in facts["classes"]:
         for key in path:
@@ -103,29 +107,36 @@ def average(facts: Facts, *path: str) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def signs(facts: Facts, comparison: Mapping[str, Any]) -> list[Sign]:
-    """Returns what speaks for and against pseudo-subclasses.
+def find_signs(facts: Facts, comparison: Mapping[str, Any]) -> list[Sign]:
+    """Finds signs for and against pseudo-subclasses.
 
     Args:
-        facts: What `diagnostics.diagnose` returned, or the same read from JSON.
-        comparison: What `comparison.compare` returned, or the same read from JSON.
+        facts: The result of `diagnosis.diagnose`, or the same read from JSON.
+        comparison: The result of `comparison.compare`, or the same read from JSON.
+
+    Returns:
+        The signs for, then those against, then open ones.
     """
-    found = [
-        *_of_splits(facts),
-        *_of_variance(facts),
-        *_of_probabilities(facts),
-        *_of_room(comparison),
-        *_of_control(comparison),
+    signs = [
+        *_judge_splits(facts),
+        *_judge_variance(facts),
+        *_judge_probabilities(facts),
+        *_judge_headroom(comparison),
+        *_judge_control(comparison),
     ]
-    return sorted(found, key=lambda sign: (FOR, AGAINST, OPEN).index(sign.side))
+    return sorted(signs, key=lambda sign: (FOR, AGAINST, OPEN).index(sign.side))
 
 
-def verdict(found: list[Sign], comparison: Mapping[str, Any]) -> str:
-    """Returns the conclusion: what was measured counts, the signs where nothing was."""
-    count = {side: sum(sign.side == side for sign in found) for side in (FOR, AGAINST)}
+def conclude(signs: list[Sign], comparison: Mapping[str, Any]) -> str:
+    """Writes the conclusion. Measured differences take precedence over signs."""
+    count = {side: sum(sign.side == side for sign in signs) for side in (FOR, AGAINST)}
     tally = f"Signs for pseudo-subclasses: {count[FOR]}, against: {count[AGAINST]}."
-    baseline, differences = comparison["baseline"], _differences(comparison)
-    groups: dict[str, list[str]] = {"ahead of": [], "behind": [], "not told apart from": []}
+    baseline, differences = comparison["baseline"], _collect_differences(comparison)
+    groups: dict[str, list[str]] = {
+        "better than": [],
+        "worse than": [],
+        "not significantly different from": [],
+    }
     direction = metrics.direction(comparison["metric"])
     for row in comparison["methods"]:
         projector = METHODS[row["method"]].projector
@@ -133,93 +144,101 @@ def verdict(found: list[Sign], comparison: Mapping[str, Any]) -> str:
             continue
         if row["method"] not in differences:
             continue
-        clear = row.get("p") is not None and row["p"] < _SIGNIFICANT
-        better = direction * differences[row["method"]]["mean"] > 0
-        place = "not told apart from" if not clear else "ahead of" if better else "behind"
-        groups[place].append(f"`{row['method']}`")
+        if row.get("p") is None or not row["p"] < _SIGNIFICANT:
+            group = "not significantly different from"
+        elif direction * differences[row["method"]]["mean"] > 0:
+            group = "better than"
+        else:
+            group = "worse than"
+        groups[group].append(f"`{row['method']}`")
     if not any(groups.values()):
-        hope = "worth a try" if count[FOR] > count[AGAINST] else "not the first thing to try"
-        return f"{tally} No split was measured here; by the signs alone it is {hope}."
+        advice = "worth a try" if count[FOR] > count[AGAINST] else "not the first thing to try"
+        return f"{tally} This run measured no split; judging by the signs alone, one is {advice}."
     measured = [
         f"{words} `{baseline}`: {', '.join(names)}" for words, names in groups.items() if names
     ]
-    room = _room(comparison)
-    full = room is not None and room < _ROOM
+    headroom = _compute_headroom(comparison)
+    full = headroom is not None and headroom < _LEAST_HEADROOM
     return (
-        f"{tally} What was measured counts for more: {'; '.join(measured)} (corrected p below "
-        f"{_SIGNIFICANT:g} tells apart, {comparison['replicates']} replicates). The signs say what "
-        "the teacher's embedding holds, not that a student with this many rows gains by it."
-        + (" With so little room below the teacher no method can gain much." if full else "")
+        f"{tally} The measured differences count for more: {'; '.join(measured)} (significant: "
+        f"corrected p below {_SIGNIFICANT:g}, {comparison['replicates']} replicates). The signs "
+        "describe the teacher's embedding; they do not tell whether a student with this number of "
+        "training rows benefits from it."
+        + (" With so little headroom below the teacher, no method can gain much." if full else "")
     )
 
 
 def _grade(measure: Measure, value: float | None) -> list[Sign]:
-    """Grades a measure; one that is not known is no sign."""
+    """Grades a measure; an unknown value gives no sign."""
     if value is None:
         return []
-    above = "counts as for" if measure.telling else "is usual"
+    above = "a sign for" if measure.is_sign else "usual"
     text = (
-        f"{measure.subject}: {value:.2f} ({measure.high:g} or more {above}, below "
-        f"{measure.low:g} counts as against)."
+        f"{measure.subject}: {value:.2f} ({measure.high:g} or more is {above}, below "
+        f"{measure.low:g} a sign against)."
     )
     if value >= measure.high:
-        return [Sign(FOR if measure.telling else OPEN, f"{text} {measure.good}")]
+        return [Sign(FOR if measure.is_sign else OPEN, f"{text} {measure.good}")]
     if value < measure.low:
         return [Sign(AGAINST, f"{text} {measure.bad}")]
     return [Sign(OPEN, text)]
 
 
-def _of_splits(facts: Facts) -> list[Sign]:
-    found = _grade(_CLUSTERS, average(facts, "splits", "soft_kmeans", "stability"))
-    found += _grade(_SUBSPACES, average(facts, "splits", "lelp", "stability"))
-    of_input = {
+def _judge_splits(facts: Facts) -> list[Sign]:
+    """Judges stability, predictability and meaning of the splits."""
+    signs = _grade(_CLUSTERS, average(facts, "splits", "soft_kmeans", "stability"))
+    signs += _grade(_SUBSPACES, average(facts, "splits", "lelp", "stability"))
+    from_input = {
         name: average(facts, "splits", name, "from_input") for name in ("lelp", "soft_kmeans")
     }
-    known = {name: value for name, value in of_input.items() if value is not None}
+    known = {name: value for name, value in from_input.items() if value is not None}
     if known:
+        # One predictable split is enough, so the better one is graded.
         best = max(known, key=lambda name: known[name])
-        subject = _LEARNABLE.subject.format(best=best)
-        found += _grade(_LEARNABLE._replace(subject=subject), known[best])
-    return found + _grade(_FINE, average(facts, "splits", "soft_kmeans", "fine"))
+        subject = _PREDICTABLE.subject.format(best=best)
+        signs += _grade(_PREDICTABLE._replace(subject=subject), known[best])
+    return signs + _grade(_FINE, average(facts, "splits", "soft_kmeans", "fine"))
 
 
-def _of_variance(facts: Facts) -> list[Sign]:
-    found = _grade(_OUTSIDE, average(facts, "outside", "held_out"))
+def _judge_variance(facts: Facts) -> list[Sign]:
+    """Judges the variance outside the output layer, and the number of directions it fills."""
+    signs = _grade(_OUTSIDE, average(facts, "outside", "held_out"))
     directions, count = average(facts, "effective_rank", "fit"), facts["num_subclasses"]
     if not count:
-        text = "A class has too few rows or directions to be split, so nothing was tried."
-        found.append(Sign(AGAINST, text))
+        text = "A class has too few rows or directions to be split, so no split was fitted."
+        signs.append(Sign(AGAINST, text))
     elif directions is not None and count > 1.5 * directions:
         text = (
-            f"{count} pseudo-subclasses are many for an effective rank of {directions:.1f}: try "
+            f"{count} pseudo-subclasses are many for an effective rank of {directions:.1f}; try "
             f"`num_subclasses` of about {max(round(directions), 2)}."
         )
-        found.append(Sign(OPEN, text))
-    return found
+        signs.append(Sign(OPEN, text))
+    return signs
 
 
-def _of_probabilities(facts: Facts) -> list[Sign]:
-    found, classes = [], len(facts["classes"])
+def _judge_probabilities(facts: Facts) -> list[Sign]:
+    """Judges how much the probabilities already tell a student."""
+    signs, classes = [], len(facts["classes"])
     entropy = average(facts, "entropy", "held_out")
-    if entropy is not None and entropy < _SURE * np.log2(classes):
+    if entropy is not None and entropy < _LOW_ENTROPY * np.log2(classes):
         text = (
-            f"The teacher is sure: {entropy:.2f} of {np.log2(classes):.2f} bits per row "
-            f"(below {100 * _SURE:g} %), so at temperature 1 its probabilities say little beyond "
-            "the label."
+            f"The teacher is confident: {entropy:.2f} of {np.log2(classes):.2f} bits per row "
+            f"(below {100 * _LOW_ENTROPY:g} %), so at temperature 1 its probabilities add little "
+            "to the label."
         )
-        found.append(Sign(FOR, text))
+        signs.append(Sign(FOR, text))
     if classes >= _MANY_CLASSES:
         text = (
-            f"There are {classes} classes ({_MANY_CLASSES} or more): the gain over plain "
-            "distillation shrinks as classes grow in number (Loo et al., section 5)."
+            f"There are {classes} classes ({_MANY_CLASSES} or more); the gain over plain "
+            "distillation shrinks with the number of classes (Loo et al., section 5)."
         )
-        found.append(Sign(AGAINST, text))
-    return found
+        signs.append(Sign(AGAINST, text))
+    return signs
 
 
-def _room(comparison: Mapping[str, Any]) -> float | None:
-    """Returns how far the baseline lies below the teacher, where the metric is a share."""
-    _, unit = scale(comparison["metric"])
+def _compute_headroom(comparison: Mapping[str, Any]) -> float | None:
+    """Computes the distance from the baseline up to the teacher; None if it is not a share."""
+    _, unit = find_unit(comparison["metric"])
     rows = {row["method"]: row for row in comparison["methods"]}
     value = rows.get(comparison["baseline"], {}).get("value")
     if not unit or not _is_known(value) or not _is_known({"mean": comparison["teacher"]}):
@@ -227,51 +246,56 @@ def _room(comparison: Mapping[str, Any]) -> float | None:
     return float(comparison["teacher"] - value["mean"])
 
 
-def _of_room(comparison: Mapping[str, Any]) -> list[Sign]:
-    room = _room(comparison)
-    if room is None:
+def _judge_headroom(comparison: Mapping[str, Any]) -> list[Sign]:
+    """Judges how much a method can gain at all: students rarely exceed their teacher."""
+    headroom = _compute_headroom(comparison)
+    if headroom is None:
         return []
-    text = f"From `{comparison['baseline']}` up to the teacher there are {100 * room:.1f} points"
-    bound = f"{100 * _ROOM:g} or more counts as for, fewer as against"
-    return [Sign(FOR if room >= _ROOM else AGAINST, f"{text} ({bound}).")]
+    text = f"`{comparison['baseline']}` is {100 * headroom:.1f} points below the teacher"
+    bound = f"{100 * _LEAST_HEADROOM:g} or more is a sign for, less a sign against"
+    return [Sign(FOR if headroom >= _LEAST_HEADROOM else AGAINST, f"{text} ({bound}).")]
 
 
-def _of_control(comparison: Mapping[str, Any]) -> list[Sign]:
-    """Returns what the random split says: it has the wide head and no information."""
-    factor, unit = scale(comparison["metric"])
+def _judge_control(comparison: Mapping[str, Any]) -> list[Sign]:
+    """Judges the gain over the random split, which has the wide head but no information.
+
+    A method that beats the baseline but not the random split owes its gain to the larger head, not
+    to the teacher's embedding.
+    """
+    factor, unit = find_unit(comparison["metric"])
     unit = " points" if unit else ""
     direction, baseline = metrics.direction(comparison["metric"]), comparison["baseline"]
-    differences = _differences(comparison)
+    differences = _collect_differences(comparison)
     control = differences.get("random_split")
     if control is None:
         return []
-    low, high = _better(control, direction)
-    effect = f"{factor * control['mean']:+.2f}{unit} against `{baseline}`"
+    low, high = _orient(control, direction)
+    effect = f"{factor * control['mean']:+.2f}{unit} compared to `{baseline}`"
     if low > 0:
         text = f"The wide head alone helps ({effect}): not all gain is due to the embedding."
-        found = [Sign(OPEN, text)]
+        signs = [Sign(OPEN, text)]
     elif high < 0:
-        text = f"The wide head alone costs something ({effect}), which a split has to earn back."
-        found = [Sign(AGAINST, text)]
+        text = f"The wide head alone hurts ({effect}); a split has to make up for that first."
+        signs = [Sign(AGAINST, text)]
     else:
-        found = [Sign(OPEN, f"The wide head alone neither clearly helps nor harms ({effect}).")]
+        signs = [Sign(OPEN, f"The wide head alone has no clear effect ({effect}).")]
     for name in ("lelp", "soft_kmeans"):
         split = differences.get(name)
         if split is None:
             continue
         gain = split["mean"] - control["mean"]
         text = f"`{name}` minus the random split: {factor * gain:+.2f}{unit}"
-        if _better(split, direction)[0] > high:
-            found.append(Sign(FOR, f"{text}, their intervals lie apart."))
+        if _orient(split, direction)[0] > high:
+            signs.append(Sign(FOR, f"{text}; their intervals do not overlap."))
         elif direction * gain <= 0:
-            found.append(Sign(AGAINST, f"{text}, so the embedding added nothing."))
+            signs.append(Sign(AGAINST, f"{text}; the embedding added nothing."))
         else:
-            found.append(Sign(OPEN, f"{text}, their intervals overlap or are not known."))
-    return found
+            signs.append(Sign(OPEN, f"{text}; their intervals overlap or are unknown."))
+    return signs
 
 
-def _differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """Returns the differences to the baseline, of the methods that have one."""
+def _collect_differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Collects the differences to the baseline, by method."""
     return {
         row["method"]: row["difference"]
         for row in comparison["methods"]
@@ -280,12 +304,15 @@ def _differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, float]
 
 
 def _is_known(interval: Mapping[str, float | None] | None) -> bool:
-    """Tells whether there is a mean; NaN, null in files, stands for one that is not defined."""
+    """Checks that an interval has a mean: neither NaN nor None, which stands for NaN in files."""
     return interval is not None and interval["mean"] is not None and not np.isnan(interval["mean"])
 
 
-def _better(difference: Mapping[str, float | None], direction: int) -> tuple[float, float]:
-    """Returns the ends of an interval where more is better; NaN, which is in no order, for none."""
+def _orient(difference: Mapping[str, float | None], direction: int) -> tuple[float, float]:
+    """Turns the ends of an interval so that larger is better.
+
+    An unknown end becomes NaN, which makes every comparison with it false.
+    """
     ends = [difference["low"], difference["high"]]
     known = [float("nan") if end is None else direction * end for end in ends]
     return (known[0], known[1]) if direction > 0 else (known[1], known[0])

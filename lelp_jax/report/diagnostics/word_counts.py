@@ -1,4 +1,4 @@
-"""Texts as counts of words and pairs of neighbouring words, for a probe without any model."""
+"""Texts as weighted counts of words and word pairs, the inputs of a probe without any model."""
 
 from __future__ import annotations
 
@@ -9,52 +9,53 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Japanese syllables and Chinese characters are written without blanks: each is a word.
+# Japanese and Chinese are written without blanks, so each of their characters counts as a word.
 _SINGLE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_SINGLE}]|[^\W{_SINGLE}]+")
 
 
-def features(
-    seen: Sequence[str], unseen: Sequence[str], most: int, longest: int
+def compute_features(
+    texts: Sequence[str], test_texts: Sequence[str], max_features: int, max_words: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns how often texts hold the words and pairs that are in most of the seen ones.
+    """Computes TF-IDF features of texts over the words and word pairs that most texts contain.
 
-    Each count is weighted by 1 + log((1 + n) / (1 + m)), where m of the n seen texts hold the word
-    or pair (Sparck Jones, A Statistical Interpretation of Term Specificity, 1972; smoothed as in
-    scikit-learn), and each text is scaled to length 1. The most frequent ones are taken rather than
-    hashes of all: the frequent ones that share a place would drown the telling ones. Ties go by the
-    characters, so that the features do not depend on the order of the rows.
+    Counts are weighted by 1 + log((1 + n) / (1 + m)) for a word or pair in m of the n texts (Sparck
+    Jones, A Statistical Interpretation of Term Specificity, 1972; smoothed as in scikit-learn), and
+    each text is scaled to length 1. Keeps the most frequent terms instead of hashing all of them:
+    with so few features, hash collisions between frequent words would hide the informative ones.
 
     Args:
-        seen: Texts that the words are chosen from, [n].
-        unseen: Other texts, [m].
-        most: How many words and pairs at most.
-        longest: How many words of a text are read.
+        texts: The texts to choose the terms from, [n].
+        test_texts: Other texts, [m].
+        max_features: The largest number of terms.
+        max_words: The number of words that are read of each text.
 
     Returns:
-        Features of the two, [n, features] and [m, features] float32. A text without any of the
-        words is all 0.
+        Features of both, [n, features] and [m, features] float32; all 0 for a text without any of
+        the terms.
     """
-    counts = [_count(text, longest) for text in seen]
-    holding = Counter(term for count in counts for term in count)
-    chosen = sorted(holding, key=lambda term: (-holding[term], term))[:most]
-    place = {term: number for number, term in enumerate(chosen)}
-    rows_with = np.array([holding[term] for term in chosen], np.float64)
-    weight = 1 + np.log((1 + len(seen)) / (1 + rows_with))
+    counts = [_count_terms(text, max_words) for text in texts]
+    num_texts = Counter(term for count in counts for term in count)
+    # Ties are broken alphabetically, so that the features do not depend on the order of the rows.
+    terms = sorted(num_texts, key=lambda term: (-num_texts[term], term))[:max_features]
+    column = {term: number for number, term in enumerate(terms)}
+    frequency = np.array([num_texts[term] for term in terms], np.float64)
+    weight = 1 + np.log((1 + len(texts)) / (1 + frequency))
 
-    def weighted(counts: Sequence[Counter[str]]) -> np.ndarray:
-        values = np.zeros((len(counts), len(chosen)), np.float32)
+    def weigh(counts: Sequence[Counter[str]]) -> np.ndarray:
+        values = np.zeros((len(counts), len(terms)), np.float32)
         for row, count in zip(values, counts, strict=True):
-            known = [term for term in count if term in place]
-            row[[place[term] for term in known]] = [count[term] for term in known]
+            known = [term for term in count if term in column]
+            row[[column[term] for term in known]] = [count[term] for term in known]
         values *= weight
         length = np.linalg.norm(values, axis=1, keepdims=True)
         return values / np.where(length == 0, 1, length)
 
-    return weighted(counts), weighted([_count(text, longest) for text in unseen])
+    return weigh(counts), weigh([_count_terms(text, max_words) for text in test_texts])
 
 
-def _count(text: str, longest: int) -> Counter[str]:
-    found = itertools.islice(_WORD.finditer(text.lower()), longest)
-    words = [match[0] for match in found]
+def _count_terms(text: str, max_words: int) -> Counter[str]:
+    """Counts the first words of a text and the pairs of neighbours among them."""
+    matches = itertools.islice(_WORD.finditer(text.lower()), max_words)
+    words = [match[0] for match in matches]
     return Counter(itertools.chain(words, map(" ".join, itertools.pairwise(words))))

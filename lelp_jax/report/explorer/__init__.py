@@ -1,1 +1,1 @@
-"""The report as one HTML file to look around in."""
+"""The report as one interactive HTML file."""

@@ -1,4 +1,4 @@
-"""What a row of the data looks like: its text, a small picture, or its first features by name."""
+"""Descriptions of data rows for the explorer: a text, a small picture, or the first features."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import Preprocessing
 
 _MOST_FEATURES = 12
-# Of a text.
+# Per text.
 _MOST_CHARACTERS = 1000
-# Of all pictures or texts together; larger ones are thinned out or cut.
+# For all pictures or texts together, so that a browser opens the page at once. Pictures beyond it
+# are thinned out, texts are shortened.
 _MOST_BYTES = 3_000_000
 
 
 def describe(dataset: Dataset, index: np.ndarray) -> dict[str, Any]:
-    """Returns what is shown of rows, in the units of the source.
+    """Describes rows of the data, in the units of the source.
 
-    Rows are pictures where the data set says so, or where a row has the shape [height, width] or
-    [height, width, channels] with 1 or 3 channels.
+    Rows are pictures if the dataset has an image shape, or if the shape of a row is [height, width]
+    or [height, width, channels] with 1 or 3 channels.
 
     Args:
         dataset: The data.
         index: Data-set indices, [n].
 
     Returns:
-        JSON-like. Of texts: `texts`, a list with the beginning of each; an ellipsis ends those that
-        are cut. Of pictures: `shape` [height, width, channels] and `pixels`, all rows' bytes in
-        base64, from the darkest (0) to the brightest value (255) among these rows. Of others:
-        `names` of the first features, their `values`, a list per row with four digits, and `more`,
-        how many features are left out.
+        JSON-like. For texts, `texts`: the beginning of each; an ellipsis marks where one was cut.
+        For pictures, `shape`, [height, width, channels], and `pixels`: the bytes of all rows in
+        base64, scaled so that the darkest value among them is 0 and the brightest 255. For other
+        data, `names` of the first features, their `values` per row, with four digits, and `more`,
+        the number of features left out.
     """
     if dataset.preprocessing is None:
-        return {"texts": _cut(dataset.inputs[index])}
-    values = _raw(dataset.inputs[index], dataset.preprocessing)
-    shape = _image_shape(dataset)
+        return {"texts": _shorten(dataset.inputs[index])}
+    values = _undo_preprocessing(dataset.inputs[index], dataset.preprocessing)
+    shape = _find_image_shape(dataset)
     if shape is not None:
         images = values.reshape(len(index), *shape)
+        # Every step-th pixel in both directions: enough to recognise a picture this small.
         step = 1
         while images[:, ::step, ::step].size > _MOST_BYTES:
             step += 1
@@ -54,35 +56,41 @@ def describe(dataset: Dataset, index: np.ndarray) -> dict[str, Any]:
     names = dataset.preprocessing.columns or [f"feature {n}" for n in range(_MOST_FEATURES)]
     return {
         "names": list(names[: min(_MOST_FEATURES, flat.shape[1])]),
-        "values": rounded(flat[:, :_MOST_FEATURES]),
+        "values": round_floats(flat[:, :_MOST_FEATURES]),
         "more": max(flat.shape[1] - _MOST_FEATURES, 0),
     }
 
 
-def rounded(values: np.ndarray) -> Any:
-    """Returns finite floats of any shape as nested lists, with four digits each."""
+def round_floats(values: np.ndarray) -> Any:
+    """Rounds finite floats to four digits and returns them as nested lists of the same shape.
+
+    Four digits are finer than a pixel and keep the page small.
+    """
     short = np.array([float(f"{value:.4g}") for value in np.asarray(values, float).ravel()])
     return short.reshape(np.shape(values)).tolist()
 
 
-def _cut(texts: Sequence[str]) -> list[str]:
-    """Returns the beginnings of texts, shorter ones where all together would be too much."""
-    most = _MOST_CHARACTERS
+def _shorten(texts: Sequence[str]) -> list[str]:
+    """Shortens texts to one maximum length, chosen so that all of them fit into the page."""
+    length = _MOST_CHARACTERS
     while True:
-        shown = [text if len(text) <= most else text[:most] + "…" for text in texts]
-        # As the page holds them, where a character may take up to 12 bytes.
-        if most == 1 or len(json.dumps(shown)) <= _MOST_BYTES:
-            return shown
-        most = max(most * 3 // 4, 1)
+        beginnings = [text if len(text) <= length else text[:length] + "…" for text in texts]
+        # Measured as JSON, in which a character can take up to 12 bytes.
+        if length == 1 or len(json.dumps(beginnings)) <= _MOST_BYTES:
+            return beginnings
+        length = max(length * 3 // 4, 1)
 
 
-def _raw(inputs: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
-    """Returns the features as the source had them; constant ones were dropped but for the mean."""
+def _undo_preprocessing(inputs: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Computes the features in the units of the source."""
+    # Preprocessing multiplies by `scale`; it is 0 for features that are constant in training, whose
+    # value `shift` has.
     scale = np.where(preprocessing.scale == 0, 1, preprocessing.scale)
     return inputs.astype(np.float64) / scale + preprocessing.shift
 
 
-def _image_shape(dataset: Dataset) -> tuple[int, int, int] | None:
+def _find_image_shape(dataset: Dataset) -> tuple[int, int, int] | None:
+    """Finds the height, width and channels of a row; None if rows are not pictures."""
     row = dataset.image_shape or dataset.inputs.shape[1:]
     if len(row) == 2:
         return (row[0], row[1], 1)

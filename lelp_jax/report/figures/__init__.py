@@ -1,1 +1,1 @@
-"""Plots of methods, training, hyperparameters and sweeps."""
+"""Plots of methods, training curves, embeddings, hyperparameters and sweeps."""

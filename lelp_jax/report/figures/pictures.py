@@ -1,4 +1,4 @@
-"""What the report's pictures show, gathered from a run, and where they are put."""
+"""Draws the report's pictures: collects their data from a run and writes the files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from lelp_jax.core import metrics
 from lelp_jax.core.curves import read_curves
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
-from lelp_jax.projection import PROJECTORS
 from lelp_jax.report.figures import plots, sensitivity
 from lelp_jax.report.results.markdown import Picture
 from lelp_jax.students import projections
@@ -31,30 +30,34 @@ def draw(
     """Draws the comparison, the training curves and an embedding.
 
     Args:
-        folder: Where the pictures are put.
+        folder: The folder to write the pictures to.
         dataset: The data.
         teachers: The teachers.
-        selected: The students of every chosen trial.
+        selected: The selected students.
         comparison: The comparison.
 
     Returns:
-        The pictures that there was something to draw for.
+        The pictures that were drawn; one without data is left out.
     """
     result = []
-    if plots.methods(folder / "methods.png", comparison):
+    if plots.draw_methods(folder / "methods.png", comparison):
         result.append(
-            Picture("methods.png", "Every method on the test rows (filled: Holm p below 0.05)")
+            Picture(
+                "methods.png",
+                f"Test {comparison['metric']} of each method, and its paired difference to "
+                f"{comparison['baseline']}",
+            )
         )
     losses = collect_losses(teachers, selected)
     if losses:
-        plots.curves(folder / "curves.png", losses)
-        result.append(Picture("curves.png", "Training losses of the chosen students"))
-    if _embedding(folder / "embedding.png", dataset, selected):
+        plots.draw_curves(folder / "curves.png", losses)
+        result.append(Picture("curves.png", "Training loss of the teachers and selected students"))
+    if _draw_embedding(folder / "embedding.png", dataset, selected):
         colour = "class" if dataset.fine_labels is None else "fine label"
         result.append(
             Picture(
                 "embedding.png",
-                "The teacher's embedding of the validation rows in LELP's subspace of each class, "
+                "Validation rows of each class in the first two directions of its LELP subspace, "
                 f"coloured by {colour}",
             )
         )
@@ -64,19 +67,19 @@ def draw(
 def draw_sensitivity(
     folder: Path, config: Config, lines: Sequence[Mapping[str, Any]]
 ) -> list[Picture]:
-    """Draws how the validation metric depends on settings, one picture per method.
+    """Draws how the validation metric depends on hyperparameters, one picture per method.
 
     Args:
-        folder: Where the pictures are put.
+        folder: The folder to write the pictures to.
         config: The experiment.
         lines: All lines of `results.jsonl`.
 
     Returns:
-        The pictures; none where no method tried enough combinations of two settings.
+        The pictures; none for a method that tried too few combinations of two hyperparameters.
     """
     metric = config.report.selection_metric
     result = []
-    for method, grids in sensitivity.grids(lines, metric).items():
+    for method, grids in sensitivity.make_grids(lines, metric).items():
         name = f"sensitivity_{method}.png"
         sensitivity.draw(folder / name, method, grids, metric, metrics.direction(metric))
         result.append(Picture(name, method))
@@ -86,14 +89,14 @@ def draw_sensitivity(
 def collect_losses(
     teachers: Sequence[Teacher], selected: Sequence[Outcome]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Collects steps and losses per panel: the teachers, and each method's selected students.
+    """Collects the loss curves of the teachers and of each method's selected students.
 
     Args:
         teachers: The teachers.
-        selected: The students of every chosen trial.
+        selected: The selected students.
 
     Returns:
-        Per panel the steps, [points], and the losses, [members, points].
+        For each panel, the steps, [points], and the losses, [members, points].
     """
     members: dict[str, list[Trained]] = {}
     networks = [teacher.network.trained for teacher in teachers if teacher.network]
@@ -101,6 +104,7 @@ def collect_losses(
         members["teacher"] = networks
     for outcome in selected:
         members.setdefault(outcome.student.trial.method, []).append(outcome.trained)
+    # One file holds the curves of a whole fleet, so it is read once for all of its members.
     result, of_fleet = {}, dict[Path, list[dict[str, Any]]]()
     for panel, trained in members.items():
         curves = []
@@ -111,7 +115,7 @@ def collect_losses(
             steps = [line["step"] for line in points]
             losses = [line["loss"][member.position] for line in points]
             curves.append((steps, np.array(losses, float)))
-        # Fleets of different size may log at different steps; those of the first are shown.
+        # Fleets of different size may log at different steps: interpolate to those of the first.
         steps = curves[0][0]
         if steps:
             kept = [np.interp(steps, s, losses) for s, losses in curves if len(s)]
@@ -119,23 +123,22 @@ def collect_losses(
     return result
 
 
-def _embedding(path: Path, dataset: Dataset, selected: Sequence[Outcome]) -> bool:
-    """Draws the validation embedding of the first replicate; returns whether there was one."""
+def _draw_embedding(path: Path, dataset: Dataset, selected: Sequence[Outcome]) -> bool:
+    """Draws the validation embedding of the first LELP student; returns whether there is one."""
     for outcome in selected:
         student = outcome.student
         if student.trial.method != "lelp" or student.projection is None:
             continue
+        # One direction per class is not enough for a scatter plot.
         if student.projection.column_mask.shape[1] < 2:
             continue
         rows = dataset.validation
-        scores = projections.score_rows(
-            PROJECTORS["lelp"], student.projection, dataset, student.replicate.bank, rows
-        )
+        scores = projections.score_rows(student.projection, dataset, student.replicate.bank, rows)
         labels = dataset.labels[rows]
         fine = dataset.fine_labels
         colour, names = (
             (labels, dataset.class_names) if fine is None else (fine[rows], dataset.fine_names)
         )
-        plots.embedding(path, scores, labels, colour, dataset.class_names, names)
+        plots.draw_embedding(path, scores, labels, colour, dataset.class_names, names)
         return True
     return False

@@ -1,4 +1,4 @@
-"""The report's pictures of methods and their training."""
+"""Plots of the methods, of their training and of an embedding."""
 
 from __future__ import annotations
 
@@ -12,42 +12,45 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.report.results.table import known, scale
+from lelp_jax.report.results.table import find_unit, is_known
 
-# Okabe and Ito's colours, distinguishable with impaired colour vision.
+# The palette of Okabe and Ito, which readers with impaired colour vision can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BASELINE = COLOURS[1]
+# A corrected p-value below this level fills a method's marker.
 _LEVEL = 0.05
 _NAME_LENGTH = 40
 
 
-def methods(path: Path, comparison: Mapping[str, Any]) -> bool:
-    """Draws each method's test metric, and its paired difference to the baseline, with intervals.
+def draw_methods(path: Path, comparison: Mapping[str, Any]) -> bool:
+    """Draws each method's test metric and its paired difference to the baseline, with intervals.
 
-    The teachers' mean is a line. A method is filled where its corrected p-value is below 0.05.
+    A dashed line shows the teachers' mean. Markers of methods whose corrected p-value is below 0.05
+    are filled.
 
     Args:
-        path: The file.
+        path: The file to write.
         comparison: The comparison.
 
     Returns:
-        Whether there was a method to draw.
+        Whether there is a method to draw; without one, no file is written.
     """
     rows = [row for row in comparison["methods"] if "value" in row]
     if not rows:
         return False
-    factor, unit = scale(comparison["metric"])
+    factor, unit = find_unit(comparison["metric"])
     paired = any("difference" in row for row in rows)
-    # Many rows may stand closer: their names are read as a list.
+    # Beyond a dozen methods, rows move closer together to keep the figure on one screen.
     height = 1.4 + len(rows) * (0.4 if len(rows) <= 12 else 0.26)
     figure = Figure(figsize=(9 if paired else 7, height), layout="constrained")
     panels = figure.subplots(1, 1 + paired, sharey=True, squeeze=False)[0]
-    _points(panels[0], rows, "value", factor, comparison["baseline"])
+    _draw_points(panels[0], rows, "value", factor, comparison["baseline"])
     panels[0].set_yticks(range(len(rows)), [row["method"] for row in rows])
+    # Upside down, so that the first method of the table is at the top.
     panels[0].set_ylim(len(rows) - 0.4, -0.6)
     panels[0].set_xlabel(f"test {comparison['metric']}{unit}")
     teacher = comparison["teacher"]
-    if known(teacher):
+    if is_known(teacher):
         panels[0].axvline(factor * teacher, color="0.4", ls="--", lw=1)
         panels[0].annotate(
             "teacher",
@@ -60,7 +63,7 @@ def methods(path: Path, comparison: Mapping[str, Any]) -> bool:
             fontsize=9,
         )
     if paired:
-        _points(panels[1], rows, "difference", factor, comparison["baseline"])
+        _draw_points(panels[1], rows, "difference", factor, comparison["baseline"])
         panels[1].axvline(0, color=BASELINE, lw=1)
         panels[1].set_xlabel(f"minus {comparison['baseline']}, paired{unit and ' (points)'}")
     text = (
@@ -74,25 +77,29 @@ def methods(path: Path, comparison: Mapping[str, Any]) -> bool:
     return True
 
 
-def _points(
+def _draw_points(
     axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, factor: float, baseline: str
 ) -> None:
-    """Draws means with intervals, one row per method; the baseline and clear differences filled."""
-    shown = {
-        place: {name: factor * number for name, number in row[key].items() if known(number)}
+    """Draws means with intervals, one row per method.
+
+    Markers of the baseline and of significant differences are filled. A mean outside the axis
+    limits becomes an arrow at the edge with its value as text.
+    """
+    drawn = {
+        place: {name: factor * number for name, number in row[key].items() if is_known(number)}
         for place, row in enumerate(rows)
-        if key in row and known(row[key]["mean"])
+        if key in row and is_known(row[key]["mean"])
     }
-    if not shown:
+    if not drawn:
         return
-    least, most = limits(
-        [value[name] for value in shown.values() for name in value.keys() - {"std"}]
+    least, most = choose_limits(
+        [value[name] for value in drawn.values() for name in value.keys() - {"std"}]
     )
-    for place, value in shown.items():
+    for place, value in drawn.items():
         row, mean = rows[place], value["mean"]
-        own = row["method"] == baseline
-        colour = BASELINE if own else COLOURS[0]
-        face = colour if own or (known(row.get("p")) and row["p"] < _LEVEL) else "white"
+        is_baseline = row["method"] == baseline
+        colour = BASELINE if is_baseline else COLOURS[0]
+        face = colour if is_baseline or (is_known(row.get("p")) and row["p"] < _LEVEL) else "white"
         if not least <= mean <= most:
             edge, marker, side = (least, "<", 1) if mean < least else (most, ">", -1)
             axes.plot(edge, place, marker, ms=5.5, mec=colour, mfc=face)
@@ -117,23 +124,27 @@ def _points(
         axes.axhspan(place - 0.5, place + 0.5, color="0.97", lw=0, zorder=-1)
 
 
-def limits(values: Sequence[float]) -> tuple[float, float]:
-    """Returns where an axis ends, so that a method far off does not press the others together.
+def choose_limits(values: Sequence[float]) -> tuple[float, float]:
+    """Chooses axis limits that leave far outliers outside.
+
+    One method that failed would otherwise squeeze all others into a few pixels. The limits extend
+    the range between the first and the last decile by its length on either side, but not beyond the
+    values.
 
     Args:
-        values: Ends of all intervals; at least one.
+        values: Ends of all intervals, at least one.
     """
     low, high = np.quantile(values, [0.1, 0.9])
     span = high - low
     return max(min(values), low - span), min(max(values), high + span)
 
 
-def curves(path: Path, losses: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Draws the training loss of each method, one panel each, since losses differ in scale.
+def draw_curves(path: Path, losses: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> None:
+    """Draws training losses, one panel per method because losses differ in scale.
 
     Args:
-        path: The file.
-        losses: Per panel the steps, [points], and the losses, [members, points].
+        path: The file to write.
+        losses: For each panel, the steps, [points], and the losses, [members, points].
     """
     across = min(4 if len(losses) <= 8 else 5, len(losses))
     down = -(-len(losses) // across)
@@ -152,7 +163,7 @@ def curves(path: Path, losses: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> N
     figure.savefig(path, dpi=120)
 
 
-def embedding(
+def draw_embedding(
     path: Path,
     scores: np.ndarray,
     labels: np.ndarray,
@@ -163,41 +174,42 @@ def embedding(
     """Draws the teacher's embedding in the first two directions of each class's subspace.
 
     Args:
-        path: The file.
-        scores: [rows, classes, subclasses] with at least two subclasses.
-        labels: [rows].
-        colour: What a point's colour says, [rows]: the fine label, -1 where unknown, or the class.
-        class_names: One name per class.
+        path: The file to write.
+        scores: Projected embedding, [rows, classes, subclasses], with at least two subclasses.
+        labels: Classes, [rows].
+        colour: What the colour shows, [rows]: the fine label, -1 if unknown, or the class.
+        class_names: One name per class; the first six classes are drawn.
         colour_names: One name per colour.
     """
-    shown = class_names[:6]
+    drawn = class_names[:6]
     figure = Figure(
-        figsize=(4.2 * min(3, len(shown)), 4 * -(-len(shown) // 3)), layout="constrained"
+        figsize=(4.2 * min(3, len(drawn)), 4 * -(-len(drawn) // 3)), layout="constrained"
     )
     palette = colormaps["tab20" if len(colour_names) > 10 else "tab10"]
-    for number, name in enumerate(shown):
-        axes = figure.add_subplot(-(-len(shown) // 3), min(3, len(shown)), number + 1)
+    for number, name in enumerate(drawn):
+        axes = figure.add_subplot(-(-len(drawn) // 3), min(3, len(drawn)), number + 1)
         member = labels == number
         for value in np.unique(colour[member]):
             points = scores[member & (colour == value), number]
-            known = value != UNLABELLED
+            labelled = value != UNLABELLED
             axes.scatter(
                 points[:, 0],
                 points[:, 1],
                 s=14,
-                color=palette(int(value) % palette.N) if known else "0.6",
-                label=_name(colour_names[value]) if known else "unknown",
+                color=palette(int(value) % palette.N) if labelled else "0.6",
+                label=_shorten_name(colour_names[value]) if labelled else "unknown",
             )
-        axes.set_title(_name(f"class {name}"), fontsize=10, parse_math=False)
+        axes.set_title(_shorten_name(f"class {name}"), fontsize=10, parse_math=False)
         axes.set_xlabel("direction 1")
         axes.set_ylabel("direction 2")
+        # Class names are data: a "$" in one must not start a formula.
         for text in axes.legend(fontsize=8, loc="best").get_texts():
             text.set_parse_math(False)
     figure.savefig(path, dpi=150)
 
 
-def _name(text: str) -> str:
-    """Returns the name of a class as a short line; a legend leaves out what starts with "_"."""
+def _shorten_name(text: str) -> str:
+    """Shortens a name to one line. A blank protects a leading "_", which hides legend entries."""
     line = " ".join(text.split())
     line = line if len(line) <= _NAME_LENGTH else line[:_NAME_LENGTH] + "…"
     return f" {line}" if line.startswith("_") else line

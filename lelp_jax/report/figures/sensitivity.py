@@ -1,4 +1,4 @@
-"""How a method's validation metric depends on pairs of its settings, as heat maps."""
+"""Heat maps of a method's validation metric over pairs of its hyperparameters."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from lelp_jax.report.results.comparison import EQUALS
-from lelp_jax.report.results.table import scale
+from lelp_jax.report.results.table import find_unit
 
-# The pairs of most interest come first, the others in the order of the settings.
+# These pairs come first, all others in the order of the hyperparameters.
 _FIRST = (("num_subclasses", "beta"), ("beta", "temperature"))
 _MOST_GRIDS = 6
-# Below this share of cells tried a grid shows which trials were drawn and little else.
+# A grid with fewer of its cells tried shows which trials were drawn rather than their effect.
 _LEAST_TRIED = 0.6
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A metric over the values of two settings.
+    """A metric over the values of two hyperparameters.
 
     Attributes:
-        row_name: The setting of the rows.
-        column_name: The setting of the columns.
-        row_values: Its values, sorted.
-        column_values: Those of the other.
-        mean: Mean over the trials of a cell and their replicates, [rows, columns]; NaN where no
-            trial was, and where every one diverged.
-        tried: Whether there was a trial, [rows, columns] bool.
+        row_name: The hyperparameter of the rows.
+        column_name: The hyperparameter of the columns.
+        row_values: Values of the rows, sorted.
+        column_values: Values of the columns, sorted.
+        mean: Mean over the trials of each cell and their replicates, [rows, columns]; NaN if the
+            cell was not tried or every trial in it diverged.
+        tried: Whether the cell has a trial, [rows, columns] bool.
     """
 
     row_name: str
@@ -45,42 +45,45 @@ class Grid:
     tried: np.ndarray
 
 
-def grids(lines: Sequence[Mapping[str, Any]], metric: str) -> dict[str, list[Grid]]:
-    """Returns the grids of each method whose trials vary two settings or more.
+def make_grids(lines: Sequence[Mapping[str, Any]], metric: str) -> dict[str, list[Grid]]:
+    """Makes the grids of each method whose trials vary at least two hyperparameters.
 
     Args:
         lines: All lines of `results.jsonl`.
         metric: The validation metric.
 
     Returns:
-        Per method at most six grids; a pair of settings of which fewer than 60 % of the cells were
-        tried is left out, and so is a method without a grid.
+        At most six grids per method. Pairs with fewer than 60 % of their cells tried are left out,
+        and so are methods without a grid.
     """
     result = {}
     for name in dict.fromkeys(line["method"] for line in lines if line["status"] != "refused"):
-        own = [line for line in lines if line["method"] == name]
+        members = [line for line in lines if line["method"] == name]
         # A copy of another method's lines would show the same picture again.
-        if any(line["status"].startswith(EQUALS) for line in own):
+        if any(line["status"].startswith(EQUALS) for line in members):
             continue
-        found = _grids([line["settings"] for line in own], _trial_means(own, metric))
-        if found:
-            result[name] = found
+        grids = _tabulate([line["settings"] for line in members], _average_trials(members, metric))
+        if grids:
+            result[name] = grids
     return result
 
 
 def draw(path: Path, title: str, grids: Sequence[Grid], metric: str, sign: int) -> None:
-    """Draws a method's validation metric over pairs of its settings; brighter is better.
+    """Draws a method's validation metric over pairs of its hyperparameters; brighter is better.
+
+    All panels share one colour scale. Cells that were not tried are grey; "div" marks a cell in
+    which every trial diverged.
 
     Args:
-        path: The file.
-        title: Stands above the panels.
-        grids: One per panel.
+        path: The file to write.
+        title: The title above the panels.
+        grids: One grid per panel.
         metric: The metric's name.
         sign: 1 for a metric to maximise, -1 for one to minimise.
     """
-    factor, unit = scale(metric)
-    known = np.concatenate([grid.mean[np.isfinite(grid.mean)] for grid in grids])
-    low, high = (factor * known.min(), factor * known.max()) if known.size else (0.0, 1.0)
+    factor, unit = find_unit(metric)
+    finite = np.concatenate([grid.mean[np.isfinite(grid.mean)] for grid in grids])
+    low, high = (factor * finite.min(), factor * finite.max()) if finite.size else (0.0, 1.0)
     across = min(3, len(grids))
     down = -(-len(grids) // across)
     cells = [max(grid.mean.shape[axis] for grid in grids) for axis in (0, 1)]
@@ -97,6 +100,7 @@ def draw(path: Path, title: str, grids: Sequence[Grid], metric: str, sign: int) 
             text = f"{factor * mean:.4g}"
             if np.isnan(mean):
                 text = "div" if grid.tried[row, column] else ""
+            # White text on dark cells, black text on bright ones.
             share = (factor * mean - low) / (high - low) if high > low else 1.0
             dark = np.isfinite(mean) and (share if sign > 0 else 1 - share) < 0.55
             axes.text(
@@ -112,30 +116,36 @@ def draw(path: Path, title: str, grids: Sequence[Grid], metric: str, sign: int) 
             (axes.xaxis, grid.column_name, grid.column_values),
             (axes.yaxis, grid.row_name, grid.row_values),
         ):
-            axis.set_ticks(range(len(values)), [_text(value) for value in values], fontsize=8)
+            axis.set_ticks(
+                range(len(values)), [_format_value(value) for value in values], fontsize=8
+            )
             axis.set_label_text(name, fontsize=9)
     figure.suptitle(f"{title}: mean validation {metric}{unit}", fontsize=10)
     figure.savefig(path, dpi=150)
 
 
-def _trial_means(lines: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
-    """Returns for each line the mean over its trial; NaN where a replicate of it diverged."""
+def _average_trials(lines: Sequence[Mapping[str, Any]], metric: str) -> np.ndarray:
+    """Computes, for each line, the mean over its trial; NaN if a replicate of it diverged.
+
+    A trial with a diverged replicate cannot be selected, so its other replicates do not count here.
+    """
     values: dict[int, list[float]] = {}
     for line in lines:
         value = None if line["status"] == "diverged" else line["validation"][metric]
         values.setdefault(line["trial"], []).append(float("nan") if value is None else value)
-    means = {trial: float(np.mean(own)) for trial, own in values.items()}
+    means = {trial: float(np.mean(replicates)) for trial, replicates in values.items()}
     return np.array([means[line["trial"]] for line in lines])
 
 
-def _grids(settings: Sequence[Mapping[str, Any]], values: np.ndarray) -> list[Grid]:
+def _tabulate(settings: Sequence[Mapping[str, Any]], values: np.ndarray) -> list[Grid]:
+    """Tabulates values, one per line, over every pair of hyperparameters that vary."""
     varied = {
         name: chosen
         for name in settings[0]
-        if len(chosen := sorted({entry[name] for entry in settings}, key=_order)) > 1
+        if len(chosen := sorted({entry[name] for entry in settings}, key=_make_sort_key)) > 1
     }
     pairs = [pair for pair in _FIRST if varied.keys() >= set(pair)]
-    # Settings of a pair in either order are the same picture.
+    # A pair and its transpose are the same picture.
     pairs += [p for p in itertools.combinations(varied, 2) if {*p} not in map(set, pairs)]
     result = []
     for pair in pairs:
@@ -154,10 +164,10 @@ def _grids(settings: Sequence[Mapping[str, Any]], values: np.ndarray) -> list[Gr
     return result[:_MOST_GRIDS]
 
 
-def _order(value: Any) -> tuple[bool, Any]:
-    """Sorts numbers before texts."""
+def _make_sort_key(value: Any) -> tuple[bool, Any]:
+    """Makes a key that sorts numbers before texts, which do not compare with each other."""
     return (True, value) if isinstance(value, str) else (False, value)
 
 
-def _text(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

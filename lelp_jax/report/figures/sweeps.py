@@ -1,4 +1,4 @@
-"""How results depend on a quantity that differs between runs, as curves."""
+"""Curves of the results over a value that differs between runs."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from lelp_jax.report.figures.plots import BASELINE, COLOURS, limits
-from lelp_jax.report.results.table import known, scale
+from lelp_jax.report.figures.plots import BASELINE, COLOURS, choose_limits
+from lelp_jax.report.results.table import find_unit, is_known
 
 Point = tuple[float | str, Mapping[str, Any]]
 
-# Beyond this ratio points on a linear axis crowd at its left end.
+# Beyond this ratio of largest to smallest value, a linear axis crowds its left end.
 _WIDE = 20
 _OTHERS = [colour for colour in COLOURS if colour != BASELINE]
-# As many as share no divisor with the colours, so that pairs repeat late.
+# 11 markers and 6 colours have no common divisor, so pairs of the two repeat after 66 methods.
 _MARKERS = "osD^vP*X<>p"
 
 
 def draw(path: Path, label: str, points: Sequence[Point]) -> None:
-    """Draws the test metric of every method over a quantity that differs between runs.
+    """Draws the test metric of every method over a value that differs between runs.
 
-    Beside it stands the paired difference to the baseline, where there is one. Methods are moved a
-    little apart, so that their intervals can be told from each other.
+    A second panel shows the paired difference to the baseline, if there is one. Methods are shifted
+    sideways a little, so that their intervals do not overlap.
 
     Args:
-        path: The file.
-        label: What differs between the runs.
-        points: Its value in each run, with the run's comparison; all of one metric, baseline and
-            confidence. Numbers are drawn at their place, on a log axis if the largest is more than
-            20 times the smallest; texts stand side by side and are not joined by lines.
+        path: The file to write.
+        label: Name of the value.
+        points: The value and the comparison of each run; all with the same metric, baseline and
+            confidence. Numbers are drawn to scale, on a log axis if the largest is more than 20
+            times the smallest. Texts are drawn at equal distances and not joined by lines.
     """
     values = [value for value, _ in points]
     comparisons = [comparison for _, comparison in points]
     rows = [row for comparison in comparisons for row in comparison["methods"]]
     names = list(dict.fromkeys(row["method"] for row in rows if "value" in row))
     first = comparisons[0]
-    factor, unit = scale(first["metric"])
+    factor, unit = find_unit(first["metric"])
     labels = {"value": f"test {first['metric']}{unit}"}
     if any("difference" in row for row in rows):
         labels["difference"] = f"minus {first['baseline']}, paired{unit and ' (points)'}"
@@ -54,30 +54,30 @@ def draw(path: Path, label: str, points: Sequence[Point]) -> None:
         places = _scale_axis(axes, values)
         ends = []
         for number, name in enumerate(names):
-            means = _means(comparisons, name, key, factor)
+            means = _collect_means(comparisons, name, key, factor)
             if not means:
                 continue
             ends += [end for low, _, high in means.values() for end in (low, high)]
-            # In points on paper, which are the same on every kind of axis.
+            # Shift in inches on paper rather than in data units, which differ on a log axis.
             offset = (number - (len(names) - 1) / 2) * min(3.0, 30 / len(names)) / 72
-            own = name == first["baseline"]
+            is_baseline = name == first["baseline"]
             axes.errorbar(
                 [places[run] for run in means],
                 [mean for _, mean, _ in means.values()],
                 yerr=np.array([(mean - low, high - mean) for low, mean, high in means.values()]).T,
                 transform=axes.transData + ScaledTranslation(offset, 0, figure.dpi_scale_trans),
                 label=name,
-                color=BASELINE if own else _OTHERS[number % len(_OTHERS)],
+                color=BASELINE if is_baseline else _OTHERS[number % len(_OTHERS)],
                 marker=_MARKERS[number % len(_MARKERS)],
                 ms=4.5,
                 ls="-" if joined else "none",
-                lw=2 if own else 1.2,
+                lw=2 if is_baseline else 1.2,
                 elinewidth=0.8,
-                zorder=3 if own else 2,
+                zorder=3 if is_baseline else 2,
             )
         if ends:
-            # What is moved on paper is not seen by the automatic limits.
-            axes.update_datalim([(place, end) for place in places for end in limits(ends)])
+            # Matplotlib ignores artists with a shifted transform when it chooses limits.
+            axes.update_datalim([(place, end) for place in places for end in choose_limits(ends)])
             axes.autoscale_view()
         axes.set_ylabel(labels[key])
         axes.grid(color="0.92")
@@ -85,29 +85,32 @@ def draw(path: Path, label: str, points: Sequence[Point]) -> None:
     if "difference" in labels:
         panels[-1].axhline(0, color=BASELINE, lw=1)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    cover = f"{label}; mean and {100 * first['confidence']:g} % interval"
-    figure.supxlabel(cover, fontsize=10)
+    text = f"{label}; mean and {100 * first['confidence']:g} % interval"
+    figure.supxlabel(text, fontsize=10)
     figure.savefig(path, dpi=150)
 
 
-def _means(
+def _collect_means(
     comparisons: Sequence[Mapping[str, Any]], name: str, key: str, factor: float
 ) -> dict[int, tuple[float, float, float]]:
-    """Returns lower end, mean and upper end of a method in each run that has them."""
+    """Collects lower end, mean and upper end of a method, by the run's position."""
     result = {}
     for run, comparison in enumerate(comparisons):
         for row in comparison["methods"]:
-            if row["method"] == name and key in row and known(row[key]["mean"]):
+            if row["method"] == name and key in row and is_known(row[key]["mean"]):
                 mean = row[key]["mean"]
-                ends = [row[key][end] if known(row[key][end]) else mean for end in ("low", "high")]
-                # Narrow intervals of skewed values need not hold the mean.
+                ends = [
+                    row[key][end] if is_known(row[key][end]) else mean for end in ("low", "high")
+                ]
+                # A bootstrap interval of skewed values need not contain the mean, but error bars
+                # must have lengths of at least 0.
                 low, high = min(ends[0], mean), max(ends[1], mean)
                 result[run] = (factor * low, factor * mean, factor * high)
     return result
 
 
 def _scale_axis(axes: Axes, values: Sequence[float | str]) -> list[float]:
-    """Labels the axis with the values of the runs and returns where each is drawn."""
+    """Labels the axis with the values of the runs; returns the position of each on the axis."""
     if any(isinstance(value, str) for value in values):
         places = [float(place) for place in range(len(values))]
         rotation = 0

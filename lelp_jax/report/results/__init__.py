@@ -1,1 +1,1 @@
-"""The comparison of methods: evaluation on test rows, statistics, the table and its text."""
+"""The comparison of methods: test evaluation, statistics, the table and the text around it."""

@@ -1,4 +1,8 @@
-"""Evaluates the selected students on the test rows; the only reader of those rows."""
+"""Evaluates the selected students on the test rows.
+
+No other module reads the test rows. They are read after selection, once per selected student, so
+that no choice of hyperparameters can depend on them.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +25,12 @@ SCHEMA_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class Evaluated(Outcome):
-    """A student after training, and where it is selected after evaluation.
+    """A trained student with, if it is selected, its test metrics.
 
     Attributes:
-        test: Test metrics of a selected student.
-        test_logits: Class logits of the test rows of a selected student, [rows, classes].
-        teacher_test: Test metrics of its teacher, where they are known.
+        test: Test metrics; None for a student that is not selected.
+        test_logits: Class logits of the test rows, [rows, classes]; None likewise.
+        teacher_test: Test metrics of its teacher; None if its test outputs are unknown.
     """
 
     test: Mapping[str, float] | None = None
@@ -39,7 +43,10 @@ def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
 
     Args:
         run: The run.
-        outcomes: All students; those that are not selected are passed on as they are.
+        outcomes: All students; those that are not selected pass through without test metrics.
+
+    Returns:
+        All students, in the same order.
 
     Raises:
         Interrupted: The run was asked to stop.
@@ -52,33 +59,35 @@ def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
         if outcome.selected
     }
     logits = {
+        # An imported teacher may come without outputs for the test rows.
         name: teacher.class_logits(test) if teacher.answers_test else None
         for name, teacher in teachers.items()
     }
     teacher_test = {
-        name: None if known is None else metrics.evaluate(known, labels)
-        for name, known in logits.items()
+        name: None if outputs is None else metrics.evaluate(outputs, labels)
+        for name, outputs in logits.items()
     }
+    # The replicates of a method share one network, so one batched call predicts for all of them.
     selected: dict[str, list[int]] = {}
-    for place, outcome in enumerate(outcomes):
+    for position, outcome in enumerate(outcomes):
         if outcome.selected:
-            selected.setdefault(outcome.student.trial.method, []).append(place)
+            selected.setdefault(outcome.student.trial.method, []).append(position)
     result = [Evaluated(o.student, o.trained, o.selected) for o in outcomes]
-    for places in selected.values():
+    for positions in selected.values():
         run.session.interrupts.check()
-        predicted = _predict(run, [outcomes[place] for place in places])
-        for place, values in zip(places, predicted, strict=True):
-            teacher = outcomes[place].student.replicate.teacher.fingerprint
-            result[place] = dataclasses.replace(
-                result[place],
+        predicted = _predict(run, [outcomes[position] for position in positions])
+        for position, test_logits in zip(positions, predicted, strict=True):
+            teacher = outcomes[position].student.replicate.teacher.fingerprint
+            result[position] = dataclasses.replace(
+                result[position],
                 test={
-                    **metrics.evaluate(values, labels),
-                    **metrics.agreement(values, logits[teacher]),
+                    **metrics.evaluate(test_logits, labels),
+                    **metrics.agreement(test_logits, logits[teacher]),
                 },
-                test_logits=values,
+                test_logits=test_logits,
                 teacher_test=teacher_test[teacher],
             )
-        run.session.reporter.advance(len(places))
+        run.session.reporter.advance(len(positions))
     return result
 
 
@@ -104,14 +113,14 @@ def make_result_lines(
     exported: Mapping[str, Path],
     verdicts: Mapping[str, Verdict],
 ) -> list[dict[str, Any]]:
-    """Makes the lines of `results.jsonl`, in the order of the methods in the comparison.
+    """Makes the lines of `results.jsonl`, in the config's order of methods.
 
     Args:
         run: The run.
         outcomes: The students.
-        exported: The folder of each selected student on its own, by its fingerprint.
-        verdicts: What was known of methods before; those refused have a line per replicate, and
-            those that equal another method repeat its lines.
+        exported: The folder of each exported student, by the student's fingerprint.
+        verdicts: Verdicts on methods that were found before training. A refused method has one line
+            per replicate; a method that equals another one repeats its lines.
     """
     name, config = run.name, run.config
     trained: dict[str, list[dict[str, Any]]] = {method: [] for method in config.methods}
@@ -126,6 +135,7 @@ def make_result_lines(
         verdict = verdicts.get(method, Verdict("ok", None, ""))
         if verdict.kind == "same_as":
             assert verdict.method is not None
+            # A diverged line keeps its status, so that diverged students are counted alike.
             changes = {"method": method, "status": verdict.status, "note": verdict.note}
             lines += [
                 line | (changes if line["status"] == "ok" else {"method": method})
@@ -133,7 +143,7 @@ def make_result_lines(
             ]
         elif verdict.kind == "refused":
             lines += [
-                _refused(name, method, replicate, teachers.get(replicate), verdict.note)
+                _make_refused_line(name, method, replicate, teachers.get(replicate), verdict.note)
                 for replicate in range(config.replicates)
             ]
         else:
@@ -144,6 +154,7 @@ def make_result_lines(
 def _make_line(
     run: Run, outcome: Evaluated, exported: Mapping[str, Path], note: str | None
 ) -> dict[str, Any]:
+    """Makes the line of one student. Scripts rely on its keys and on their order."""
     student, trained = outcome.student, outcome.trained
     folder = exported.get(trained.fingerprint)
     return {
@@ -169,9 +180,10 @@ def _make_line(
     }
 
 
-def _refused(
+def _make_refused_line(
     name: str, method: str, replicate: int, teacher: int | None, note: str
 ) -> dict[str, Any]:
+    """Makes a line of a method that was not trained, with the same keys as any other line."""
     return {
         "schema_version": SCHEMA_VERSION,
         "experiment": name,

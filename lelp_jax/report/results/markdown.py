@@ -13,10 +13,10 @@ from lelp_jax.report.results.statistics import LEAST_TEACHERS
 
 
 class Section(NamedTuple):
-    """A part of the report.
+    """A section of the report.
 
     Attributes:
-        title: Its heading; empty for what follows the title of the whole.
+        title: The heading; empty for the text right below the report's title.
         text: Markdown; a section without text is left out.
     """
 
@@ -25,19 +25,33 @@ class Section(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """A picture beside the report.
+    """A picture stored beside the report.
 
     Attributes:
-        file: Its name.
-        caption: What it shows, in Markdown.
+        file: Its file name.
+        caption: A caption in Markdown.
     """
 
     file: str
     caption: str
 
 
-def document(title: str, sections: Sequence[Section]) -> str:
-    """Returns the whole report."""
+class Gallery(NamedTuple):
+    """Pictures under one heading.
+
+    Attributes:
+        title: The heading.
+        pictures: The pictures; a gallery without any is left out.
+        introduction: A sentence in Markdown that applies to all of them, or nothing.
+    """
+
+    title: str
+    pictures: Sequence[Picture]
+    introduction: str = ""
+
+
+def render_document(title: str, sections: Sequence[Section]) -> str:
+    """Renders the whole report."""
     parts = [f"# {title}"]
     for section in sections:
         if section.text:
@@ -45,43 +59,47 @@ def document(title: str, sections: Sequence[Section]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def overview(config: Config, dataset: Dataset, comparison: Mapping[str, Any]) -> Section:
-    """Returns the table, what was compared, and how the settings were chosen."""
+def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, Any]) -> Section:
+    """Writes the table, the size of the experiment and the rule of selection."""
     transfer = config.data.transfer_size or len(dataset.train)
+    teachers = comparison["teachers"]
     parts = [
-        f"{comparison['replicates']} replicates, {comparison['teachers']} teacher(s), "
-        f"{transfer} of {len(dataset.train)} training rows seen by each student, "
+        f"{comparison['replicates']} replicates, {teachers} teacher{'s' * (teachers != 1)}. Each "
+        f"student is trained on {transfer} of {len(dataset.train)} training rows and evaluated on "
         f"{len(dataset.test)} test rows.",
-        table.markdown(comparison),
-        "Mean ± standard deviation over replicates. Settings were chosen by mean validation "
-        f"{config.report.selection_metric}; the test rows were read once, for the chosen "
-        "settings.",
+        table.render_table(comparison),
+        "Values are mean ± standard deviation over replicates. For each method, the "
+        "hyperparameters with the best mean validation "
+        f"{config.report.selection_metric} were selected; only the selected students were "
+        "evaluated on the test rows.",
     ]
     return Section("", "\n\n".join(parts))
 
 
-def student_inputs(dataset: Dataset, seen: Inputs) -> Section:
-    """Returns how much of a text the students see, and what else is to be known of their inputs."""
-    lines = list(seen.notes)
+def describe_inputs(dataset: Dataset, inputs: Inputs) -> Section:
+    """Describes what reaches the students: the length limit of texts, and the inputs' notes."""
+    lines = list(inputs.notes)
     if dataset.of_texts:
-        known = f", from a vocabulary of {seen.num_tokens:,}" if seen.num_tokens else ""
-        lines.insert(0, f"at most {dataset.max_length} tokens of a text{known}")
-    return Section("What the students see", "\n".join(f"- {line}" for line in lines))
+        size = f", from a vocabulary of {inputs.num_tokens:,}" if inputs.num_tokens else ""
+        lines.insert(0, f"at most {dataset.max_length} tokens of each text{size}")
+    return Section("Student inputs", "\n".join(f"- {line}" for line in lines))
 
 
-def differences(comparison: Mapping[str, Any]) -> Section:
-    """Returns what the intervals, p-values and wins of the table are."""
+def explain_differences(comparison: Mapping[str, Any]) -> Section:
+    """Explains how the table's intervals, p-values and wins are computed."""
     baseline = comparison["baseline"]
     if not any("difference" in row for row in comparison["methods"]):
         return Section("", "")
+    # The same condition as in `statistics`: the text must name the test that was used.
     clustered = comparison["teachers"] >= LEAST_TEACHERS
-    within = " within resampled teachers" if clustered else ""
+    resampled = "teachers, then over the replicates of each" if clustered else "replicates"
     lines = [
-        f"Differences to {baseline} are paired within replicates: same rows, same initial weights "
-        "of what both networks have and, but for methods with teachers of their own, same teacher.",
+        f"Differences to {baseline} are paired by replicate: the two students share their training "
+        "rows, the initial weights of the layers that both have, and, unless a method trains "
+        "its own teachers, the teacher.",
         "",
-        f"- Interval: {100 * comparison['confidence']:g} % percentile bootstrap over "
-        f"replicates{within}. Each is for its method alone, not corrected for their number.",
+        f"- Interval: {100 * comparison['confidence']:g} % percentile bootstrap over {resampled}. "
+        "Each interval is for its method alone; it is not corrected for multiple comparisons.",
     ]
     compared = comparison["compared"]
     if compared:
@@ -91,78 +109,76 @@ def differences(comparison: Mapping[str, Any]) -> Section:
                 f", teachers as clusters (cluster-robust standard error, "
                 f"{comparison['teachers'] - 1} degrees of freedom)"
             )
+        methods = f"{compared} compared method{'s' * (compared != 1)}"
         lines.append(
-            f"- p (Holm): {test}; after Holm's correction over the {compared} method(s) compared. "
-            "Empty where one replicate, or differences that are all the same, allow no test."
-            + (" It allows for how few the teachers are, which the interval does not." * clustered)
+            f"- p (Holm): {test}, with Holm's correction over the {methods}. Empty if there is "
+            "one replicate only, or if all differences are equal."
+            + (
+                " The test accounts for the small number of teachers, the interval does not."
+                * clustered
+            )
         )
     ties = [f"{row['method']} {row['ties']}" for row in comparison["methods"] if row.get("ties")]
     lines.append(
-        f"- wins: replicates in which the method is better than {baseline}, of all compared. "
-        f"Ties are no wins: {', '.join(ties) or 'none'}."
+        f"- wins: replicates in which the method is better than {baseline}, out of all that were "
+        f"compared. Ties do not count as wins: {', '.join(ties) or 'none'}."
     )
     return Section("Differences", "\n".join(lines))
 
 
-def notes(comparison: Mapping[str, Any]) -> Section:
-    """Returns why methods were refused, or what is special about them on this data."""
-    return Section("Notes", "\n".join(f"- {note}" for note in table.notes(comparison)))
+def list_notes(comparison: Mapping[str, Any]) -> Section:
+    """Lists why methods were refused, and what is special about others on this data."""
+    return Section("Notes", "\n".join(f"- {note}" for note in table.list_notes(comparison)))
 
 
-def chosen_settings(comparison: Mapping[str, Any]) -> Section:
-    """Returns the settings that each method's validation rows chose."""
+def list_hyperparameters(comparison: Mapping[str, Any]) -> Section:
+    """Lists each method's selected hyperparameters."""
     lines = []
     for row in comparison["methods"]:
         if "settings" not in row:
-            said = "refused" if row["status"] == "refused" else "every trial diverged"
+            text = "refused" if row["status"] == "refused" else "every trial diverged"
         else:
-            said = ", ".join(
+            text = ", ".join(
                 f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
                 for key, value in row["settings"].items()
             )
-        lines.append(f"- {row['method']}: {said}")
-    return Section("Chosen settings", "\n".join(lines))
+        lines.append(f"- {row['method']}: {text}")
+    return Section("Selected hyperparameters", "\n".join(lines))
 
 
-def teachers(comparison: Mapping[str, Any]) -> Section:
-    """Returns which methods learnt from teachers of their own, and how good these are."""
-    own = [row for row in comparison["methods"] if row.get("own_teacher")]
-    if not own:
+def list_teachers(comparison: Mapping[str, Any]) -> Section:
+    """Lists the methods that trained their own teachers, with those teachers' test metric."""
+    rows = [row for row in comparison["methods"] if row.get("own_teacher")]
+    if not rows:
         return Section("", "")
-    factor, unit = table.scale(comparison["metric"])
+    factor, unit = table.find_unit(comparison["metric"])
     lines = [
-        "These methods trained teachers for themselves; mean test "
-        f"{comparison['metric']}{unit} of those, where the common teachers have "
-        f"{factor * comparison['teacher']:.2f}:",
+        "These methods train their own teachers. Their mean test "
+        f"{comparison['metric']}{unit}, compared to {factor * comparison['teacher']:.2f} for the "
+        "common teachers:",
         "",
     ]
-    lines += [f"- {row['method']}: {factor * row['teacher']:.2f}" for row in own]
-    return Section("Teachers of their own", "\n".join(lines))
+    lines += [f"- {row['method']}: {factor * row['teacher']:.2f}" for row in rows]
+    return Section("Methods with their own teachers", "\n".join(lines))
 
 
-def projections(config: Config) -> Section:
-    """Returns on which rows the projections were fitted."""
+def describe_projections(config: Config) -> Section:
+    """Describes which rows the projections were fitted on."""
     fitted = []
     for method, entry in config.methods.items():
         if "fit_on" in entry.values:
             fit_on = " or ".join(str(value) for value in entry.values["fit_on"])
             fitted.append(f"{method}: {fit_on}")
     return Section(
-        "What the projections saw",
-        "Rows on which projections were fitted (train: all training rows, transfer: only those the "
-        f"student sees): {'; '.join(fitted) or 'no method fits one'}.",
+        "Rows used to fit projections",
+        "`train` means all training rows, `transfer` only the student's training rows. "
+        f"{'; '.join(fitted) or 'No method fits a projection'}.",
     )
 
 
-def pictures(title: str, shown: Sequence[Picture], introduction: str = "") -> Section:
-    """Returns pictures under their captions.
-
-    Args:
-        title: The heading.
-        shown: The pictures; without any the section is empty.
-        introduction: What holds for all of them.
-    """
-    parts = [introduction] * bool(introduction and shown)
-    for picture in shown:
+def render_gallery(gallery: Gallery) -> Section:
+    """Renders pictures as links to their files, each under its caption."""
+    parts = [gallery.introduction] * bool(gallery.introduction and gallery.pictures)
+    for picture in gallery.pictures:
         parts += [f"{picture.caption}:", f"![{picture.file.partition('.')[0]}]({picture.file})"]
-    return Section(title, "\n\n".join(parts))
+    return Section(gallery.title, "\n\n".join(parts))

@@ -14,30 +14,30 @@ from rich.text import Text
 
 from lelp_jax.report.results.comparison import EQUALS
 
-# Shares are printed in percent; other metrics as they are.
+# Metrics that are shares are printed in percent, all others as they are.
 _PERCENT = frozenset({"accuracy", "roc_auc", "pr_auc", "matthews"})
-# How much of a reason stands in the table; the whole of it stands below.
+# The table shows the beginning of a reason; the notes below the table have the whole of it.
 _REASON_LENGTH = 32
 
 
-def scale(metric: str) -> tuple[float, str]:
-    """Returns the factor and the unit in which a metric is shown."""
+def find_unit(metric: str) -> tuple[float, str]:
+    """Returns the factor and the unit in which a metric is printed."""
     return (100.0, " %") if metric in _PERCENT else (1.0, "")
 
 
-def known(value: float | None) -> bool:
-    """Returns whether there is a number: not None, as files have it, nor NaN."""
+def is_known(value: float | None) -> bool:
+    """Checks that a value is a number: neither NaN nor None, which stands for NaN in files."""
     return value is not None and value == value
 
 
-def columns(comparison: Mapping[str, Any]) -> list[str]:
-    """Returns the headings."""
-    _, unit = scale(comparison["metric"])
-    cover = f"{100 * comparison['confidence']:g} %"
+def list_columns(comparison: Mapping[str, Any]) -> list[str]:
+    """Lists the column headings."""
+    _, unit = find_unit(comparison["metric"])
+    coverage = f"{100 * comparison['confidence']:g} %"
     return [
         "method",
         f"test {comparison['metric']}{unit}",
-        f"minus {comparison['baseline']} [{cover} interval]",
+        f"minus {comparison['baseline']} [{coverage} interval]",
         "p (Holm)",
         "wins",
         "NLL",
@@ -50,78 +50,80 @@ def columns(comparison: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def rows(comparison: Mapping[str, Any]) -> list[list[str]]:
-    """Returns one row per method, and the teachers' last."""
-    factor, _ = scale(comparison["metric"])
-    width = len(columns(comparison))
+def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
+    """Formats one row per method and a last one for the teachers."""
+    factor, _ = find_unit(comparison["metric"])
+    width = len(list_columns(comparison))
     result = []
     for row in comparison["methods"]:
-        cells = [row["method"], *_outcome(row, factor)]
+        cells = [row["method"], *_format_outcome(row, factor)]
         if "value" in row:
             cells += [
-                *_test(row),
-                _number(row["nll"], 3),
-                _number(row["ece"], 3),
-                _number(row["agreement"], 1, 100),
+                *_format_test(row),
+                _format_number(row["nll"], 3),
+                _format_number(row["ece"], 3),
+                _format_number(row["agreement"], 1, 100),
                 str(row["num_outputs"]),
                 f"{row['parameters']:,}",
-                _number(row["train_seconds"], 3),
+                _format_number(row["train_seconds"], 3),
             ]
         cells += [""] * (width - 1 - len(cells))
-        result.append([*cells, _trials(row)])
-    if known(comparison["teacher"]):
+        result.append([*cells, _format_trials(row)])
+    if is_known(comparison["teacher"]):
         name = f"teacher ({comparison['teachers']})"
-        result.append([name, _number(comparison["teacher"], 2, factor), *[""] * (width - 2)])
+        cells = [name, _format_number(comparison["teacher"], 2, factor)]
+        result.append([*cells, *[""] * (width - 2)])
     return result
 
 
-def notes(comparison: Mapping[str, Any]) -> list[str]:
-    """Returns what is to be said of single methods, one text each."""
+def list_notes(comparison: Mapping[str, Any]) -> list[str]:
+    """Lists the notes on single methods, such as why one was refused."""
     return [f"{row['method']}: {row['note']}" for row in comparison["methods"] if row["note"]]
 
 
-def _outcome(row: Mapping[str, Any], factor: float) -> list[str]:
-    """Returns the value and the difference, or why there is none."""
+def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
+    """Formats the value and the difference, or the reason why there are none."""
     if row["status"] == "refused":
         return ["refused", textwrap.shorten(row["note"] or "", _REASON_LENGTH, placeholder=" …")]
     same = f"= {row['status'].removeprefix(EQUALS)}" if row["status"].startswith(EQUALS) else ""
     if "value" not in row:
         return ["every trial diverged", same]
     value, difference = row["value"], row.get("difference")
-    mean = _number(value["mean"], 2, factor)
-    spread = f" ± {factor * value['std']:.2f}" if known(value["std"]) else ""
-    return [mean + spread, same or (_interval(difference, factor) if difference else "")]
+    mean = _format_number(value["mean"], 2, factor)
+    spread = f" ± {factor * value['std']:.2f}" if is_known(value["std"]) else ""
+    return [mean + spread, same or (_format_interval(difference, factor) if difference else "")]
 
 
-def _test(row: Mapping[str, Any]) -> list[str]:
-    """Returns the corrected p-value and the wins of a method trained for itself."""
+def _format_test(row: Mapping[str, Any]) -> list[str]:
+    """Formats the corrected p-value and the wins; both are empty for a copy of another method."""
     if "p" not in row:
         return ["", ""]
     count = row["wins"] + row["losses"] + row["ties"]
-    return [show_p(row["p"]), f"{row['wins']}/{count}"]
+    return [format_p_value(row["p"]), f"{row['wins']}/{count}"]
 
 
-def show_p(value: float | None) -> str:
-    """Returns a p-value as text, empty where there is none."""
-    if value is None or not known(value):
+def format_p_value(value: float | None) -> str:
+    """Formats a p-value; an undefined one becomes an empty cell."""
+    if value is None or not is_known(value):
         return ""
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _trials(row: Mapping[str, Any]) -> str:
+def _format_trials(row: Mapping[str, Any]) -> str:
     diverged = f" ({row['diverged']} diverged)" if row["diverged"] else ""
     return f"{row['trials']}{diverged}"
 
 
-def _number(value: float | None, digits: int, factor: float = 1.0) -> str:
-    """Returns a number as text, empty where it is not known."""
-    return "" if value is None or not known(value) else f"{factor * value:.{digits}f}"
+def _format_number(value: float | None, digits: int, factor: float = 1.0) -> str:
+    """Formats a number; an unknown one becomes an empty cell."""
+    return "" if value is None or not is_known(value) else f"{factor * value:.{digits}f}"
 
 
-def _interval(value: Mapping[str, float], factor: float) -> str:
-    if not known(value["mean"]):
+def _format_interval(value: Mapping[str, float], factor: float) -> str:
+    if not is_known(value["mean"]):
         return ""
-    if not known(value["low"]):
+    # One replicate has a difference but no interval.
+    if not is_known(value["low"]):
         return f"{factor * value['mean']:+.2f}"
     return (
         f"{factor * value['mean']:+.2f} "
@@ -129,50 +131,53 @@ def _interval(value: Mapping[str, float], factor: float) -> str:
     )
 
 
-def show(comparison: Mapping[str, Any], title: str) -> None:
-    """Prints the table on standard output, and below it the notes on single methods.
+def print_table(comparison: Mapping[str, Any], title: str) -> None:
+    """Prints the table to standard output, with the notes on single methods below it.
 
-    A narrow terminal is spared the last columns, which the report has.
+    A terminal too narrow for the table gets the first columns that fit; the report has all of them.
 
     Args:
         comparison: The comparison.
-        title: Stands above it.
+        title: A line to print above the table.
     """
-    cells = [columns(comparison), *rows(comparison)]
+    cells = [list_columns(comparison), *format_rows(comparison)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    # What a table takes that shows the columns up to each one.
+    # Width of a table that ends after column n: the cells, their padding and the margins.
     needed = [sum(widths[: n + 1]) + 3 * (n + 1) + 2 for n in range(len(widths))]
     console = Console()
+    # A pipe or a log file has no width to fit, so nothing is cut there.
     if not console.is_terminal:
         console = Console(width=needed[-1])
-    shown = max(2, sum(width <= console.width for width in needed))
+    num_columns = max(2, sum(width <= console.width for width in needed))
     table = Table(box=box.SIMPLE_HEAD)
-    for number, name in enumerate(cells[0][:shown]):
+    for number, name in enumerate(cells[0][:num_columns]):
         table.add_column(name, justify="left" if number == 0 else "right", no_wrap=True)
     for row in cells[1:]:
-        table.add_row(*map(Text, row[:shown]))
+        # Text rather than str: rich would read "[-1.00, +2.00]" as markup.
+        table.add_row(*map(Text, row[:num_columns]))
     console.print(title, highlight=False, markup=False, soft_wrap=True)
     console.print(table)
-    for note in notes(comparison):
+    for note in list_notes(comparison):
         console.print(note, highlight=False, markup=False, soft_wrap=True)
 
 
-def markdown(comparison: Mapping[str, Any]) -> str:
-    """Returns the table in Markdown."""
-    head = columns(comparison)
+def render_table(comparison: Mapping[str, Any]) -> str:
+    """Renders the table in Markdown."""
+    head = list_columns(comparison)
     lines = [head, ["---", *["---:"] * (len(head) - 1)]]
-    lines += [[cell(text) for text in row] for row in rows(comparison)]
+    lines += [[escape_cell(text) for text in row] for row in format_rows(comparison)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-# What Markdown reads as more than text: code, emphasis, ends of cells, links, tags and entities. An
-# underscore inside of a word is none of it.
-_SIGNS = re.compile(r"[\\`*|]|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+# Everything that Markdown reads as markup: code, emphasis, ends of cells, links, tags and entities.
+# An underscore inside a word is not markup, so "soft_kmeans" stays readable in the source.
+_MARKUP = re.compile(r"[\\`*|]|\](?=[(\[:])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
 
 
-def cell(text: str) -> str:
-    """Writes text as a cell of a Markdown table; names of classes may hold anything.
+def escape_cell(text: str) -> str:
+    """Escapes a text for a cell of a Markdown table.
 
-    It stays in one line and one cell, and nothing in it is markup.
+    Class names come from the user's data and may contain anything. The result is one line, one
+    cell, and free of markup.
     """
-    return _SIGNS.sub(r"\\\g<0>", " ".join(text.split()))
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
