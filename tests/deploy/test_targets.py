@@ -340,7 +340,7 @@ def test_missing_and_damaged_files_are_told_in_one_line(capsys) -> None:
     ("arguments", "word"),
     [
         (["--out=teacher.npz"], "is the input"),
-        (["--out=targets.npz", "--save_projection=nowhere/p.npz"], "no folder nowhere"),
+        (["--out=targets.npz", "--save_projection=nowhere/p.npz"], "the folder nowhere is missing"),
         (["--out=targets.npz", "--save_projection=."], "is a folder"),
         (["--out=nowhere/targets.npz"], "no folder"),
         (

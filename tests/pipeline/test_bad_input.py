@@ -13,6 +13,7 @@ from lelp_jax.main import main
 from tests.helpers import tiny
 from tests.helpers.bad_cases import CONFIG_FILES, DIGITS, OVERRIDES, Case
 from tests.helpers.bad_data import DATA
+from tests.helpers.error_lines import only_error
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
@@ -37,17 +38,6 @@ def finished(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return Path(shutil.copytree(finished_run, tmp_path_factory.mktemp("finished") / "run"))
 
 
-def error_line(capsys: pytest.CaptureFixture[str]) -> str:
-    """Returns the one line of an error, after checking that it is one."""
-    text = capsys.readouterr().err
-    assert "Traceback" not in text
-    errors = [line for line in text.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, text
-    assert text.splitlines()[-1] == errors[0]
-    assert len(errors[0]) < 600
-    return errors[0]
-
-
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=case.name) for case in (*OVERRIDES, *CONFIG_FILES, *DATA)]
 )
@@ -59,7 +49,7 @@ def test_a_mistake_is_told_in_one_line_and_changes_nothing(
         before = snapshot(tmp_path), snapshot(finished)
         capsys.readouterr()
         code = main(["main", *case.arguments, *case.workdir(workdir)])
-        text = error_line(capsys)
+        text = only_error(capsys.readouterr().err)
         assert code == 2
         for words in case.words:
             assert words in text
@@ -94,7 +84,7 @@ def test_what_only_the_teacher_shows_is_told_in_one_line_too(
     # A tuple that is given twice takes both values: the new one replaces the run's.
     base = [argument for argument in tiny.OVERRIDES if "num_subclasses" not in argument]
     code = main(["main", DIGITS, *base, *overrides, f"--workdir={finished}"])
-    text = error_line(capsys)
+    text = only_error(capsys.readouterr().err)
     assert code == 2
     for part in words:
         assert part in text
@@ -107,7 +97,7 @@ def test_what_only_the_teacher_shows_is_told_in_one_line_too(
 def test_workdir_below_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("mine")
     assert tiny.run(tmp_path / "file/run") == 2
-    assert "file/run: Not a directory" in error_line(capsys)
+    assert "file/run: Not a directory" in only_error(capsys.readouterr().err)
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -179,17 +179,18 @@ def test_a_config_trains_teachers_and_students(
     file, _, argument = command.partition(":")
     config = shrink(load_config(tiny.ROOT / file, [argument] if argument else []), place)
     reached = []
+    monkeypatch.setattr(pipeline.export, "ensure", lambda *given: {})
     monkeypatch.setattr(report, "ensure", lambda *given: reached.append(given))
     monkeypatch.setattr(pipeline.swept, "write", lambda *given: None)
     pipeline.run("texts", config.to_dict(), tmp_path / "run", Interrupts(), Reporter())
     assert len(reached) == len(config.sweep.cases if "sweep" in config else [0])
-    for _, experiment, seen, teachers, students, trained, *_ in reached:
+    for run, teachers, outcomes, *_ in reached:
         [teacher] = teachers
         assert teacher.dims == 32
-        methods = sum(each.trials for each in experiment.config.methods.values())
-        assert len(students) == len(trained) == methods * experiment.config.replicates
-        assert not any(each.diverged for each in trained)
-        assert len(seen.values) == len(experiment.dataset.labels)
+        methods = sum(each.trials for each in run.config.methods.values())
+        assert len(outcomes) == methods * run.config.replicates
+        assert not any(each.trained.diverged for each in outcomes)
+        assert len(run.inputs.values) == len(run.dataset.labels)
 
 
 def test_every_case_of_the_table_is_a_config() -> None:

@@ -152,6 +152,6 @@ def test_a_teacher_from_elsewhere_is_not_retrained(tmp_path: Path, capsys) -> No
     Path("own.py").write_text(BROUGHT)
     assert tiny.launch("own.py", tmp_path / "run") == 2
     message = capsys.readouterr().err
-    assert "config.methods.subclass_distillation trains the teacher anew" in message
+    assert "config.methods.subclass_distillation retrains the teacher" in message
     assert "subclass_matched" in message
     assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ import pytest
 from lelp_jax.main import main
 from lelp_jax.storage import zarr
 from tests.helpers import stored, tiny
+from tests.helpers.error_lines import only_error
 from tests.helpers.foreign_teacher import (
     EMBEDDINGS,
     INPUTS,
@@ -27,7 +28,6 @@ from tests.helpers.foreign_teacher import (
     write_data,
 )
 from tests.helpers.softmax import softmax
-from tests.pipeline.test_bad_input import error_line
 
 
 @pytest.fixture(autouse=True)
@@ -179,7 +179,7 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
     "online": (
         TEACHER,
         ("--config.student.teacher_outputs=online",),
-        ("config.student.teacher_outputs 'online'", "outputs of this one are known; use 'bank'"),
+        ("config.student.teacher_outputs 'online'", "of this one are known; use 'bank'"),
     ),
 }  # fmt: skip
 
@@ -190,7 +190,7 @@ def test_a_mistake_is_told_before_anything_is_written(
 ) -> None:
     arrays, flags, words = MISTAKES[name]
     code = run(*save_npz("teacher", arrays), *flags)
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert code == 2
     for part in words:
         assert part in text
@@ -242,7 +242,7 @@ def test_a_value_that_cannot_be_is_told_with_its_row(
     arrays, words = LATE[name]
     arrays = {k: v for k, v in arrays.items() if not (without_weights and k == "output_weights")}
     code = run(*save_npz("teacher", arrays))
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert code == 2
     for part in ("teacher.npz", *words):
         assert part in text
@@ -253,7 +253,7 @@ def test_a_value_that_cannot_be_is_told_with_its_row(
 def test_a_class_without_rows_and_too_many_subclasses(capfd: pytest.CaptureFixture[str]) -> None:
     never = {**TEACHER, "logits": LOGITS + np.array([99, 0], np.float32)}
     assert run(*save_npz("never", never)) == 2
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert "config.methods.lelp" in text
     assert "class 1 ('1') has no rows to fit (rows per class by teacher: [96, 0])" in text
     small = [flag for flag in SMALL if "num_subclasses" not in flag]
@@ -261,7 +261,7 @@ def test_a_class_without_rows_and_too_many_subclasses(capfd: pytest.CaptureFixtu
     flags += ["--config.data.train=train.npz", "--config.data.test=test.npz", "--workdir=run"]
     config = f"--config={tiny.ROOT}/configs/own_teacher.py:quick"
     assert main(["main", config, *flags]) == 2
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert "config.methods.lelp" in text
     assert "num_subclasses 7 exceeds the rank 6" in text
 
@@ -270,7 +270,7 @@ def test_data_without_ids_and_a_teacher_with_them(capfd: pytest.CaptureFixture[s
     write_data(ids=None)
     flags = save_npz("teacher", {**TEACHER, "ids": NAMES})
     assert run(*flags) == 2
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert "teacher.npz has ids, but the data have none" in text
     assert "--config.data.id=COLUMN" in text
     assert "--config.teacher.id=" in text
@@ -281,12 +281,12 @@ def test_ids_of_data_that_cannot_be(capfd: pytest.CaptureFixture[str]) -> None:
     flags = save_npz("teacher", {**TEACHER, "ids": NAMES})
     write_data(ids=np.where(np.arange(ROWS + TEST) == ROWS + 2, NAMES[3], NAMES))
     assert run(*flags) == 2
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert f"data row {ROWS + 2}: id {str(NAMES[3])!r} is also that of data row 3; each" in text
     write_data()
     np.savez("test.npz", inputs=INPUTS[ROWS:], labels=LABELS[ROWS:])
     assert run(*flags) == 2
-    assert "the test rows have no ids, but others do" in error_line(capfd)
+    assert "the test rows have no ids, but others do" in only_error(capfd.readouterr().err)
 
 
 FILES: dict[str, tuple[Callable[[], Any], str, tuple[str, ...]]] = {
@@ -324,7 +324,7 @@ def test_files_that_cannot_be_read(name: str, capfd: pytest.CaptureFixture[str])
     save_npz("teacher", TEACHER)
     act()
     code = run(f"--config.teacher.files={location}")
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert code == 2
     for part in words:
         assert part in text
@@ -337,7 +337,7 @@ def test_a_damaged_chunk_of_a_teacher_names_its_file(capfd: pytest.CaptureFixtur
         zarr.create(f"teacher/{name}", values.shape, values.dtype, 7).write(0, values)
     stored.flip(Path("teacher/embeddings/c/3/0"), 5)
     assert run("--config.teacher.files=teacher") == 2
-    text = error_line(capfd)
+    text = only_error(capfd.readouterr().err)
     assert "teacher/embeddings cannot be read" in text
     assert "teacher/embeddings/c/3/0" in text
     assert "write it again" in text

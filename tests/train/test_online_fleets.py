@@ -212,7 +212,7 @@ def test_a_projector_that_wants_values_at_hand_is_refused_with_a_hint() -> None:
         case = student_of("random_split", projector, fitted, teacher_outputs="online")
         run, student = case
         if uses_embedding:
-            with pytest.raises(UserError, match=r"methods.random_split: .*jax\.numpy.*take 'bank'"):
+            with pytest.raises(UserError, match=r"methods.random_split: .*jax\.numpy.*use 'bank'"):
                 training.ensure(run, [student])
         else:
             training._check_applicable(run, student)
