@@ -43,8 +43,7 @@ from benchmarks.bare_loops import (
     make_work,
 )
 from lelp_jax import methods, models
-from lelp_jax.core import memory as allocator
-from lelp_jax.core import parallel
+from lelp_jax.core import memory, parallel
 from lelp_jax.data import loader
 from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, cross_entropy
 from lelp_jax.train import buckets
@@ -204,7 +203,7 @@ def judge(what: str, value: float, goal: str, met: bool) -> str:
 
 def main() -> None:
     """Measures and prints."""
-    allocator.keep_freed_memory()
+    memory.keep_freed_memory()
     parallel.set_up()
     # Compile times are those of a first launch.
     jax.config.update("jax_enable_compilation_cache", False)

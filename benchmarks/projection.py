@@ -284,10 +284,10 @@ def main() -> None:
 def _work(cores: int, what: str, *arguments: str) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
-    from lelp_jax.core import memory as allocator
     from lelp_jax.core import parallel
+    from lelp_jax.core.memory import keep_freed_memory
 
-    allocator.keep_freed_memory()
+    keep_freed_memory()
     parallel.set_up()
     functions: Mapping[str, Callable[..., Any]] = {
         "compare": compare,

@@ -31,8 +31,7 @@ import torch
 import transformers
 
 from benchmarks import machine
-from lelp_jax.core import memory as allocator
-from lelp_jax.core import parallel
+from lelp_jax.core import memory, parallel
 from lelp_jax.methods import labels
 from lelp_jax.methods.base import identity_readout
 from lelp_jax.models import pretrained
@@ -226,7 +225,7 @@ def on_accelerator() -> list[list[str]]:
 
 def main() -> None:
     """Measures and prints."""
-    allocator.keep_freed_memory()
+    memory.keep_freed_memory()
     parallel.set_up()
     # Compile times are those of a first launch.
     jax.config.update("jax_enable_compilation_cache", False)

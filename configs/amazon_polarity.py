@@ -8,8 +8,7 @@ Uses 3.6 million reviews from the Hugging Face hub.
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -19,18 +18,18 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 3
 
-    config.data = config_sections.hub("fancyzhx/amazon_polarity", 128, text="content", train_rows=0)
+    config.data = presets.hub("fancyzhx/amazon_polarity", 128, text="content", train_rows=0)
     config.data.split = (0.96, 0.02, 0.02)
 
-    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=1, count=1)
-    config.bank = config_sections.bank("bfloat16")
-    config.student = config_sections.text_student(epochs=2, batch_size=256)
+    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=1, count=1)
+    config.bank = presets.bank("bfloat16")
+    config.student = presets.text_student(epochs=2, batch_size=256)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=4
     )
     if argument:
-        config_sections.albert(config, "albert/albert-xxlarge-v2")
+        presets.albert(config, "albert/albert-xxlarge-v2")
 
-    config.report = config_sections.report()
+    config.report = presets.report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -11,8 +11,7 @@ ALBERT-Base; it needs an accelerator.
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -22,22 +21,22 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 6
 
-    config.data = config_sections.tfds("glue/cola", max_length=64)
+    config.data = presets.tfds("glue/cola", max_length=64)
     config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
-    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=4, count=3)
+    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=4, count=3)
     config.teacher.train.early_stopping.metric = "matthews"
-    config.bank = config_sections.bank()
+    config.bank = presets.bank()
 
     # Word order matters here, and a bag ignores it.
-    config.student = config_sections.text_student(epochs=20)
-    config_sections.small_transformer(config.student)
+    config.student = presets.text_student(epochs=20)
+    presets.small_transformer(config.student)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
     )
     if argument:
-        config_sections.albert(config, "albert/albert-large-v2")
+        presets.albert(config, "albert/albert-large-v2")
 
-    config.report = config_sections.report("matthews")
+    config.report = presets.report("matthews")
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

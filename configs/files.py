@@ -19,8 +19,7 @@ three minutes per epoch of 10,000 short texts. The students are bags of word emb
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -31,14 +30,12 @@ def get_config(mode: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 2 if quick else 6
 
-    config.data = config_sections.text_files(max_length=128)
+    config.data = presets.text_files(max_length=128)
 
     epochs, count = (1, 1) if quick else (3, 3)
-    config.teacher = config_sections.encoder_teacher(
-        config_sections.MINILM, epochs=epochs, count=count
-    )
-    config.bank = config_sections.bank()
-    config.student = config_sections.text_student(epochs=2 if quick else 10)
+    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=epochs, count=count)
+    config.bank = presets.bank()
+    config.student = presets.text_student(epochs=2 if quick else 10)
 
     # Each hyperparameter is a tuple of values to try; `trials` combinations are drawn.
     config.methods = methods.default_config(
@@ -48,6 +45,6 @@ def get_config(mode: str = "") -> ConfigDict:
     for name in ("lelp", "soft_kmeans"):
         config.methods[name].membership = ("teacher",)
 
-    config.report = config_sections.report()
+    config.report = presets.report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -11,8 +11,7 @@ quicker.
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -22,18 +21,18 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 6
 
-    config.data = config_sections.tfds("imdb_reviews", max_length=256)
+    config.data = presets.tfds("imdb_reviews", max_length=256)
     config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
-    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=2, count=1)
-    config.bank = config_sections.bank()
-    config.student = config_sections.text_student(epochs=8)
+    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=2, count=1)
+    config.bank = presets.bank()
+    config.student = presets.text_student(epochs=8)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
     )
     if argument:
-        config_sections.albert(config, "albert/albert-large-v2")
+        presets.albert(config, "albert/albert-large-v2")
 
-    config.report = config_sections.report()
+    config.report = presets.report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -10,8 +10,7 @@ labelled by hand, that are not neutral. The second line is the setup of the LELP
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -21,18 +20,18 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 3
 
-    config.data = config_sections.tfds("sentiment140", max_length=64)
+    config.data = presets.tfds("sentiment140", max_length=64)
     config.data.split = (0.98, 0.01, 0.01)  # 1 % of the training rows for validation
 
-    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=1, count=1)
-    config.bank = config_sections.bank("bfloat16")
-    config.student = config_sections.text_student(epochs=2, batch_size=256)
+    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=1, count=1)
+    config.bank = presets.bank("bfloat16")
+    config.student = presets.text_student(epochs=2, batch_size=256)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=4
     )
     if argument:
-        config_sections.albert(config, "albert/albert-xxlarge-v2")
+        presets.albert(config, "albert/albert-xxlarge-v2")
 
-    config.report = config_sections.report()
+    config.report = presets.report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

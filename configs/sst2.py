@@ -31,8 +31,7 @@ seed) and PyTorch 89.6 and 90.4 after one and two epochs.
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 _PAPER = {"albert_large": "albert/albert-large-v2", "albert_xxl": "albert/albert-xxlarge-v2"}
 
@@ -45,22 +44,22 @@ def get_config(argument: str = "") -> ConfigDict:
     config.replicates = 6
 
     if argument == "files":
-        config.data = config_sections.text_files(max_length=64)
-        config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=3, count=3)
-        config.student = config_sections.text_student(epochs=8)
+        config.data = presets.text_files(max_length=64)
+        config.teacher = presets.encoder_teacher(presets.MINILM, epochs=3, count=3)
+        config.student = presets.text_student(epochs=8)
     else:
-        config.data = config_sections.tfds("glue/sst2", max_length=64)
+        config.data = presets.tfds("glue/sst2", max_length=64)
         config.data.split = (0.9, 0.05, 0.05)  # a twentieth of the phrases for validation
-        config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=2, count=1)
-        config.student = config_sections.text_student(epochs=3)
-    config.bank = config_sections.bank()
+        config.teacher = presets.encoder_teacher(presets.MINILM, epochs=2, count=1)
+        config.student = presets.text_student(epochs=3)
+    config.bank = presets.bank()
 
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
     )
     if argument in _PAPER:
-        config_sections.albert(config, _PAPER[argument])
+        presets.albert(config, _PAPER[argument])
 
-    config.report = config_sections.report()
+    config.report = presets.report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -22,8 +22,7 @@ questions are also among the training questions.
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -34,19 +33,19 @@ def get_config(argument: str = "") -> ConfigDict:
     config.replicates = 6
 
     if argument == "files":
-        config.data = config_sections.text_files(max_length=48)
+        config.data = presets.text_files(max_length=48)
     else:
-        config.data = config_sections.tfds("trec", max_length=48)
+        config.data = presets.tfds("trec", max_length=48)
         config.data.label = "label-coarse"
         config.data.fine_label = "label-fine"
     config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
-    config.teacher = config_sections.encoder_teacher(config_sections.MINILM, epochs=4, count=3)
-    config.bank = config_sections.bank()
-    config.student = config_sections.text_student(epochs=12)
+    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=4, count=3)
+    config.bank = presets.bank()
+    config.student = presets.text_student(epochs=12)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "oracle", "random_split", trials=8
     )
-    config.report = config_sections.report()
+    config.report = presets.report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

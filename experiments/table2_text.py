@@ -17,8 +17,7 @@ For a single column use --config=configs/NAME.py, or remove the others from --co
 from ml_collections import ConfigDict
 
 from configs import amazon_5class, amazon_polarity, cola, imdb, sentiment140, sst2
-from lelp_jax import methods
-from lelp_jax import presets as config_sections
+from lelp_jax import methods, presets
 
 _BASELINES = (
     "labels",
@@ -55,7 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
             ("amazon_5class_mlp", amazon_5class),
         ):
             columns[name] = module.get_config(xxl)
-            columns[name].student = config_sections.embedding_student(epochs=5)
+            columns[name].student = presets.embedding_student(epochs=5)
     for column in columns.values():
         rates = column.methods.kd.learning_rate
         column.methods = methods.default_config(*_BASELINES, trials=4)

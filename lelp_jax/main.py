@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from lelp_jax.cli import command_line
-from lelp_jax.core import memory as allocator
+from lelp_jax.core import memory
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         full disk, and 128 plus the signal number (130 or 143) if it was interrupted.
     """
     # Before anything allocates: the setting applies to memory that is freed later.
-    allocator.keep_freed_memory()
+    memory.keep_freed_memory()
     debug = "--debug" in argv
     set_up_logging(debug=debug)
     interrupts = Interrupts()

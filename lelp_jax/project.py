@@ -18,14 +18,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from absl import flags
+from absl import flags as absl_flags
 
 from lelp_jax.cli import command_line
-from lelp_jax.core import memory as allocator
+from lelp_jax.core import memory
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
-from lelp_jax.deploy.targets import flags as command
+from lelp_jax.deploy.targets import flags
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,13 +38,13 @@ def main(argv: Sequence[str]) -> int:
         0 when it is done, 2 after a user error or a full or read-only disk, 130 or 143
         when it was interrupted.
     """
-    allocator.keep_freed_memory()
+    memory.keep_freed_memory()
     debug = "--debug" in argv
     set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:
         with interrupts.listen():
-            arguments = command.parse(argv, __doc__)
+            arguments = flags.parse(argv, __doc__)
             if arguments is None:
                 return 0
             _run(arguments, interrupts)
@@ -52,14 +52,14 @@ def main(argv: Sequence[str]) -> int:
     except Interrupted as stop:
         print("interrupted; nothing was written", file=sys.stderr)
         return 128 + stop.signal_number
-    except (UserError, OSError, flags.Error) as error:
+    except (UserError, OSError, absl_flags.Error) as error:
         if debug:
             raise
         print(f"error: {command_line.one_line(error)}", file=sys.stderr)
         return 2
 
 
-def _run(arguments: command.Arguments, interrupts: Interrupts) -> None:
+def _run(arguments: flags.ProjectArguments, interrupts: Interrupts) -> None:
     from lelp_jax.core import parallel
 
     parallel.set_up()

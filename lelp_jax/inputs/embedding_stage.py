@@ -16,7 +16,7 @@ from lelp_jax.core.errors import Damaged
 from lelp_jax.core.session import Session
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.frozen import FrozenEncoder
-from lelp_jax.models.token_batches import Batch
+from lelp_jax.models.token_batches import TokenBatch
 
 STAGE = "embeddings"
 _VERSION = 1
@@ -97,5 +97,5 @@ def _is_part(path: Path, shape: tuple[int, int]) -> bool:
         return False
 
 
-def _rows(part: list[Batch]) -> np.ndarray:
+def _rows(part: list[TokenBatch]) -> np.ndarray:
     return np.concatenate([batch.rows for batch in part])

@@ -16,7 +16,7 @@ from lelp_jax.models.encoder import trunk
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, check_pooling
 from lelp_jax.models.pretrained import Pretrained
-from lelp_jax.models.token_batches import Batch, make_batches
+from lelp_jax.models.token_batches import TokenBatch, make_batches
 from lelp_jax.models.tokens import PAD, lengths
 
 
@@ -37,7 +37,7 @@ class FrozenEncoder:
     def __post_init__(self) -> None:
         with_place("inputs 'embeddings'", check_pooling, self._architecture, self.pooling)
 
-    def batches(self, tokens: np.ndarray) -> list[Batch]:
+    def batches(self, tokens: np.ndarray) -> list[TokenBatch]:
         """Divides all rows into batches, which depend on the lengths alone.
 
         Args:
@@ -45,7 +45,7 @@ class FrozenEncoder:
         """
         return make_batches(lengths(tokens), self._architecture.longest)
 
-    def embed(self, tokens: np.ndarray, batch: Batch) -> np.ndarray:
+    def embed(self, tokens: np.ndarray, batch: TokenBatch) -> np.ndarray:
         """Computes the embeddings of a batch, [n, dims] float32.
 
         Args:

@@ -9,7 +9,7 @@ import numpy as np
 _TOKENS_PER_BATCH = 1 << 14
 
 
-class Batch(NamedTuple):
+class TokenBatch(NamedTuple):
     """Rows that are embedded together.
 
     Attributes:
@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     length: int
 
 
-def make_batches(counts: np.ndarray, longest: int) -> list[Batch]:
+def make_batches(counts: np.ndarray, longest: int) -> list[TokenBatch]:
     """Makes batches of texts of about the same length, the short ones first.
 
     Args:
@@ -39,9 +39,8 @@ def make_batches(counts: np.ndarray, longest: int) -> list[Batch]:
         rows = order[limit[order] == length]
         # A power of two, up to which the last batch of a length is filled.
         size = 1 << max(_TOKENS_PER_BATCH // int(length), 1).bit_length() - 1
-        result += [
-            Batch(rows[start : start + size], int(length)) for start in range(0, len(rows), size)
-        ]
+        starts = range(0, len(rows), size)
+        result += [TokenBatch(rows[start : start + size], int(length)) for start in starts]
     return result
 
 

@@ -81,7 +81,7 @@ def directions(num_classes: int, count: int, removed: np.ndarray, seed: int) -> 
     return (basis * signs[:, None]).astype(np.float32)
 
 
-class _Sums(NamedTuple):
+class _DirectionSums(NamedTuple):
     """Sums over the rows of each class, of their offsets from the origin.
 
     Their number [c], offsets [c, d], squares along the directions [c, s] and in all [c].
@@ -97,7 +97,8 @@ def _moments(rows: EmbeddedRows, basis: np.ndarray) -> tuple[np.ndarray, np.ndar
     """Computes the mean [c, d], the variance along directions [c, s] and its rounding error [c]."""
     num_classes, dims, count = basis.shape
     origin = stream.origin(rows, num_classes)
-    like = _Sums(*(jnp.zeros((num_classes, *tail)) for tail in ((), (dims,), (count,), ())))
+    shapes = ((), (dims,), (count,), ())
+    like = _DirectionSums(*(jnp.zeros((num_classes, *shape)) for shape in shapes))
     found = stream.reduce(_add, stream.add_up, like, rows, num_classes, (origin, basis))
     sums = jax.tree.map(lambda total: np.asarray(total, np.float64), found)
     if not all(np.isfinite(total).all() for total in sums):
@@ -116,16 +117,16 @@ def _moments(rows: EmbeddedRows, basis: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _add(
-    state: _Sums,
+    state: _DirectionSums,
     rows: jax.Array,
     label: jax.Array,
     count: jax.Array,
     origin: jax.Array,
     basis: jax.Array,
-) -> _Sums:
+) -> _DirectionSums:
     offset = moments.offsets(rows, label, count, origin, jnp.zeros((rows.shape[1], 0)))
     along = offset @ basis[label]
-    return _Sums(
+    return _DirectionSums(
         state.size.at[label].add(count),
         state.offset.at[label].add(offset.sum(axis=0)),
         state.along.at[label].add(jnp.square(along).sum(axis=0)),

@@ -13,13 +13,13 @@ from lelp_jax import models
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import with_place
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.experiment import student_network as student_model
+from lelp_jax.experiment import student_network
 from lelp_jax.experiment.config import Config
 from lelp_jax.experiment.run import Run
 from lelp_jax.experiment.student_network import StudentModel
 from lelp_jax.methods.base import Dims, Method, Seen, Verdict
 from lelp_jax.projection.base import Projection
-from lelp_jax.students import projections as projections
+from lelp_jax.students import projections
 from lelp_jax.students.replicates import Replicate, read_teacher_embedding
 from lelp_jax.students.trials import Trial
 from lelp_jax.train.fleet import embedding_dims
@@ -149,7 +149,7 @@ def _make_student(
             "config.student.teacher_outputs 'online' applies the teacher to the student's inputs, "
             "but this teacher takes other inputs; give both the same inputs, or use 'bank'"
         )
-    network_of = student_model.build(config.student.model, outputs, inputs, replicate.teacher)
+    network_of = student_network.build(config.student.model, outputs, inputs, replicate.teacher)
     model = network_of.model
     spec = StepSpec(
         model=model,

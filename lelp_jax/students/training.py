@@ -21,11 +21,10 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
-from lelp_jax.students import projections as projections
+from lelp_jax.students import projections
 from lelp_jax.students.grid import Student
 from lelp_jax.students.replicates import read_teacher_embedding
-from lelp_jax.train import buckets, class_weights, plan
-from lelp_jax.train import scheduler as training
+from lelp_jax.train import buckets, class_weights, plan, scheduler
 from lelp_jax.train.fleet import (
     FleetJob,
     Member,
@@ -115,7 +114,7 @@ def ensure(run: Run, students: Sequence[Student]) -> list[Trained]:
     def make(members: Sequence[Request]) -> FleetJob:
         return make_job(run, [by_name[m.fingerprint] for m in members], members)
 
-    return training.ensure(run.root, STAGE, requests, capacity, make, run.session)
+    return scheduler.ensure(run.root, STAGE, requests, capacity, make, run.session)
 
 
 def _check_applicable(run: Run, student: Student) -> None:

@@ -28,8 +28,7 @@ from lelp_jax.teachers.head import (
     make_recipe,
     predict_with_head,
 )
-from lelp_jax.train import class_weights, plan
-from lelp_jax.train import scheduler as training
+from lelp_jax.train import class_weights, plan, scheduler
 from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, estimate_work
 from lelp_jax.train.scheduler import Request, Trained
@@ -168,7 +167,7 @@ class TrainedTeachers(abc.ABC):
             return make_labelled_job(dataset, recipe, members, values.__getitem__, initial)
 
         # The teachers are the members of a fleet, as students are: they share one compiled program.
-        results = training.ensure(root, STAGE, requests, capacity, make_job, session)
+        results = scheduler.ensure(root, STAGE, requests, capacity, make_job, session)
         for number, trained in enumerate(results):
             if trained.diverged:
                 raise UserError(

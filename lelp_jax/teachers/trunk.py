@@ -19,7 +19,7 @@ from lelp_jax.models.mlp import MLP
 from lelp_jax.models.outputs import HEAD, Model, Outputs, output_layer
 from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.teachers.head import STAGE, Head, make_labelled_job, make_recipe
-from lelp_jax.train import scheduler as training
+from lelp_jax.train import scheduler
 from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.fleet import FleetJob
 from lelp_jax.train.scheduler import Request
@@ -137,7 +137,7 @@ def replace_head(
     def make_job(members: Sequence[Request]) -> FleetJob:
         return make_labelled_job(dataset, recipe, members, scale_embedding)
 
-    [trained] = training.ensure(root, STAGE, [request], lambda _: 1, make_job, session)
+    [trained] = scheduler.ensure(root, STAGE, [request], lambda _: 1, make_job, session)
     if trained.diverged:
         raise UserError(
             f"{head.name} diverged: its loss became non-finite; check the teacher's embedding for "

@@ -178,13 +178,13 @@ def ensure(
         for block in blocks.values():
             session.interrupts.check()
             # Imported when needed: a run that has nothing to train starts without Orbax.
-            from lelp_jax.train import loop as fleet
+            from lelp_jax.train import loop
 
             members = [missing[position] for position in block]
             inputs = {"members": [request.fingerprint for request in members]}
             folder = root / stage / artifacts.fingerprint({"stage": stage, **inputs})
             folder.mkdir(parents=True, exist_ok=True)
-            facts = fleet.train(folder, make_job(members), session)
+            facts = loop.train(folder, make_job(members), session)
             artifacts.finish(folder, inputs, facts, unlisted=_UNFINISHED)
             for name in _UNFINISHED:
                 shutil.rmtree(folder / name, ignore_errors=True)

@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from lelp_jax.core import memory as allocator
+from lelp_jax.core import memory
 
 # A thread, since programs run in those of a pool; 64 MiB, since no heap but the first grows beyond.
 FAULTS = """
 import resource, sys, threading
 import numpy as np
-from lelp_jax.core import memory as allocator
+from lelp_jax.core import memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -24,7 +24,7 @@ def later():
     print(faults())
 
 if "kept" in sys.argv:
-    allocator.keep_freed_memory()
+    memory.keep_freed_memory()
 thread = threading.Thread(target=later)
 thread.start()
 thread.join()
@@ -47,10 +47,10 @@ def test_freed_memory_is_taken_again():
 def test_other_libraries_are_left_alone(monkeypatch):
     opened = []
     # A library without mallopt: calling what it lacks would raise.
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: opened.append(name) or object())
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: opened.append(name) or object())
     monkeypatch.setattr(sys, "platform", "darwin")
-    allocator.keep_freed_memory()
+    memory.keep_freed_memory()
     assert opened == []
     monkeypatch.setattr(sys, "platform", "linux")
-    allocator.keep_freed_memory()
+    memory.keep_freed_memory()
     assert opened == [None]

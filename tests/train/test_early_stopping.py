@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax import models
-from lelp_jax import presets as config_sections
+from lelp_jax import models, presets
 from lelp_jax.core import metrics, sections
 from lelp_jax.core.checkpoint import Checkpoints, load_tree
 from lelp_jax.core.curves import CurveLog
@@ -348,7 +347,7 @@ def test_settings_out_of_range_are_refused() -> None:
 
 
 def test_sections_of_configs_have_the_defaults() -> None:
-    section = config_sections.training(10, 4).to_dict()
+    section = presets.training(10, 4).to_dict()
     built = sections.build(TrainConfig, section, "config.student.train")
     assert built == TrainConfig(10, 4, OptimizerConfig())
     del section["early_stopping"], section["accumulate"]

@@ -34,7 +34,7 @@ _SETTINGS: Mapping[str, Hyperparameter] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class ProjectArguments:
     """What the command line says; None where it says nothing.
 
     Attributes:
@@ -60,7 +60,7 @@ class Arguments:
     hyperparameters: Mapping[str, Value]
 
 
-def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
+def parse(argv: Sequence[str], usage: str | None) -> ProjectArguments | None:
     """Reads a command line.
 
     Args:
@@ -92,7 +92,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     if given["seed"] is not None:
         sections.check_value(given["seed"], Annotated[int, SEED], "--seed")
     chosen = {name: given[name] for name in _SETTINGS if given[name] is not None}
-    arguments = Arguments(
+    arguments = ProjectArguments(
         input=given["input"],
         out=given["out"],
         apply=given["apply"],

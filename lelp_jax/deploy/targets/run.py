@@ -13,14 +13,14 @@ from lelp_jax.core.search_space import Value
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.deploy.targets import fitting, output
 from lelp_jax.deploy.targets import table as tables
-from lelp_jax.deploy.targets.flags import Arguments
+from lelp_jax.deploy.targets.flags import ProjectArguments
 from lelp_jax.deploy.targets.table import Table
 from lelp_jax.methods import METHODS
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.projection.base import Projector, Stored
 
 
-def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> None:
+def run(arguments: ProjectArguments, interrupts: Interrupts, reporter: Reporter) -> None:
     """Fits or loads a projection and writes the targets of all rows.
 
     Args:
@@ -71,7 +71,7 @@ def run(arguments: Arguments, interrupts: Interrupts, reporter: Reporter) -> Non
     )
 
 
-def _check_softness(arguments: Arguments, method: str) -> None:
+def _check_softness(arguments: ProjectArguments, method: str) -> None:
     for name in ("temperature", "beta"):
         value, setting = getattr(arguments, name), METHODS[method].search_space[name]
         if value is not None:
@@ -79,7 +79,7 @@ def _check_softness(arguments: Arguments, method: str) -> None:
 
 
 def _fit(
-    arguments: Arguments, table: Table, reporter: Reporter
+    arguments: ProjectArguments, table: Table, reporter: Reporter
 ) -> tuple[Projector, Stored, np.ndarray]:
     name = arguments.method or "lelp"
     if name not in PROJECTORS:

@@ -37,7 +37,7 @@ class Spectrum(NamedTuple):
     vectors: jax.Array
 
 
-class _Sums(NamedTuple):
+class _BlockSums(NamedTuple):
     """Sums over the rows of each class: their number [c], offsets [c, d], products [c, d, k]."""
 
     size: jax.Array
@@ -84,21 +84,21 @@ def _times_covariance(
     rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, vectors: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Computes the means and each class's covariance times its vectors, [c, d, k]."""
-    like = _Sums(jnp.zeros(len(origin)), jnp.zeros(origin.shape), jnp.zeros(vectors.shape))
+    like = _BlockSums(jnp.zeros(len(origin)), jnp.zeros(origin.shape), jnp.zeros(vectors.shape))
     sums = stream.reduce(_add, stream.add_up, like, rows, len(origin), (origin, removed, vectors))
     return _centred(sums, vectors)
 
 
 def _add(
-    state: _Sums,
+    state: _BlockSums,
     rows: jax.Array,
     label: jax.Array,
     count: jax.Array,
     *constants: jax.Array,
-) -> _Sums:
+) -> _BlockSums:
     origin, removed, vectors = constants
     offset = moments.offsets(rows, label, count, origin, removed)
-    return _Sums(
+    return _BlockSums(
         state.size.at[label].add(count),
         state.offset.at[label].add(offset.sum(axis=0)),
         state.product.at[label].add(offset.T @ (offset @ vectors[label])),
@@ -106,7 +106,7 @@ def _add(
 
 
 @jax.jit
-def _centred(sums: _Sums, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _centred(sums: _BlockSums, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
     with jax.default_matmul_precision("highest"):
         mean = sums.offset / jnp.maximum(sums.size, 1)[:, None]
         along = jnp.einsum("cd,cdk->ck", mean, vectors)
