@@ -40,7 +40,7 @@ class BankConfig:
 
     def __post_init__(self) -> None:
         if self.root:
-            objects.folder_spec(self.root)  # refuses addresses of no known kind
+            objects.folder_spec(self.root)  # raises for addresses of unknown kind
 
 
 def ensure(
@@ -92,7 +92,7 @@ def ensure(
 
     key = {"version": _VERSION, **of, "dtype": config.dtype}
     # The arrays are left out of the marker: hashing them at every launch would read the whole bank.
-    # Their chunks have checksums of their own, which are compared when a chunk is read.
+    # Each of their chunks has a checksum in the manifest, which is compared when it is read.
     return artifacts.run(root, STAGE, key, build, load, unlisted=store.ARRAYS)
 
 

@@ -1,4 +1,4 @@
-"""Arrays of artifacts, in .npy files; the artifact's marker holds their checksums."""
+"""Arrays of artifacts in .npy files; the artifact's marker holds their checksums."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lelp_jax.core.errors import Damaged
 
 
 def write_array(path: Path, values: np.ndarray) -> None:
-    """Writes a file so that it is whole or absent, whatever moment the process dies.
+    """Writes an .npy file that is complete or absent whenever the process is killed.
 
     Args:
         path: The file; its folder exists.
@@ -25,13 +25,13 @@ def write_array(path: Path, values: np.ndarray) -> None:
 
 
 def read_array(path: Path) -> np.ndarray:
-    """Opens what `write_array` wrote; its values are read from the disk when they are used.
+    """Opens an array that `write_array` wrote; its values are read from disk when they are used.
 
     Args:
         path: The file, in the folder of its artifact.
 
     Raises:
-        Damaged: It is missing, or not an array.
+        Damaged: The file is missing, or does not hold an array.
     """
     try:
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)

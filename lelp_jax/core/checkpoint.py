@@ -29,15 +29,15 @@ class Checkpoints:
 
     A state is saved under a temporary name and then renamed, so a killed run leaves the earlier
     states intact. Saving blocks until the state is on disk, because the next training step donates
-    the buffers and overwrites them. The SHA-256 of a state's files are stored beside it and checked
-    before it is restored: Orbax reads a file with a flipped bit without an error, and training
-    would silently resume from wrong parameters.
+    the buffers and overwrites them. The SHA-256 of a state's files are stored in another folder and
+    checked before the state is restored: Orbax reads a file with a flipped bit without an error,
+    and training would silently resume from wrong parameters.
     """
 
     def __init__(self, folder: Path):
         """Opens or creates the folder and removes temporary files of a killed save."""
         self._folder = folder
-        # Beside the states, not among them: that folder is Orbax's to list and to clear.
+        # Not in the folder of the states, which Orbax lists and cleans up.
         self._sums = folder.with_name("checkpoint_checksums")
         self._sums.mkdir(parents=True, exist_ok=True)
         self._manager = ocp.CheckpointManager(

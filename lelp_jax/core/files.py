@@ -19,9 +19,9 @@ _RESERVE = 1 << 20
 
 @contextlib.contextmanager
 def open_atomic(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that gets its name when the block ends without an exception.
+    """Opens a file for writing that replaces `path` when the block ends without an exception.
 
-    A reader sees the old content or the new, never a part.
+    A reader sees the old content or the new, never a part of it.
 
     Args:
         path: The file to write; its folder exists.
@@ -34,11 +34,12 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
         with open(temporary, "wb") as file:
             yield file
             file.flush()
+            # Without it, a power failure soon after the renaming may leave an empty file.
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        # NumPy says "50000 requested and 2484 written", without a number.
+        # On a full disk, NumPy raises "50000 requested and 2484 written", without an error number.
         code = error.errno or errno.ENOSPC
         # The user knows the file by its name, not by that of the temporary one.
         raise OSError(code, os.strerror(code), os.fspath(path)) from error
@@ -48,7 +49,7 @@ def open_atomic(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Writes a file so that a reader sees the old content or the new, never a part.
+    """Writes a file so that a reader sees the old content or the new, never a part of it.
 
     Args:
         path: The file to write; its folder exists.

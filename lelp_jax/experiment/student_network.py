@@ -44,7 +44,7 @@ class TeacherLayers:
 
     Attributes:
         layers: Number of layers.
-        dropout: Share of values dropped in training, in [0, 1).
+        dropout: Share of values dropped in training.
     """
 
     layers: Annotated[int, AT_LEAST_ONE]

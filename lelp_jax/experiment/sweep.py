@@ -23,10 +23,10 @@ class SweepConfig:
     Either `values` or `cases` is given.
 
     Attributes:
-        key: What is swept: the dotted key that takes the values ("data.transfer_size"), or a name
-            for what the cases are ("task").
+        key: The dotted key that takes the values ("data.transfer_size"), or a name for the kind of
+            cases ("task").
         values: Values for the key.
-        cases: By name, the sections that replace the config's own.
+        cases: The sections that replace those of the config, by the name of the case.
     """
 
     key: Annotated[str, NonEmpty('a dotted key such as "data.transfer_size"')]
@@ -35,7 +35,7 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         if bool(self.values) == bool(self.cases):
-            raise UserError("give either values or cases, one of them or more")
+            raise UserError("give either values or cases, with at least one entry")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,21 +88,29 @@ def expand(raw: Mapping[str, Any]) -> list[Point]:
 
 
 def _expand_cases(base: Mapping[str, Any], sweep: SweepConfig) -> list[Point]:
-    """Makes a point for each case, whose sections replace those of the config."""
-    place = f"config.{SECTION}.cases"
+    """Makes a point for each case, whose sections replace those of the config.
+
+    Raises:
+        UserError: A case has a section that the config lacks.
+    """
+    path = f"config.{SECTION}.cases"
     points = []
     # Sorted, because a ConfigDict does not keep the order of its keys.
     for name in sorted(sweep.cases):
-        sections_of_case = section(sweep.cases[name], f"{place}.{name}")
-        for title in sections_of_case:
+        replaced = section(sweep.cases[name], f"{path}.{name}")
+        for title in replaced:
             if title not in base:
-                raise unknown_name(f"section of {place}.{name}", title, base)
-        points.append(Point(sweep.key, name, {**copy.deepcopy(dict(base)), **sections_of_case}))
+                raise unknown_name(f"section of {path}.{name}", title, base)
+        points.append(Point(sweep.key, name, {**copy.deepcopy(dict(base)), **replaced}))
     return points
 
 
 def _replace_value(raw: Mapping[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Copies a config with the value under a dotted key replaced."""
+    """Copies a config with the value under a dotted key replaced.
+
+    Raises:
+        UserError: The config has no such key.
+    """
     # A deep copy: the points must not share sections that one of them changes.
     changed = copy.deepcopy(dict(raw))
     *parents, last = key.split(".")
