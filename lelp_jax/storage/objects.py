@@ -15,6 +15,8 @@ from lelp_jax.core.errors import Unavailable, UserError
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _FILE = "file://"
+# How TensorStore's messages about content begin, other than those about connections and rights.
+_UNDECODABLE = ("FAILED_PRECONDITION: Error reading", "DATA_LOSS", "INVALID_ARGUMENT: Error reading")
 # About a minute in all: the library's own 32 tries take a quarter of an hour to report a host that
 # cannot be reached.
 _RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "16s"}
@@ -85,7 +87,9 @@ def shorten_error(error: Exception) -> str:
 def make_read_error(location: str | os.PathLike[str], error: Exception) -> UserError:
     """Makes the error for something that exists but cannot be read."""
     problem = f"{location} cannot be read: {shorten_error(error)}"
-    if is_url(location):
+    # What arrived cannot be decoded: no later try would change that.
+    arrived = shorten_error(error).startswith(_UNDECODABLE)
+    if is_url(location) and not arrived:
         return Unavailable(
             f"{problem}; check the address, the connection and your permission to read, or write "
             "it again"
