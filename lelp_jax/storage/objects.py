@@ -16,7 +16,11 @@ from lelp_jax.core.errors import Unavailable, UserError
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://")
 _FILE = "file://"
 # How TensorStore's messages about content begin, other than those about connections and rights.
-_UNDECODABLE = ("FAILED_PRECONDITION: Error reading", "DATA_LOSS", "INVALID_ARGUMENT: Error reading")
+_UNDECODABLE = (
+    "FAILED_PRECONDITION: Error reading",
+    "DATA_LOSS",
+    "INVALID_ARGUMENT: Error reading",
+)
 # About a minute in all: the library's own 32 tries take a quarter of an hour to report a host that
 # cannot be reached.
 _RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "16s"}
