@@ -1,4 +1,4 @@
-"""Words for what a value may be, as they stand in types: `Annotated[float, SHARE]`.
+"""The constraints that a type may carry, with their words for messages: `Annotated[float, SHARE]`.
 
 `core.sections` checks values against such types, and `--help=KEY` and the documentation describe
 them; so each range, choice and message is written once, at the field that it concerns.
@@ -194,7 +194,7 @@ class Only(Constraint):
 
 POSITIVE = Range(0, ends="()")
 NON_NEGATIVE = Range(0)
-# For limits, where infinity stands for none.
+# For limits; infinity means no limit.
 LIMIT = Range(0, ends="[]")
 AT_LEAST_ONE = Range(1)
 AT_LEAST_TWO = Range(2)

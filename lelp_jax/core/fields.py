@@ -29,7 +29,7 @@ class Field:
 
     Attributes:
         kind: The type of its values, with constraints.
-        default: What stands in for a key that is left out; `dataclasses.MISSING` where none does.
+        default: The value of a key that is left out; `dataclasses.MISSING` if the key is required.
         meaning: What it is for, as the class's docstring says.
     """
 
@@ -74,7 +74,7 @@ class Named:
         return Field(
             Annotated[str, OneOf(self.classes)],
             dataclasses.MISSING,
-            "Chooses what the section stands for, and with it the other keys.",
+            "Chooses the kind of the section, and with it the other keys.",
         )
 
 

@@ -190,7 +190,7 @@ def on_each_device(
     *,
     alike: bool = False,
 ) -> Any:
-    """Calls a function on every device with what lies there; for use inside of compiled programs.
+    """Calls a function on every device with that device's arrays, inside compiled programs.
 
     Args:
         function: Called as `function(*parts, *whole)`; it may use collectives along `DATA`.

@@ -76,10 +76,10 @@ def check_keys(
 
 
 def check_value(value: Any, kind: Any, place: str) -> Any:
-    """Checks a value against a type and converts it: a whole number may stand for a real one.
+    """Checks a value against a type and converts it: an integer is accepted for a float.
 
     Args:
-        value: What the config holds; a single value may stand for a tuple of one.
+        value: What the config holds; a single value is accepted for a tuple of one.
         kind: A type with its constraints.
         place: The value's key, for messages.
 

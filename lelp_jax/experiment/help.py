@@ -31,8 +31,8 @@ def explain(raw: Mapping[str, Any], key: str) -> str:
     """Describes a key of a config; of a section, all of its keys.
 
     Args:
-        raw: The config, with overrides applied. Its names choose the classes that sections stand
-            for: `config.student.model` has the keys of the network under `name`.
+        raw: The config, with overrides applied. The names in it choose the classes that describe
+            sections: `config.student.model` has the keys of the network under `name`.
         key: The dotted key, beginning with "config".
 
     Raises:

@@ -173,7 +173,7 @@ class OwnTeacher:
     Attributes:
         hyperparameters: Those of the method's static ones that it depends on. Numbers among them
             are passed to its loss.
-        loss: Unreduced loss of a batch; there is no teacher above it.
+        loss: Unreduced loss of a batch, without a teacher of its own.
         readout: Turns its outputs into class logits.
         num_outputs: Width of its output layer, of the number of classes and the static
             hyperparameters.
@@ -210,7 +210,7 @@ class Method:
         readout: Turns the student's outputs into class logits, [batch, classes]; used for
             prediction, metrics and export alike. If it is not the identity, `extra` and the
             constants are part of the exported student.
-        teacher: What it teaches with, where that is not the experiment's teacher as it is.
+        teacher: The teacher that the method trains for itself, if it does.
         verdict: What is known of it for a number of classes; None says it is an ordinary method.
     """
 

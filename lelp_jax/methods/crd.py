@@ -45,8 +45,8 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
 
     Returns:
         `center` and `spread` of `features.prepare`; `order` [capacity] int32, the rows sorted by
-        class; `start` and `stop`, each [capacity] int32, the part of `order` that is no negative
-        of a row; `count` [] int32, the number of rows.
+        class; `start` and `stop`, each [capacity] int32, the part of `order` that holds no
+        negatives of a row; `count` [] int32, the number of rows.
 
     Raises:
         UserError: A row has no negative.

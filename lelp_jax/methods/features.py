@@ -139,7 +139,7 @@ def combine_with_distillation(
     """Computes `distilled ((1 - alpha) soft + alpha hard) + warmup_weight loss_weight feature`.
 
     Args:
-        inputs: The batch; its state is handed on as it is.
+        inputs: The batch; its state is passed on unchanged.
         hyperparameters: Of `SEARCH_SPACE`, and `loss_weight`.
         feature: The term of the embeddings, [batch].
         distilled: Weight of what is learnt from probabilities and labels, [].

@@ -16,7 +16,7 @@ _VERTICES = 8
 
 
 class Geometry(NamedTuple):
-    """Where rows of a batch lie to each other.
+    """Relations between the rows of a batch: their distances and angles.
 
     Attributes:
         gram: Inner products of the centred rows, [batch, batch].

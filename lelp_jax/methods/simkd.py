@@ -61,7 +61,7 @@ def prepare(seen: Seen, static: Mapping[str, Value]) -> dict[str, np.ndarray]:
         `bias` [classes] float32, the mean of what the weights leave of the teacher's logits.
 
     Raises:
-        UserError: The teacher's logits are no linear function of its embedding.
+        UserError: The teacher's logits are not a linear function of its embedding.
     """
     embedding, weights = seen.teacher_embedding, seen.output_weights
     assert embedding is not None

@@ -15,7 +15,7 @@ from lelp_jax.models.token_embedding import TokenEmbedding
 
 
 class BagOfEmbeddings(nn.Module):
-    """Takes the mean of the vectors of a text's tokens, in whatever order these stand.
+    """Takes the mean of the vectors of a text's tokens, whatever their order.
 
     Without hidden layers it is the classifier of the paper's section 2, without its pairs of words.
 

@@ -17,7 +17,7 @@ from lelp_jax.models.token_embedding import TokenEmbedding
 class TextCNN(nn.Module):
     """Looks for patterns of a few tokens anywhere in a text (Kim, section 2).
 
-    Every token has a window of each width around it, as near to the middle as it can stand, with
+    Every token has a window of each width around it, as close to its middle as possible, with
     zeros beyond the ends of the text; so a text may be shorter than a window. The paper's windows
     end with the text.
 

@@ -1,4 +1,4 @@
-"""How texts stand in arrays: token numbers, and -1 after the end of each text."""
+"""Texts as arrays: token numbers, and -1 after the end of each text."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from lelp_jax.core.search_space import Hyperparameter, Value
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
 Array = jax.Array | np.ndarray
-# What reading a file that is no .npz raises, besides ValueError and OSError.
+# Raised by reading a file that is not an .npz file, besides ValueError and OSError.
 BROKEN = (zipfile.BadZipFile, zlib.error)
 
 

@@ -30,7 +30,7 @@ def find_npz_arrays(path: Path) -> Openers:
     """Lists the arrays of an .npz file.
 
     Raises:
-        UserError: This is no .npz file, or it is cut off.
+        UserError: The file is not an .npz file, or is truncated.
     """
     with _reading(str(path)), zipfile.ZipFile(path) as archive:
         members = [info for info in archive.infolist() if info.filename.endswith(_ENDING)]

@@ -27,7 +27,7 @@ def find_columns(path: Path) -> Openers:
     """Lists the columns of a file.
 
     Raises:
-        UserError: This is no Parquet file, or it is cut off, or two columns share a name.
+        UserError: The file is not a Parquet file, or is truncated, or two columns share a name.
     """
     from pyarrow import parquet
 

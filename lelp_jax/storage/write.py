@@ -219,7 +219,7 @@ def check_destination(location: str, flag: str) -> None:
             f"without an ending in {flag}"
         )
     if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}; make it, or change {flag}")
+        raise UserError(f"{path}: the folder {path.parent} is missing; create it, or change {flag}")
     if path.suffix.lower() not in _FOLDERS:
         if path.is_dir():
             raise UserError(f"{path} is a folder; give a file in {flag}, or remove the folder")

@@ -26,7 +26,7 @@ _OPERATIONS_OF_COMPILING = 5e10
 # Steps in a row that see rows of one bucket. Not those of a dispatch: how many these are depends on
 # the size of the fleet, and the order of a member's examples must not.
 RUN = 4
-# Multiples of it modulo 1 lie as evenly as can be, however many of them are taken.
+# Multiples of it modulo 1 are spread as evenly as possible, however many of them are taken.
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -75,7 +75,7 @@ class Buckets:
 
     Attributes:
         ends: As `find_ends` returns them.
-        lengths: How many tokens of a row are seen in each bucket; (0,) where inputs are no tokens,
+        lengths: How many tokens of a row are seen in each bucket; (0,) if inputs are not tokens,
             and all of a row is seen.
         orders: Each group's rows by length, positions among its rows, [rows of the group].
         seed: Of the sequence of buckets.
@@ -101,7 +101,7 @@ class Buckets:
 
         Args:
             first_step: The first of them, counted from 0.
-            steps: How many; of tokens they all lie in one run.
+            steps: How many; of tokens, all within one run.
             batch_size: Examples per step.
             seed: Seed of the member's order.
             group: The member's group.

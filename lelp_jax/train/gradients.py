@@ -85,7 +85,7 @@ def ask_teacher(
     logits, embedding = jax.lax.stop_gradient((outputs.logits, outputs.embedding))
     if frozen.projection is None:
         return logits, embedding, None
-    # A noisy input is no row of the data set.
+    # A noisy input is not a row of the data set, so it has no index.
     rows = EmbeddedRows(embedding, jnp.full(len(batch), -1), label)  # type: ignore[arg-type]
     scores = jnp.asarray(frozen.projection.scores(rows), jnp.float32)
     # Far out, squared distances overflow: where the scores of a class say nothing, its

@@ -69,10 +69,10 @@ def _decay(schedule: str, progress: jax.Array) -> jax.Array | float:
 
 @runtime_checkable
 class Layered(Protocol):
-    """A model that knows how deep its parameters lie."""
+    """A model that knows the depth of its parameters."""
 
     def depth_from_top(self, path: tuple[str, ...]) -> int:
-        """Computes how many layers a parameter lies below the top, 0 for the output layer.
+        """Counts the layers between a parameter and the output layer, 0 for that layer itself.
 
         Args:
             path: Keys that lead to it in the tree of parameters.

@@ -34,7 +34,7 @@ class StepSpec:
         input_noise: Standard deviation of the Gaussian noise added to the inputs of every training
             step; 0 adds none.
         teacher: The frozen network that answers in every step for the inputs that the member sees,
-            with parameters in `GroupRows.frozen`; None where its answers stand in the rows.
+            with parameters in `GroupRows.frozen`; None if the rows hold its outputs.
         dims: What the method's own parameters and state depend on; None for methods without any.
         init: Makes the method's own parameters.
         init_state: Makes the method's own state.

@@ -286,7 +286,7 @@ def test_a_saved_encoding_needs_its_checkpoint(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"fingerprint .* put back the one"):
         load(tmp_path, facts)
     shutil.rmtree(own)
-    with pytest.raises(UserError, match=f"embeddings of {own}: there is no folder"):
+    with pytest.raises(UserError, match=f"embeddings of {own}: the folder .* is missing"):
         load(tmp_path, facts)
 
 

@@ -219,10 +219,10 @@ def test_other_networks_are_refused(folder, entries, message):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.json", None, "there is no .*config.json; give the folder of a Hugging Face"),
+        ("config.json", None, ".*config.json is missing; give the folder of a Hugging Face"),
         ("config.json", b"{", "config.json cannot be read"),
         ("config.json", b"[]", "holds no object"),
-        ("tokenizer.json", None, "there is no tokenizer.json"),
+        ("tokenizer.json", None, "tokenizer.json is missing"),
         ("model.safetensors", None, "pytorch_model.bin, are not read; .*save_pretrained"),
         ("model.safetensors", b"", "model.safetensors cannot be read"),
         ("model.safetensors", b"\x10" + bytes(7) + b'{"a": 1', "model.safetensors cannot be read"),
@@ -303,7 +303,7 @@ def test_names_that_the_hub_does_not_know(monkeypatch):
 @pytest.mark.parametrize("name", ["", "/nowhere/encoder", "a/b/c", "../encoder", "two words"])
 def test_what_is_no_name_is_not_asked_for(name, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", None)
-    with pytest.raises(UserError, match=f"^{PLACE}: there is no folder {name!r}"):
+    with pytest.raises(UserError, match=f"^{PLACE}: the folder {name!r} is missing"):
         pretrained.load(name, PLACE)
 
 

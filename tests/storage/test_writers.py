@@ -145,8 +145,8 @@ def test_a_folder_that_holds_something_else_is_not_replaced(ending: str, other: 
     [
         ("x.npy", "an .npy file holds one array; give a folder .* in config.to"),
         ("x.csv", "unknown ending '.csv'; give .npz, .parquet, .zarr or a folder"),
-        ("absent/x.npz", "there is no folder .*/absent; make it, or change config.to"),
-        ("absent/x", "there is no folder .*/absent; make it"),
+        ("absent/x.npz", "the folder .*/absent is missing; create it, or change config.to"),
+        ("absent/x", "the folder .*/absent is missing; create it"),
         ("file", "/file is a file; give a folder in config.to, or remove the file"),
         ("folder.npz", "/folder.npz is a folder; give a file in config.to"),
         ("s3://b/x", "is not a supported address"),

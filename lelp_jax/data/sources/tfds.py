@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class _Graded:
-    """A column of grades that is no column of classes in the data set's description.
+    """A column of grades that the data set does not describe as a column of classes.
 
     Attributes:
         text: The column of texts.

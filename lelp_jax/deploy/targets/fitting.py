@@ -87,7 +87,7 @@ def check_place(location: str | None) -> None:
     """Refuses a path where a projection cannot be written.
 
     Raises:
-        UserError: There is no such folder, or a folder is in the way.
+        UserError: The folder is missing, or a folder is in the way.
     """
     if location is None:
         return
@@ -117,7 +117,7 @@ def load(location: str, table: Table) -> tuple[Projector, Stored]:
         table: The rows that it shall be applied to.
 
     Raises:
-        UserError: It is no such file, of another version, or for other embeddings.
+        UserError: The file is not a projection, is of another version, or fits other embeddings.
     """
     place, path = f"--apply={location}", Path(location).expanduser()
     if not path.is_file():

@@ -98,7 +98,7 @@ class Architecture:
         )
 
     def depth_from_top(self, path: tuple[str, ...]) -> int:
-        """Counts how far below the output a parameter of an encoder stands, for its learning rate.
+        """Counts the layers between a parameter and the output, for its learning rate.
 
         Args:
             path: Its names from the outside in, such as ("trunk", "layer_3", "up", "kernel").

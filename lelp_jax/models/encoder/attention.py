@@ -55,8 +55,8 @@ class LayerNorm(nn.Module):
 class Block(nn.Module):
     """Self-attention and a feed-forward part, as BERT has them.
 
-    Dropout stands where BERT has it, except on the attention probabilities: JAX's attention gives
-    no access to them.
+    Dropout is applied where BERT applies it, except on the attention probabilities: JAX's attention
+    gives no access to them.
 
     Attributes:
         architecture: Sizes.

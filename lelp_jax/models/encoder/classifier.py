@@ -62,5 +62,5 @@ class Encoder(nn.Module):
         return Outputs(nn.Dense(self.num_outputs, kernel_init=initializer, name=HEAD)(x), x)
 
     def depth_from_top(self, path: tuple[str, ...]) -> int:
-        """Counts how far below the output a parameter stands, as `Architecture` counts."""
+        """Counts the layers between a parameter and the output, as `Architecture` does."""
         return self.architecture.depth_from_top(path)

@@ -30,7 +30,7 @@ class Dropout(nn.Module):
             return x
         words = jax.random.bits(self.make_rng("dropout"), (2,), jnp.uint32)
         kept = noise(words, x.shape) >= jnp.uint32(round(self.rate * 2**32))
-        # Kept as it is, or every reader of the result, the gradient among them, would hash again.
+        # Without the barrier every use of the result, the gradient among them, would hash again.
         kept = jax.lax.optimization_barrier(kept)
         return jnp.where(kept, x / (1 - self.rate), jnp.zeros((), x.dtype))
 

@@ -23,7 +23,7 @@ class Pretrained:
     """A checkpoint that was found whole.
 
     Attributes:
-        folder: Where it lies.
+        folder: Its folder.
         architecture: Its sizes.
         fingerprint: Names what the architecture and all parameters hold, not how or where they are
             stored.
@@ -86,7 +86,7 @@ def load(name: str, place: str) -> Pretrained:
     configuration.content(folder / fetching.CONFIG, place)
     if not (folder / fetching.TOKENIZER).is_file():
         raise UserError(
-            f"{place}: there is no {fetching.TOKENIZER} in {folder}; "
+            f"{place}: {fetching.TOKENIZER} is missing in {folder}; "
             f"`transformers.AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained(DIR)` "
             "writes one into the folder DIR, for this one"
         )

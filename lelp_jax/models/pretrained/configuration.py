@@ -112,13 +112,13 @@ def content(path: Path, place: str) -> dict[str, Any]:
         place: Where the checkpoint was named, for messages.
 
     Raises:
-        UserError: It is missing, or is no JSON object.
+        UserError: It is missing, or not a JSON object.
     """
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise UserError(
-            f"{place}: there is no {path}; give the folder of a Hugging Face checkpoint"
+            f"{place}: {path} is missing; give the folder of a Hugging Face checkpoint"
         ) from error
     except (OSError, ValueError) as error:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Where a checkpoint lies: a folder that the user names, or the Hugging Face hub's cache."""
+"""Finds a checkpoint: a folder that the user names, or the Hugging Face hub's cache."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def folder(name: str, place: str) -> Path:
 
     Args:
         name: A folder, or a name on the hub such as "sentence-transformers/all-MiniLM-L6-v2".
-        place: Where the name stands, for messages ("config.teacher.checkpoint").
+        place: Path of the name in the config, for messages ("config.teacher.checkpoint").
 
     Raises:
-        UserError: It is no folder, and no name on the hub either.
+        UserError: It is neither a folder nor a name on the hub.
         Unavailable: The hub cannot be reached, and the checkpoint was not fetched before.
     """
     path = Path(name).expanduser()
@@ -31,7 +31,7 @@ def folder(name: str, place: str) -> Path:
         return path
     if not _HUB_NAME.fullmatch(name):
         raise UserError(
-            f"{place}: there is no folder {name!r}; give a folder that is there, or a name on the "
+            f"{place}: the folder {name!r} is missing; give an existing folder, or a name on the "
             "Hugging Face hub such as 'sentence-transformers/all-MiniLM-L6-v2'"
         )
     # Takes a while to import, and a folder needs nothing of it.
@@ -49,7 +49,7 @@ def folder(name: str, place: str) -> Path:
             return cached
     except (OSError, ValueError):
         pass
-    mend = (
+    hint = (
         f"where the hub can be reached, run `hf download {name} --local-dir DIR`, and give the "
         "folder DIR"
     )
@@ -63,7 +63,7 @@ def folder(name: str, place: str) -> Path:
     except (OSError, ValueError) as error:
         raise Unavailable(
             f"{place}: {name!r} is neither a folder nor could it be fetched from the Hugging Face "
-            f"hub ({_reason(error)}); {mend}"
+            f"hub ({_reason(error)}); {hint}"
         ) from error
 
 

@@ -20,7 +20,7 @@ _BERT = {
     "down": "output.dense",
     "norm": "output.LayerNorm",
 }
-# Several tensors stand side by side in one parameter.
+# Several tensors are concatenated in one parameter.
 _IN_BLOCK: Mapping[str, Mapping[str, str]] = {
     "bert": _BERT,
     "roberta": _BERT,
@@ -49,7 +49,7 @@ class Parameter(NamedTuple):
     Attributes:
         path: Its names in the trunk.
         tensors: The names of its parts in the checkpoint, without the prefix of the encoder; they
-            stand side by side along the last axis, each of them as wide as the others.
+            are concatenated along the last axis, each of them as wide as the others.
         shape: Its shape in the trunk.
     """
 

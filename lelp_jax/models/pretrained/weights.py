@@ -31,7 +31,7 @@ class Weights:
         place: Where it was named, for messages.
 
     Raises:
-        UserError: There are no weights, or they are damaged.
+        UserError: The weights are missing or damaged.
     """
 
     def __init__(self, folder: Path, place: str) -> None:
@@ -45,7 +45,7 @@ class Weights:
             self._file_of = dict.fromkeys(self._file(WEIGHTS).keys(), WEIGHTS)
         else:
             raise UserError(
-                f"{place}: there is no {WEIGHTS} in {folder}, and PyTorch's own files, such as "
+                f"{place}: {WEIGHTS} is missing in {folder}, and PyTorch's own files, such as "
                 "pytorch_model.bin, are not read; with PyTorch, "
                 f"`transformers.AutoModel.from_pretrained({str(folder)!r}).save_pretrained(NEW)` "
                 "writes one into the folder NEW"

@@ -304,7 +304,7 @@ def _collect_differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str
 
 
 def _is_known(interval: Mapping[str, float | None] | None) -> bool:
-    """Checks that an interval has a mean: neither NaN nor None, which stands for NaN in files."""
+    """Checks that an interval has a mean: neither NaN nor None, as files hold NaN."""
     return interval is not None and interval["mean"] is not None and not np.isnan(interval["mean"])
 
 

@@ -26,7 +26,7 @@ def find_unit(metric: str) -> tuple[float, str]:
 
 
 def is_known(value: float | None) -> bool:
-    """Checks that a value is a number: neither NaN nor None, which stands for NaN in files."""
+    """Checks that a value is a number: neither NaN nor None, as files hold NaN."""
     return value is not None and value == value
 
 
