@@ -329,13 +329,13 @@ def test_what_a_changed_file_does_not_touch_is_reused(monkeypatch: pytest.Monkey
     save_npz("b", {**TEACHER, "logits": 2 * LOGITS, "output_weights": 2 * WEIGHTS})
     both = ["--config.teacher.files=('a.npz','b.npz')", "--config.replicates=2"]
     hashed = []
-    original = content._hash
+    original = content._hash_rows
 
     def noted(bundle: Any, *arguments: Any, **named: Any) -> str:
         hashed.append(Path(bundle.location).name)
         return original(bundle, *arguments, **named)
 
-    monkeypatch.setattr(content, "_hash", noted)
+    monkeypatch.setattr(content, "_hash_rows", noted)
     assert run(*both) == 0
     first = {line["fingerprint"] for line in lines()}
     assert hashed == ["a.npz", "b.npz"]
