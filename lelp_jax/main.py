@@ -16,7 +16,7 @@ from absl import flags
 
 from lelp_jax.cli import command_line
 from lelp_jax.core import memory
-from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.errors import Damaged, Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         again = shlex.join(["python", "-m", "lelp_jax.main", *argv[1:]])
         print(f"interrupted; finished work is saved. Resume with: {again}", file=sys.stderr)
         return 128 + stop.signal_number
-    except (UserError, OSError, flags.Error) as error:
+    except (UserError, Damaged, OSError, flags.Error) as error:
         # Users see one line; --debug shows the traceback.
         if debug:
             raise

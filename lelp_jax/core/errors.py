@@ -18,7 +18,7 @@ class Unavailable(UserError):
     """A remote location cannot be reached now; the same command can resume from here later."""
 
 
-class Damaged(UserError):
+class Damaged(Exception):
     """Something that this program wrote has changed since; it can be built again.
 
     Attributes:

@@ -13,7 +13,7 @@ import pytest
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import Damaged
 from tests.helpers import stored, tiny
 from tests.helpers.banks import (
     CHUNK,
@@ -118,7 +118,7 @@ def test_it_resumes_at_the_chunk_where_it_stopped(stopped_by: str, dtype: str) -
     with pytest.raises(KeyboardInterrupt):
         write("bank", first, dtype=dtype, check=check)
     assert len(first.requests) == 3
-    with pytest.raises(UserError, match=r"manifest\.json is missing"):
+    with pytest.raises(Damaged, match=r"manifest\.json is missing"):
         read("bank")
     second = Asked()
     write("bank", second, dtype=dtype)
@@ -213,18 +213,18 @@ def test_a_manifest_that_is_not_the_one_wanted_is_refused(name: str) -> None:
     act, words = REFUSED[name]
     write("bank")
     act()
-    with pytest.raises(UserError) as error:
+    with pytest.raises(Damaged) as error:
         read("bank")
     one_line(error, "the bank bank is", words, "delete bank to build it again")
 
 
 def test_rows_in_another_order_are_refused() -> None:
     write("bank", index=INDEX[::-1])
-    with pytest.raises(UserError) as error:
+    with pytest.raises(Damaged) as error:
         read("bank")
     one_line(error, "the bank bank holds 61 rows, not the 61 rows of these data", "delete bank")
     write("bank", index=INDEX[1:])
-    with pytest.raises(UserError) as error:
+    with pytest.raises(Damaged) as error:
         read("bank")
     one_line(error, "holds 60 rows", "not the 61 rows of these data", "delete bank")
 
@@ -255,7 +255,7 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 def test_a_damaged_chunk_is_refused_by_name(name: str, damage: str, dtype: str) -> None:
     write("bank", dtype=dtype)
     DAMAGES[damage](Path("bank", FIRST[name]))
-    with pytest.raises(UserError) as error:
+    with pytest.raises(Damaged) as error:
         use(read("bank"), name)
     one_line(error, f"bank/{name}: chunk ", f"bank/{FIRST[name]}", "delete bank to build")
 
@@ -265,7 +265,7 @@ def test_sound_rows_of_a_damaged_bank_are_told_from_others() -> None:
     stored.flip(Path("bank", FIRST["embeddings"]), 13)
     embeddings = read("bank").embeddings
     np.testing.assert_array_equal(embeddings[:16], EMBEDDINGS[INDEX][:16])
-    with pytest.raises(UserError, match=r"chunk 2 \(rows 16 to 23\) cannot be read"):
+    with pytest.raises(Damaged, match=r"chunk 2 \(rows 16 to 23\) cannot be read"):
         _ = embeddings[[40, 20]]
 
 
@@ -276,7 +276,7 @@ def test_sound_chunks_in_one_anothers_place_are_refused(name: str) -> None:
     contents = first.read_bytes(), second.read_bytes()
     second.write_bytes(contents[0])
     first.write_bytes(contents[1])
-    with pytest.raises(UserError) as error:
+    with pytest.raises(Damaged) as error:
         use(read("bank"), name)
     one_line(error, f"bank/{name}: chunk 1 (rows 8 to 15) is not the one that was written there")
 
@@ -290,7 +290,7 @@ def test_an_array_of_another_bank_is_refused(name: str) -> None:
     if name in ("embeddings", "output_weights"):
         stored_values = store.zarr.open(f"bank/{name}")
         stored_values.write(0, np.asarray(stored_values[:1]) + 1)
-    with pytest.raises(UserError, match=r"is not the one that was written there; delete bank to"):
+    with pytest.raises(Damaged, match=r"is not the one that was written there; delete bank to"):
         use(read("bank"), name)
 
 
@@ -307,7 +307,7 @@ def test_an_array_of_another_bank_is_refused(name: str) -> None:
 def test_an_array_that_does_not_fit_the_manifest_is_refused(act: Any, words: str) -> None:
     write("bank")
     act(Path("bank/embeddings"))
-    with pytest.raises(UserError, match=f"the bank bank is damaged .*{words}.*; delete bank to"):
+    with pytest.raises(Damaged, match=f"the bank bank is damaged .*{words}.*; delete bank to"):
         use(read("bank"), "embeddings")
 
 
@@ -315,7 +315,7 @@ IN_A_BUCKET = """
 import numpy as np
 import pytest
 from lelp_jax.bank import store
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import Damaged, UserError
 from lelp_jax.storage import objects
 from tests.helpers import banks
 
@@ -332,7 +332,7 @@ turned = banks.INDEX[::-1]
 wanted = banks.EMBEDDINGS[turned]
 np.testing.assert_allclose(bank.embeddings[bank.position(turned)], wanted, rtol=0.01)
 objects.write_bytes(address, "embeddings/c/2/0", b"damaged")
-with pytest.raises(UserError, match="some/bank/embeddings: chunk 2 .*delete gs://bucket"):
+with pytest.raises(Damaged, match="some/bank/embeddings: chunk 2 .*delete gs://bucket"):
     _ = banks.read(address).embeddings[20:21]
 """
 

@@ -177,3 +177,23 @@ def test_no_damage_to_any_file_changes_a_result(
     for number, relative in enumerate(files.values()):
         check(finished, folder / str(number), relative, damage, capfd)
         shutil.rmtree(folder / str(number))
+
+
+@pytest.mark.slow
+def test_a_bank_that_is_found_damaged_while_it_is_read_is_computed_again(
+    finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(finished, workdir)
+    # What was made from the bank is gone, so that its chunks are read by the next launch.
+    for stage in ("projections", "students", "surveys", "reports"):
+        shutil.rmtree(workdir / stage)
+    (chunk, *_) = sorted(workdir.glob("banks/*/embeddings/c/*/0"))
+    stored.flip(chunk, chunk.stat().st_size // 2)
+    assert launch(workdir) == 0
+    printed = capfd.readouterr().err
+    assert len([line for line in printed.splitlines() if "building it again" in line]) == 1
+    assert str(chunk.parents[1]) in printed
+    found, expected = read(workdir), read(finished)
+    assert found["results"] == expected["results"]
+    assert found["predictions"] == expected["predictions"]

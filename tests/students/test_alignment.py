@@ -10,7 +10,7 @@ from lelp_jax import data
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.cli.command_line import load_config
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import Damaged
 from lelp_jax.experiment import config
 from lelp_jax.experiment.run import Run
 from lelp_jax.inputs.features import Features
@@ -131,7 +131,7 @@ def test_test_rows_are_not_in_a_bank(experiment, banks) -> None:
 
 def test_a_damaged_bank_names_the_folder_to_delete(banks) -> None:
     (Path(banks[1].location) / "logits" / "zarr.json").write_text("{")
-    with pytest.raises(UserError, match=f"{banks[1].location} is damaged"):
+    with pytest.raises(Damaged, match=f"{banks[1].location} is damaged"):
         _ = banks[1].logits
 
 
