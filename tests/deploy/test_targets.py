@@ -342,7 +342,7 @@ def test_missing_and_damaged_files_are_told_in_one_line(capsys) -> None:
         (["--out=teacher.npz"], "is the input"),
         (["--out=targets.npz", "--save_projection=nowhere/p.npz"], "the folder nowhere is missing"),
         (["--out=targets.npz", "--save_projection=."], "is a folder"),
-        (["--out=nowhere/targets.npz"], "no folder"),
+        (["--out=nowhere/targets.npz"], "is missing; create it"),
         (
             ["--out=targets.npz", "--method=random_split", "--beta=2"],
             "--beta with --method=random_split must be 1",
