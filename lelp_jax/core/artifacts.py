@@ -29,6 +29,7 @@ from lelp_jax.core.errors import Damaged, Unavailable, UserError
 _LOG = logging.getLogger(__name__)
 _MARKER = "stage.json"
 _LOCK = ".lock"
+_LOST = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 Artifact = TypeVar("Artifact")
 
 
@@ -172,8 +173,10 @@ def repaired(folder: Path, *, anything: bool = False) -> Iterator[None]:
     except Damaged as damage:
         discard(folder, damage.problem)
     except Exception as error:
-        # A full disk or an error of the user's does not mean that the artifact is damaged.
-        if not anything or isinstance(error, (UserError, OSError)):
+        # A full disk or an error of the user's does not mean that the artifact is damaged; a file
+        # that is gone, or a folder in its place, does.
+        elsewhere = isinstance(error, (UserError, OSError)) and not isinstance(error, _LOST)
+        if not anything or elsewhere:
             raise
         discard(folder, f"{folder} cannot be read ({type(error).__name__})")
 

@@ -102,8 +102,8 @@ def _load_fleet(folder: Path, size: int, spec: StepSpec, example: jax.ShapeDtype
 def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:
     """Finds all trained networks of a stage, by fingerprint; their files are not checked yet.
 
-    Fleets of a version that kept no checksums are taken over as they are, with the lines that the
-    workdir's log of losses holds of them.
+    Fleets of a version without checksums are adopted unchanged, with their lines of the workdir's
+    log of losses.
     """
     found = {}
     for folder, facts, adopted in artifacts.find_finished(root, stage):
@@ -129,12 +129,12 @@ def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:
 
 
 def _find_sound(
-    root: Path, stage: str, wanted: Sequence[str], session: Session
+    root: Path, stage: str, requested: Sequence[str], session: Session
 ) -> dict[str, Trained]:
-    """Finds trained networks; fleets of those wanted that are damaged are deleted."""
+    """Finds trained networks; deletes damaged fleets that hold requested ones."""
     while True:
         found = find(root, stage, session)
-        used = {found[name].folder for name in wanted if name in found}
+        used = {found[name].folder for name in requested if name in found}
         for folder in used:
             with artifacts.repaired(folder):
                 artifacts.check_files(folder)
@@ -156,7 +156,7 @@ def ensure(
     Args:
         root: The workdir.
         stage: Its folder there, "teachers" or "students".
-        requests: The networks wanted.
+        requests: The requested networks.
         capacity: Largest fleet for networks like the one given.
         make_job: Reads what a fleet learns from; called only for fleets that must train.
         session: The run.
@@ -164,9 +164,9 @@ def ensure(
     Raises:
         Interrupted: The run was asked to stop.
     """
-    wanted = [request.fingerprint for request in requests]
-    trained = _find_sound(root, stage, wanted, session)
-    missing = [r for r, name in zip(requests, wanted, strict=True) if name not in trained]
+    names = [request.fingerprint for request in requests]
+    trained = _find_sound(root, stage, names, session)
+    missing = [r for r, name in zip(requests, names, strict=True) if name not in trained]
     _log_reuse(stage, requests, missing, session)
     first = {request.kind: request for request in reversed(missing)}
     blocks = plan.divide_into_fleets(
@@ -190,7 +190,7 @@ def ensure(
                 shutil.rmtree(folder / name, ignore_errors=True)
     if missing:
         trained = find(root, stage, session)
-    return [trained[name] for name in wanted]
+    return [trained[name] for name in names]
 
 
 def _log_reuse(

@@ -205,8 +205,9 @@ def test_what_an_older_version_finished_is_adopted(tmp_path: Path, package_log: 
     assert (stage.built, len(warnings(package_log))) == (2, 1)
 
 
+@pytest.mark.parametrize("content", ["seven", None])
 def test_what_an_older_version_left_unreadable_is_built_again(
-    tmp_path: Path, package_log: list
+    tmp_path: Path, package_log: list, content: str | None
 ) -> None:
     def load(folder: Path, facts: Mapping[str, Any]) -> int:
         return int((folder / "number").read_text())
@@ -218,7 +219,8 @@ def test_what_an_older_version_left_unreadable_is_built_again(
     name = artifacts.fingerprint({"stage": "things", "a": 1})
     old = tmp_path / "things" / name
     old.mkdir(parents=True)
-    (old / "number").write_text("seven")
+    if content is not None:
+        (old / "number").write_text(content)
     (old / "stage.json").write_text(json.dumps({"inputs": {"a": 1}, "facts": {}}))
     assert artifacts.run(tmp_path, "things", {"a": 1}, build, load) == 7
     assert len(warnings(package_log)) == 1
