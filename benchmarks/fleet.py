@@ -4,7 +4,7 @@
 
 The loops are what one would write by hand: in PyTorch one student after another, in PyTorch several
 at once (torch.func, compiled by torch.compile where there is a C++ compiler), and in JAX several at
-once (lax.scan and optax). All learn from targets that were made before.
+once (lax.scan and optax). They learn from targets that were made before; the fleets compute theirs.
 
 The work is the student of configs/digits.py: an MLP 64-32-20, 1,500 steps of batch 64 over 1,077
 rows that lie in memory, soft-target cross-entropy at a temperature, AdamW, cosine schedule. What is
@@ -17,7 +17,6 @@ so that other load on the machine falls on both sides.
 
 from __future__ import annotations
 
-import functools
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -45,12 +44,11 @@ from benchmarks.bare_loops import (
 from lelp_jax import methods, models
 from lelp_jax.core import memory, parallel
 from lelp_jax.data import loader
-from lelp_jax.methods.base import Constants, Hyperparameters, LossInputs, LossOutput, cross_entropy
 from lelp_jax.train import buckets
 from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.runner import Runner
-from lelp_jax.train.state import FleetState, GroupRows, StepSpec
+from lelp_jax.train.state import GroupRows, StepSpec
 
 ROUNDS = 15
 # Several threads spin for a core that other load holds: a loop that was this many times slower than
@@ -58,39 +56,26 @@ ROUNDS = 15
 HOPELESS, TRIAL_ROUNDS = 2.5, 3
 MEMBERS = (1, 8, 32)
 # What this benchmark is to show: students per second over those of the best loop of one student
-# after another; the whole step over one on targets made before; and a whole run over that of loops
-# that train several students at once, too.
-LEAST_SPEED_UP, MOST_OVERHEAD, MOST_OVER_JAX, MOST_OVER_TORCH = 10.0, 1.5, 1.15, 1.0
-
-
-def precomputed(
-    inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters
-) -> LossOutput:
-    """Computes the soft loss alone, [batch], on targets made before training."""
-    del constants
-    assert inputs.scores is not None
-    target = inputs.scores.reshape(len(inputs.logits), -1)
-    temperature = hyperparameters["temperature"]
-    soft = temperature**2 * cross_entropy(target, inputs.logits / temperature)
-    return LossOutput(soft, {"soft": soft})
+# after another, and a whole run over that of loops that train several students at once, too.
+LEAST_SPEED_UP, MOST_OVER_JAX, MOST_OVER_TORCH = 10.0, 1.15, 1.0
 
 
 class Fleet:
     """A fleet of this package that trains from new students to the last step."""
 
-    def __init__(self, work: Work, members: int, *, in_step: bool):
+    def __init__(self, work: Work, members: int):
         """Compiles it and runs it once.
 
         Args:
             work: What it learns from.
             members: Students that train together.
-            in_step: Whether the step makes the targets, as lelp does, or finds them made.
         """
         method = methods.find("lelp")
         spec = StepSpec(
             model=models.build({"name": "mlp", "hidden": (HIDDEN,)}, CLASSES * SUBCLASSES),
-            loss=method.loss if in_step else precomputed,
+            loss=method.loss,
             readout=method.readout,
+            targets=method.targets,
             optimizer=OptimizerConfig(),
             steps=STEPS,
         )
@@ -99,7 +84,7 @@ class Fleet:
             label=work.labels,
             weight=np.ones(ROWS, np.float32),
             teacher_logits=work.logits,
-            scores=work.scores if in_step else work.targets,
+            scores=work.scores,
             constants={"column_mask": np.ones((CLASSES, SUBCLASSES), bool)},
         )
         job = FleetJob(
@@ -118,20 +103,13 @@ class Fleet:
         self.train()
         self.compile_seconds = self._runner.compile_seconds
 
-    def new_state(self) -> FleetState:
-        """Initialises the students."""
-        return self._runner.new_state()
-
-    def steps(self, state: FleetState) -> None:
-        """Trains to the last step and waits for it; takes over the state."""
-        for first in range(0, STEPS, self._runner.steps):
-            state, _ = self._runner.dispatch(state, first)
-        jax.block_until_ready(state)
-
     def train(self) -> None:
         """Does a whole run, every member with an order of examples of its own."""
         loader._epochs.cache_clear()
-        self.steps(self.new_state())
+        state = self._runner.new_state()
+        for first in range(0, STEPS, self._runner.steps):
+            state, _ = self._runner.dispatch(state, first)
+        jax.block_until_ready(state)
 
 
 def time_call(function: Callable[[], None]) -> float:
@@ -178,19 +156,6 @@ def pick_processor_seconds(pairs: list[tuple[float, float]]) -> list[float]:
     return [used for _, used in pairs]
 
 
-def measure_steps(in_step: Fleet, made_before: Fleet) -> tuple[list[float], list[float]]:
-    """Measures seconds for all steps of two fleets, by round; the order of examples is cached."""
-    taken: tuple[list[float], list[float]] = ([], [])
-    for number in range(-1, 2 * ROUNDS):
-        for which in (0, 1) if number % 2 else (1, 0):
-            trained = (in_step, made_before)[which]
-            state = jax.block_until_ready(trained.new_state())
-            spent = time_call(functools.partial(trained.steps, state))
-            if number >= 0:
-                taken[which].append(spent)
-    return taken
-
-
 def divide(over: list[float], under: list[float]) -> list[float]:
     """Divides the times of every round that both took part in."""
     return [a / b for a, b in zip(over, under, strict=False)]
@@ -221,12 +186,11 @@ def main() -> None:
         for fused in (False, True)
         for threads in sorted({1, default_threads}, reverse=True)
     }
-    lelp = {members: Fleet(work, members, in_step=True) for members in MEMBERS}
     fleets: dict[str, Any] = {
         f"{kind}, {members} member(s)": contender
         for members in MEMBERS
         for kind, contender in (
-            ("lelp_jax", lelp[members]),
+            ("lelp_jax", Fleet(work, members)),
             ("lax.scan and optax", JaxLoop(work, members)),
             ("torch.func", TorchFleet(work, members) if members > 1 else None),
         )
@@ -257,18 +221,6 @@ def main() -> None:
         )
     print(machine.table(rows) + "\n")
 
-    overhead = {}
-    rows = [["us per step and member", "lelp", "targets made before", "ratio"]]
-    for members in MEMBERS[1:]:
-        pair = measure_steps(lelp[members], Fleet(work, members, in_step=False))
-        ratio = divide(*pair)
-        overhead[members] = statistics.median(ratio)
-        cells = [
-            machine.spread([1e6 * v / (STEPS * members) for v in values], 2) for values in pair
-        ]
-        rows.append([f"{members} members", *cells, machine.spread(ratio, 2)])
-    print(machine.table(rows) + "\n")
-
     speed_up = statistics.median(
         divide(pick_seconds(taken[best]), pick_seconds(taken["lelp_jax, 8 member(s)"]))
     )
@@ -280,15 +232,6 @@ def main() -> None:
             speed_up >= LEAST_SPEED_UP,
         )
     )
-    for members, value in overhead.items():
-        print(
-            judge(
-                f"lelp step over a step on targets made before, {members} members",
-                value,
-                f"at most {MOST_OVERHEAD:g}",
-                value <= MOST_OVERHEAD,
-            )
-        )
     for kind, most, sizes in (
         ("lax.scan and optax", MOST_OVER_JAX, MEMBERS),
         ("torch.func", MOST_OVER_TORCH, MEMBERS[-1:]),

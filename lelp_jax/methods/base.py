@@ -52,6 +52,21 @@ Constants = Mapping[str, Any]
 Params = Mapping[str, Any]
 
 
+class TeacherRows(NamedTuple):
+    """What targets are computed from: the teacher's outputs for some rows.
+
+    Attributes:
+        label: Class, [rows] int32; -1 where unknown.
+        teacher_logits: [rows, classes].
+        scores: Pseudo-subclass scores, [rows, classes, subclasses], for several splits at once
+            [rows, heads, classes, subclasses]; -inf where a row cannot belong.
+    """
+
+    label: jax.Array
+    teacher_logits: jax.Array
+    scores: jax.Array
+
+
 class LossInputs(NamedTuple):
     """What a loss sees of one batch of one student.
 
@@ -60,8 +75,8 @@ class LossInputs(NamedTuple):
         label: Class, [batch] int32; -1 where unknown.
         teacher_logits: [batch, classes], or as many as the method's own teacher has outputs; None
             for methods without a teacher.
-        scores: Pseudo-subclass scores, [batch, classes, subclasses], for several splits at once
-            [batch, heads, classes, subclasses], or None.
+        target: What the method's `targets` computed for these rows, [batch, outputs]; None for
+            methods without.
         embedding: What the student's output layer sees, [batch, dims].
         teacher_embedding: [batch, teacher dims]; None unless the method uses it.
         extra: The method's own parameters, as its `init` made them.
@@ -74,7 +89,7 @@ class LossInputs(NamedTuple):
     logits: jax.Array
     label: jax.Array
     teacher_logits: jax.Array | None = None
-    scores: jax.Array | None = None
+    target: jax.Array | None = None
     embedding: jax.Array | None = None
     teacher_embedding: jax.Array | None = None
     extra: Params | None = None
@@ -155,6 +170,7 @@ class Verdict(NamedTuple):
 
 
 Loss = Callable[[LossInputs, Constants, Hyperparameters], LossOutput]
+Targets = Callable[[TeacherRows, Hyperparameters], jax.Array]
 Readout = Callable[[Outputs, Params, Constants, Hyperparameters], jax.Array]
 
 
@@ -203,6 +219,9 @@ class Method:
         uses_labels: Whether rows without a label are of no use to it.
         uses_embedding: Whether its loss reads the teacher's embedding.
         projector: Splits classes into pseudo-subclasses, for the methods that do.
+        targets: Computes the loss's `target` of each row, [rows, outputs], for the methods that
+            split classes. It is no part of the loss so that the targets of rows that a fleet sees
+            many times are computed once.
         prepare: `(seen, static hyperparameters) -> constants`, arrays of the same shapes for all
             students of a fleet, besides the projection's `column_mask`. Never trained or decayed.
         init: `(key, dims) -> extra`, parameters of its own, trained with the student.
@@ -222,6 +241,7 @@ class Method:
     uses_labels: bool = False
     uses_embedding: bool = False
     projector: Projector | None = None
+    targets: Targets | None = None
     prepare: Callable[[Seen, Mapping[str, Value]], Mapping[str, np.ndarray]] | None = None
     init: Callable[[jax.Array, Dims], Params] | None = None
     init_state: Callable[[jax.Array, Dims], Any] | None = None

@@ -22,22 +22,18 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     each it has.
 
     Args:
-        inputs: The batch, with the scores of one split.
+        inputs: The batch, with targets of one split.
         constants: `column_mask`, [classes, subclasses]: every column exists in LELP's split.
         hyperparameters: `temperature`, `beta`, `inter_weight`, `intra_weight` and what every loss
             takes.
     """
-    assert inputs.teacher_logits is not None
-    assert inputs.scores is not None
+    assert inputs.target is not None
     temperature = hyperparameters["temperature"]
-    teacher = pseudo_subclass.compute_targets(
-        inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters
-    )
     student = pseudo_subclass.scale_logits(inputs.logits, constants, temperature)
     columns = student.size // len(inputs.logits)
     soft = dist.relation_loss(
         jax.nn.softmax(student.reshape(columns, -1), axis=0).T,
-        teacher.reshape(columns, -1).T,
+        inputs.target,
         hyperparameters,
     )
     class_logits = temperature * jax.nn.logsumexp(student, axis=2).mean(axis=0).T

@@ -12,6 +12,7 @@ from lelp_jax.methods.base import (
     LossInputs,
     LossOutput,
     Params,
+    TeacherRows,
     combine_with_label_loss,
 )
 from lelp_jax.methods.standardized import z_score
@@ -44,25 +45,36 @@ def readout(
     return temperature * jax.nn.logsumexp(columns, axis=1).T
 
 
-def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Computes `tau^2 CE(softmax(Z(t) / tau), softmax(Z(g) / tau))` with the label's loss, [batch].
+def compute_targets(rows: TeacherRows, hyperparameters: Hyperparameters) -> jax.Array:
+    """Computes `softmax(Z(t) / tau)`, [rows, outputs].
 
     t are the teacher's C * S logits: LELP's log targets, which the temperature and beta have
     softened. Two classes of two or more pseudo-subclasses keep more than an order in Z.
 
     Args:
-        inputs: The batch, with finite scores of one split: Z of an infinite logit does not exist.
-        constants: `column_mask`, [classes, subclasses]: every column exists in LELP's split.
-        hyperparameters: `temperature`, `beta` and what every loss takes.
+        rows: The teacher's outputs, with finite scores of one split: Z of an infinite logit does
+            not exist.
+        hyperparameters: `temperature` and `beta`.
     """
-    assert inputs.teacher_logits is not None
-    assert inputs.scores is not None
-    temperature = hyperparameters["temperature"]
     (teacher,) = pseudo_subclass.log_targets(
-        inputs.teacher_logits, inputs.scores, inputs.label, hyperparameters
+        rows.teacher_logits, rows.scores, rows.label, hyperparameters
     )
-    target = jax.nn.softmax(_standardized(teacher, temperature), axis=(0, 1))
+    target = jax.nn.softmax(_standardized(teacher, hyperparameters["temperature"]), axis=(0, 1))
+    return target.reshape(-1, len(rows.label)).T
+
+
+def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
+    """Computes `tau^2 CE(softmax(Z(t) / tau), softmax(Z(g) / tau))` with the label's loss, [batch].
+
+    Args:
+        inputs: The batch, with the targets of `compute_targets`.
+        constants: `column_mask`, [classes, subclasses]: every column exists in LELP's split.
+        hyperparameters: `temperature` and what every loss takes.
+    """
+    assert inputs.target is not None
+    temperature = hyperparameters["temperature"]
     columns = _student(inputs.logits, constants, temperature)
+    target = inputs.target.T.reshape(columns.shape)
     of_class = jax.nn.logsumexp(columns, axis=1)
     log_probability = columns - jax.nn.logsumexp(of_class, axis=0)
     soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(0, 1))
@@ -74,6 +86,7 @@ METHOD = pseudo_subclass.build_method(
     reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
     "with the loss of Sun et al., arXiv 2403.01427, 2024",
     projector=lelp.PROJECTOR,
+    targets=compute_targets,
     loss=loss,
     readout=readout,
 )

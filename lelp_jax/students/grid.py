@@ -160,6 +160,7 @@ def _make_student(
         accumulate=config.student.train.accumulate,
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
+        targets=method.targets,
         dims=_find_dims(run, method, model, replicate),
         init=method.init,
         init_state=method.init_state,

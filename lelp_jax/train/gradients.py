@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.methods.base import LossInputs
+from lelp_jax.methods.base import Hyperparameters, LossInputs, TeacherRows
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.state import (
     Array,
@@ -34,7 +34,10 @@ class Batch(NamedTuple):
         weight: Weight in the loss, [batch] float32.
         teacher_logits: [batch, classes], or None.
         teacher_embedding: [batch, dims], or None.
-        scores: Pseudo-subclass scores, [batch, classes, subclasses], or None.
+        target: What the method's `targets` computed for the rows, [batch, outputs]; None for
+            methods without, and while the teacher has not answered yet.
+        scores: Pseudo-subclass scores that do not follow from the teacher's answers in the step,
+            [batch, classes, subclasses], or None.
         position: Which rows of its group these are, [batch] int32.
     """
 
@@ -43,6 +46,7 @@ class Batch(NamedTuple):
     weight: jax.Array
     teacher_logits: jax.Array | None
     teacher_embedding: jax.Array | None
+    target: jax.Array | None
     scores: jax.Array | None
     position: jax.Array
 
@@ -124,7 +128,7 @@ def batch_gradient(
         # The noise comes first: a teacher that is asked in every step sees it, too.
         part = add_input_noise(spec, part, make_key(_NOISE))
         if spec.teacher is not None:
-            part = add_teacher_outputs(spec, part, fixed)
+            part = add_teacher_outputs(spec, part, fixed, member.hyperparameters)
 
         dropout = {"dropout": make_key(_DROPOUT)}
 
@@ -135,7 +139,7 @@ def batch_gradient(
                 logits=outputs.logits,
                 label=part.label,
                 teacher_logits=part.teacher_logits,
-                scores=part.scores,
+                target=part.target,
                 embedding=outputs.embedding,
                 teacher_embedding=part.teacher_embedding,
                 extra=params.extra,
@@ -187,18 +191,22 @@ def add_input_noise(spec: StepSpec, part: Batch, key: jax.Array) -> Batch:
     return part._replace(inputs=part.inputs + spec.input_noise * noise)
 
 
-def add_teacher_outputs(spec: StepSpec, part: Batch, fixed: Fixed) -> Batch:
-    """Adds what the teacher says of the inputs as they are now, noise included.
+def add_teacher_outputs(
+    spec: StepSpec, part: Batch, fixed: Fixed, hyperparameters: Hyperparameters
+) -> Batch:
+    """Adds what the teacher says of the inputs as they are now, noise included, and the targets.
 
     Args:
         spec: A program with a teacher.
         part: The rows.
         fixed: With the frozen teacher.
+        hyperparameters: Those of the member.
     """
     assert fixed.frozen is not None
     logits, embedding, scores = ask_teacher(spec, fixed.frozen, part.inputs, part.label)
-    return part._replace(
-        teacher_logits=logits,
-        teacher_embedding=embedding,
-        scores=part.scores if scores is None else scores,
-    )
+    scores = part.scores if scores is None else scores
+    target = None
+    if spec.targets is not None:
+        assert scores is not None
+        target = spec.targets(TeacherRows(part.label, logits, scores), hyperparameters)
+    return part._replace(teacher_logits=logits, teacher_embedding=embedding, target=target)

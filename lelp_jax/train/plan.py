@@ -25,6 +25,7 @@ _COPIES = 6
 # What is frozen: its group's copy and the member's own.
 _FROZEN_COPIES = 2
 _BYTES_PER_MEMBER_AXIS = 2 << 30
+_BYTES_OF_TARGETS = 256 << 20
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -69,6 +70,17 @@ def steps_per_dispatch(
     if not whole:
         return math.ceil(steps / math.ceil(steps / longest))
     return max(n for n in range(1, min(longest, whole) + 1) if whole % n == 0)
+
+
+def precomputes_targets(num_rows: int, num_seen: int, numbers: int) -> bool:
+    """Decides whether the targets of all rows are computed before the steps that see them.
+
+    Args:
+        num_rows: Rows that a member may see.
+        num_seen: Rows that the steps of one dispatch see, those seen again counted again.
+        numbers: Numbers that the targets of all members have.
+    """
+    return num_rows <= num_seen and 4 * numbers <= _BYTES_OF_TARGETS
 
 
 def divide_into_fleets(

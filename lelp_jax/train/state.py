@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from lelp_jax.methods.base import Dims, Loss, Readout
+from lelp_jax.methods.base import Dims, Loss, Readout, Targets
 from lelp_jax.models.outputs import Model
 from lelp_jax.projection.base import Projection
 from lelp_jax.train.optimizer import OptimizerConfig
@@ -29,6 +29,7 @@ class StepSpec:
         model: The network.
         loss: The method's loss.
         readout: The method's readout.
+        targets: Computes the loss's targets from what the teacher says; None for methods without.
         optimizer: The update rule.
         steps: Length of training; steps beyond it change nothing.
         input_noise: Standard deviation of the Gaussian noise added to the inputs of every training
@@ -51,6 +52,7 @@ class StepSpec:
     steps: int
     input_noise: float = 0.0
     teacher: Model | None = None
+    targets: Targets | None = None
     dims: Dims | None = None
     init: Callable[[jax.Array, Dims], Any] | None = None
     init_state: Callable[[jax.Array, Dims], Any] | None = None

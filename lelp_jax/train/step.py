@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from lelp_jax.train import gradients, optimizer
+from lelp_jax.methods.base import TeacherRows
+from lelp_jax.train import gradients, optimizer, plan
 from lelp_jax.train.gradients import Batch, Fixed
 from lelp_jax.train.state import (
     Array,
@@ -133,8 +134,45 @@ def init_fleet(
     return FleetState(jnp.zeros((), jnp.int32), members)
 
 
+def compute_targets(
+    spec: StepSpec, rows: GroupRows, members: Members, num_seen: int
+) -> jax.Array | None:
+    """Computes the targets of all rows for every member, if the steps need not compute them.
+
+    Args:
+        spec: The program.
+        rows: All groups of rows.
+        members: The members; targets depend on their temperature and the like.
+        num_seen: How many rows the steps to come see, those seen again counted again.
+
+    Returns:
+        [members, rows, outputs] float32; None where the method has no targets, where the teacher
+        answers in every step, and where it would be more work or memory than it saves.
+    """
+    if spec.targets is None or spec.teacher is not None:
+        return None
+    assert rows.teacher_logits is not None
+    assert rows.scores is not None
+    targets, answers = spec.targets, (rows.label, rows.teacher_logits, rows.scores)
+    numbers = len(members.group) * rows.scores.size // len(rows.scores)
+    if not plan.precomputes_targets(rows.label.shape[1], num_seen, numbers):
+        return None
+
+    def one_member(member: Members) -> jax.Array:
+        own = (jnp.asarray(array)[member.group] for array in answers)
+        return targets(TeacherRows(*own), member.hyperparameters)
+
+    result: jax.Array = _for_each(one_member, members)
+    return result
+
+
 def gather_batch(
-    spec: StepSpec, rows: GroupRows, inputs: jax.Array, group: Array, position: jax.Array
+    spec: StepSpec,
+    rows: GroupRows,
+    inputs: jax.Array,
+    member: Members,
+    position: jax.Array,
+    targets: jax.Array | None,
 ) -> Batch:
     """Gathers the rows that a member sees in one step.
 
@@ -142,20 +180,27 @@ def gather_batch(
         spec: The program.
         rows: All groups of rows.
         inputs: Inputs of the whole data set, [all rows, features...].
-        group: The member's group, [].
+        member: The member.
         position: Which rows of its group it sees, [batch] int32.
+        targets: Those of all rows of its group, [rows, outputs]; None leaves them to this step.
     """
-    teacher_logits, teacher_embedding, scores = jax.tree.map(
-        lambda array: array[group, position],
-        (rows.teacher_logits, rows.teacher_embedding, rows.scores),
+    label, weight, teacher_logits, teacher_embedding, scores = jax.tree.map(
+        lambda array: array[member.group, position],
+        (rows.label, rows.weight, rows.teacher_logits, rows.teacher_embedding, rows.scores),
     )
+    target = None
+    if targets is not None:
+        target = targets[position]
+    elif spec.targets is not None and spec.teacher is None:
+        target = spec.targets(TeacherRows(label, teacher_logits, scores), member.hyperparameters)
     return Batch(
         # One gather of the part that is seen; slicing first would copy the table.
-        inputs=inputs[rows.row[group, position], : spec.length or None],
-        label=rows.label[group, position],
-        weight=rows.weight[group, position],
+        inputs=inputs[rows.row[member.group, position], : spec.length or None],
+        label=label,
+        weight=weight,
         teacher_logits=teacher_logits,
         teacher_embedding=teacher_embedding,
+        target=target,
         scores=scores,
         position=position,
     )
@@ -231,16 +276,21 @@ def train_fleet(
     """
     # Gathered once for all steps: each member reads its group's teacher from a copy of its own.
     frozen = jax.tree.map(lambda array: array[members.group], rows.frozen)
+    targets = compute_targets(spec, rows, members, positions.shape[0] * positions.shape[2])
 
     def one_step(state: FleetState, position: jax.Array) -> tuple[FleetState, StepLog]:
         def one_member(
-            state_: MemberState, member: Members, position: jax.Array, frozen: Frozen | None
+            state_: MemberState,
+            member: Members,
+            position: jax.Array,
+            frozen: Frozen | None,
+            targets: jax.Array | None,
         ) -> tuple[MemberState, StepLog]:
-            batch = gather_batch(spec, rows, inputs, member.group, position)
+            batch = gather_batch(spec, rows, inputs, member, position, targets)
             constants = {name: array[member.group] for name, array in rows.constants.items()}
             return train_member(spec, state_, member, batch, Fixed(state.step, constants, frozen))
 
-        new, log = _for_each(one_member, state.members, members, position, frozen)
+        new, log = _for_each(one_member, state.members, members, position, frozen, targets)
         return FleetState(state.step + 1, new), log
 
     return jax.lax.scan(one_step, state, positions)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lelp_jax.methods import METHODS
-from lelp_jax.methods.base import LossInputs
+from lelp_jax.methods.base import LossInputs, TeacherRows
 from tests.helpers.softmax import softmax
 
 ROWS, SUBCLASSES = 8, 3
@@ -60,10 +60,17 @@ def hyperparameters(name: str, **given_values: float) -> dict[str, Any]:
     return {key: jnp.float32(value) for key, value in values.items()}
 
 
+def make_target(name: str, label: Any, teacher_logits: Any, scores: Any, values: Any) -> Any:
+    """Computes the targets of a method's loss, [rows, outputs]; None for methods without."""
+    targets = METHODS[name].targets
+    return targets and targets(TeacherRows(label, teacher_logits, scores), values)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def _loss_and_gradient(name, case, values, progress):
     def total(logits):
-        batch = LossInputs(logits, case.label, case.teacher_logits, case.scores, progress=progress)
+        target = make_target(name, case.label, case.teacher_logits, case.scores, values)
+        batch = LossInputs(logits, case.label, case.teacher_logits, target, progress=progress)
         result = METHODS[name].loss(batch, case.constants, values)
         return result.per_example.sum(), result
 

@@ -102,6 +102,7 @@ def spec_of(
         steps,
         input_noise=noise,
         teacher=TEACHER if online else None,
+        targets=chosen.targets,
     )
 
 

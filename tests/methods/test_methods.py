@@ -16,6 +16,7 @@ from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import GroupRows, Members, StepSpec
 from lelp_jax.train.step import init_fleet, train_fleet
+from tests.helpers.logit_references import make_target
 from tests.helpers.softmax import log_softmax, softmax
 
 ROWS, DIMS = 48, 14
@@ -95,8 +96,9 @@ def hyperparameters(
 @functools.partial(jax.jit, static_argnums=0)
 def loss_and_gradient(name, logits, label, teacher_logits, scores, constants, values):
     def total(logits):
+        target = make_target(name, label, teacher_logits, scores, values)
         result = METHODS[name].loss(
-            LossInputs(logits, label, teacher_logits, scores), constants, values
+            LossInputs(logits, label, teacher_logits, target), constants, values
         )
         return result.per_example.sum(), result
 
@@ -205,6 +207,7 @@ def test_training_moves_every_parameter_and_lowers_the_loss(name):
         METHODS[name].readout,
         OptimizerConfig("constant"),
         steps=12,
+        targets=METHODS[name].targets,
     )
     uses_teacher = METHODS[name].uses_teacher
     rows = GroupRows(

@@ -10,7 +10,7 @@ import pytest
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS, pseudo_subclass
-from lelp_jax.methods.base import LossInputs
+from lelp_jax.methods.base import LossInputs, TeacherRows
 from lelp_jax.models.outputs import Outputs
 from lelp_jax.projection import PROJECTORS, base, lelp, lelp_ensemble, scoring
 from lelp_jax.projection.base import arrays_of
@@ -129,7 +129,8 @@ def teach(logits: jax.Array, scores: jax.Array, mask: jax.Array, values: dict):
     constants = {"column_mask": mask}
 
     def total(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inputs = LossInputs(logits, label, teacher, scores)
+        target = pseudo_subclass.compute_targets(TeacherRows(label, teacher, scores), values)
+        inputs = LossInputs(logits, label, teacher, target)
         found = pseudo_subclass.loss(inputs, constants, values).per_example
         return found.sum(), found
 

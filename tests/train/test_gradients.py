@@ -44,7 +44,8 @@ KD = StepSpec(
 def batch(weight: np.ndarray = WEIGHT, inputs: np.ndarray = INPUTS) -> Batch:
     label = (np.arange(ROWS) % 3 - 1).astype(np.int32)
     position = np.arange(ROWS, dtype=np.int32)
-    return jax.tree.map(jnp.asarray, Batch(inputs, label, weight, TEACHER, None, None, position))
+    given = Batch(inputs, label, weight, TEACHER, None, None, None, position)
+    return jax.tree.map(jnp.asarray, given)
 
 
 def member() -> Members:

@@ -58,7 +58,8 @@ for name, mesh, count in json.loads(sys.argv[1]):
         for i in range(count)
     )
     spec = StepSpec(
-        model, method.loss, method.readout, optimizer.OptimizerConfig(), 25, accumulate=accumulate
+        model, method.loss, method.readout, optimizer.OptimizerConfig(), 25,
+        targets=method.targets, accumulate=accumulate,
     )
     order = buckets.make_buckets(inputs, [np.arange(40)], (0.5, 1.0), 0)
     job = FleetJob("students", spec, 16, members, rows, order, inputs, inputs, rows.label[0])

@@ -14,14 +14,14 @@ import pytest
 from lelp_jax import models
 from lelp_jax.core.errors import UserError
 from lelp_jax.methods import METHODS
-from lelp_jax.methods.base import LossInputs
-from lelp_jax.train import class_weights, optimizer
+from lelp_jax.methods.base import LossInputs, TeacherRows
+from lelp_jax.train import class_weights, optimizer, plan
 from lelp_jax.train import fleet as job
 from lelp_jax.train.gradients import Fixed
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.predict import predict
 from lelp_jax.train.state import FleetState, GroupRows, StepSpec
-from lelp_jax.train.step import gather_batch, predict_fleet, train_member
+from lelp_jax.train.step import compute_targets, gather_batch, predict_fleet, train_member
 from tests.helpers.fleets import (
     BATCH,
     GROUPS,
@@ -50,7 +50,8 @@ def spec_of(
 ) -> StepSpec:
     outputs = 2 if METHODS[method].projector is None else MASK.size
     network = models.build(MLP | model, outputs)
-    return StepSpec(network, METHODS[method].loss, METHODS[method].readout, rule, steps)
+    chosen = METHODS[method]
+    return StepSpec(network, chosen.loss, chosen.readout, rule, steps, targets=chosen.targets)
 
 
 def rows_of(method: str = "lelp", weight: np.ndarray | None = None) -> GroupRows:
@@ -111,7 +112,9 @@ def test_members_follow_optax_with_their_own_settings(rule, schedule):
         def gradient(params, batch, label, teacher, scores, values=values, spec=spec):
             def mean(params):
                 logits = spec.model.apply({"params": params}, batch).logits
-                inputs = LossInputs(logits, label, teacher, scores)
+                answers = TeacherRows(label, teacher, scores)
+                target = spec.targets and spec.targets(answers, values)
+                inputs = LossInputs(logits, label, teacher, target)
                 return spec.loss(inputs, {"column_mask": MASK}, values).per_example.mean()
 
             return jax.value_and_grad(mean)(params)
@@ -387,9 +390,30 @@ def test_losses_of_a_tiny_fleet_are_as_recorded():
         GOLDEN,
         rtol=1e-4,
         err_msg="Loss, initialisation or update rule has changed. If that was meant, raise "
-        "_VERSION in lelp_jax/train/stage.py, so that stored networks are trained again, and "
+        "_VERSION in lelp_jax/train/scheduler.py, so that stored networks are trained again, and "
         f"record {losses.tolist()} in GOLDEN.",
     )
+
+
+def test_targets_computed_before_the_steps_are_those_of_the_steps(monkeypatch):
+    """Both ways are taken, and they train alike."""
+    spec, members, rows, order = spec_of(), members_of(), rows_of(), order_of(STEPS)
+    table = compute_targets(spec, rows, members, STEPS * BATCH)
+    assert table.shape == (len(members.group), ROWS, MASK.size)
+    assert compute_targets(spec, rows, members, ROWS - 1) is None
+    for index, group in enumerate(members.group):
+        own = select(members, index)
+        batch = gather_batch(spec, rows, INPUTS, own, np.arange(ROWS), None)
+        assert_close(batch.target, table[index])
+        assert group == own.group
+    _, end, log = run(spec, members, rows, order)
+    # The limit is read when a program is traced, so the other way needs a spec of its own.
+    monkeypatch.setattr(plan, "_BYTES_OF_TARGETS", 0)
+    other = dataclasses.replace(spec, targets=lambda *given: spec.targets(*given))
+    assert compute_targets(other, rows, members, STEPS * BATCH) is None
+    _, again, log_again = run(other, members, rows, order)
+    assert_close(again.members.params, end.members.params)
+    assert_close(log_again, log)
 
 
 def test_losses_are_sums_with_their_weight():
@@ -397,7 +421,7 @@ def test_losses_are_sums_with_their_weight():
     start = compiled_init(spec)(INPUTS[:1], members.seed)
     own = select(members, 2)
     seen = jax.tree.map(jnp.asarray, rows)
-    batch = gather_batch(spec, seen, jnp.asarray(INPUTS), own.group, jnp.asarray(order[0, 2]))
+    batch = gather_batch(spec, seen, jnp.asarray(INPUTS), own, jnp.asarray(order[0, 2]), None)
     member, log = jax.jit(functools.partial(train_member, spec))(
         select(start.members, 2), own, batch, Fixed(jnp.int32(0), {"column_mask": MASK}, None)
     )
