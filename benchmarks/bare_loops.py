@@ -174,12 +174,12 @@ class JaxLoop:
             (params, _), losses = jax.lax.scan(step, jax.vmap(start)(seeds), order)
             return params, losses
 
-        mesh = parallel.fleet_mesh(members, BATCH)
-        by_member = parallel.sharding(mesh, parallel.MEMBER)
-        self._by_step = parallel.sharding(mesh, None, parallel.MEMBER)
+        mesh = parallel.make_fleet_mesh(members, BATCH)
+        by_member = parallel.make_sharding(mesh, parallel.MEMBER)
+        self._by_step = parallel.make_sharding(mesh, None, parallel.MEMBER)
         self._seeds = jax.device_put(np.arange(members, dtype=np.uint32), by_member)
         self._work = jax.device_put(
-            (work.inputs, work.targets.reshape(ROWS, -1)), parallel.sharding(mesh)
+            (work.inputs, work.targets.reshape(ROWS, -1)), parallel.make_sharding(mesh)
         )
         self._run = jax.jit(run, out_shardings=(by_member, self._by_step))
         self.train()

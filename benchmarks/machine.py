@@ -25,9 +25,8 @@ def describe(*packages: str) -> str:
         names = [value.strip() for key, _, value in lines if key.strip() == "model name"]
         processor = names[0] if names else processor
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    return (
-        f"{processor}, {parallel.num_cores()} cores; Python {platform.python_version()}, {versions}"
-    )
+    cores = parallel.count_cores()
+    return f"{processor}, {cores} cores; Python {platform.python_version()}, {versions}"
 
 
 def installed(*packages: str) -> list[str]:

@@ -261,7 +261,7 @@ def main() -> None:
         return
     from lelp_jax.core import parallel
 
-    everything = parallel.num_cores()
+    everything = parallel.count_cores()
     print(
         machine.describe("jax", "jaxlib", "scikit-learn", "numpy", *machine.installed("faiss-cpu"))
     )

@@ -112,7 +112,7 @@ class Ours:
             {},
             jax.device_put(tokens),
         )
-        self._predict, _ = parallel.compiled(predict_fleet, spec, self._arguments)
+        self._predict, _ = parallel.compile_program(predict_fleet, spec, self._arguments)
         self.forward()
 
     def train(self) -> None:

@@ -21,22 +21,22 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 6
 
-    config.data = presets.tfds("glue/cola", max_length=64)
+    config.data = presets.build_tfds("glue/cola", max_length=64)
     config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
-    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=4, count=3)
+    config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=4, count=3)
     config.teacher.train.early_stopping.metric = "matthews"
-    config.bank = presets.bank()
+    config.bank = presets.build_bank()
 
     # Word order matters here, and a bag ignores it.
-    config.student = presets.text_student(epochs=20)
-    presets.small_transformer(config.student)
+    config.student = presets.build_text_student(epochs=20)
+    presets.use_small_transformer(config.student)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
     )
     if argument:
-        presets.albert(config, "albert/albert-large-v2")
+        presets.use_albert(config, "albert/albert-large-v2")
 
-    config.report = presets.report("matthews")
+    config.report = presets.build_report("matthews")
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

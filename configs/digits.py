@@ -13,7 +13,7 @@ lelp 94.8, kd 94.5, labels 92.5, random_split 90.4; teachers 98.4.
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.presets import training
+from lelp_jax.presets import build_training
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -36,14 +36,14 @@ def get_config(mode: str = "") -> ConfigDict:
     config.teacher.model = ConfigDict({"name": "mlp", "hidden": (512, 512), "dropout": 0.0})
     config.teacher.learning_rate = 1e-3
     config.teacher.weight_decay = 1e-4
-    config.teacher.train = training(steps=100 if quick else 1000, batch_size=128)
+    config.teacher.train = build_training(steps=100 if quick else 1000, batch_size=128)
 
     # How the teachers' outputs are stored; root: a folder or gs:// address, "": the workdir.
     config.bank = ConfigDict({"dtype": "float32", "root": ""})
 
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (32,), "dropout": 0.0})
-    config.student.train = training(steps=200 if quick else 1500, batch_size=64)
+    config.student.train = build_training(steps=200 if quick else 1500, batch_size=64)
     config.student.input_noise = (
         0.0  # standard deviation of noise added to the inputs in every step
     )

@@ -30,12 +30,12 @@ def get_config(mode: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 2 if quick else 6
 
-    config.data = presets.text_files(max_length=128)
+    config.data = presets.build_text_files(max_length=128)
 
     epochs, count = (1, 1) if quick else (3, 3)
-    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=epochs, count=count)
-    config.bank = presets.bank()
-    config.student = presets.text_student(epochs=2 if quick else 10)
+    config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=epochs, count=count)
+    config.bank = presets.build_bank()
+    config.student = presets.build_text_student(epochs=2 if quick else 10)
 
     # Each hyperparameter is a tuple of values to try; `trials` combinations are drawn.
     config.methods = methods.default_config(
@@ -45,6 +45,6 @@ def get_config(mode: str = "") -> ConfigDict:
     for name in ("lelp", "soft_kmeans"):
         config.methods[name].membership = ("teacher",)
 
-    config.report = presets.report()
+    config.report = presets.build_report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

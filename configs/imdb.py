@@ -21,18 +21,18 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 6
 
-    config.data = presets.tfds("imdb_reviews", max_length=256)
+    config.data = presets.build_tfds("imdb_reviews", max_length=256)
     config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
-    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=2, count=1)
-    config.bank = presets.bank()
-    config.student = presets.text_student(epochs=8)
+    config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=2, count=1)
+    config.bank = presets.build_bank()
+    config.student = presets.build_text_student(epochs=8)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
     )
     if argument:
-        presets.albert(config, "albert/albert-large-v2")
+        presets.use_albert(config, "albert/albert-large-v2")
 
-    config.report = presets.report()
+    config.report = presets.build_report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -14,7 +14,7 @@ For data in a table, combine the `data` section of configs/table.py with this `t
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.presets import training
+from lelp_jax.presets import build_training
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -46,7 +46,7 @@ def get_config(mode: str = "") -> ConfigDict:
 
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (16,), "dropout": 0.0})
-    config.student.train = training(steps=100 if quick else 2000, batch_size=64)
+    config.student.train = build_training(steps=100 if quick else 2000, batch_size=64)
     config.student.input_noise = (
         0.0  # standard deviation of noise added to the inputs in every step
     )

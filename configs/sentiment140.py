@@ -20,18 +20,18 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 3
 
-    config.data = presets.tfds("sentiment140", max_length=64)
+    config.data = presets.build_tfds("sentiment140", max_length=64)
     config.data.split = (0.98, 0.01, 0.01)  # 1 % of the training rows for validation
 
-    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=1, count=1)
-    config.bank = presets.bank("bfloat16")
-    config.student = presets.text_student(epochs=2, batch_size=256)
+    config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=1, count=1)
+    config.bank = presets.build_bank("bfloat16")
+    config.student = presets.build_text_student(epochs=2, batch_size=256)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=4
     )
     if argument:
-        presets.albert(config, "albert/albert-xxlarge-v2")
+        presets.use_albert(config, "albert/albert-xxlarge-v2")
 
-    config.report = presets.report()
+    config.report = presets.build_report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -44,22 +44,22 @@ def get_config(argument: str = "") -> ConfigDict:
     config.replicates = 6
 
     if argument == "files":
-        config.data = presets.text_files(max_length=64)
-        config.teacher = presets.encoder_teacher(presets.MINILM, epochs=3, count=3)
-        config.student = presets.text_student(epochs=8)
+        config.data = presets.build_text_files(max_length=64)
+        config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=3, count=3)
+        config.student = presets.build_text_student(epochs=8)
     else:
-        config.data = presets.tfds("glue/sst2", max_length=64)
+        config.data = presets.build_tfds("glue/sst2", max_length=64)
         config.data.split = (0.9, 0.05, 0.05)  # a twentieth of the phrases for validation
-        config.teacher = presets.encoder_teacher(presets.MINILM, epochs=2, count=1)
-        config.student = presets.text_student(epochs=3)
-    config.bank = presets.bank()
+        config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=2, count=1)
+        config.student = presets.build_text_student(epochs=3)
+    config.bank = presets.build_bank()
 
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "random_split", trials=8
     )
     if argument in _PAPER:
-        presets.albert(config, _PAPER[argument])
+        presets.use_albert(config, _PAPER[argument])
 
-    config.report = presets.report()
+    config.report = presets.build_report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

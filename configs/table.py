@@ -12,7 +12,7 @@ without a label (empty or -1) are used too: students learn the teacher's predict
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.presets import training
+from lelp_jax.presets import build_training
 
 
 def get_config(mode: str = "") -> ConfigDict:
@@ -43,14 +43,14 @@ def get_config(mode: str = "") -> ConfigDict:
     config.teacher.model = ConfigDict({"name": "mlp", "hidden": (256, 256), "dropout": 0.1})
     config.teacher.learning_rate = 1e-3
     config.teacher.weight_decay = 1e-4
-    config.teacher.train = training(steps=100 if quick else 2000, batch_size=64)
+    config.teacher.train = build_training(steps=100 if quick else 2000, batch_size=64)
 
     # How the teachers' outputs are stored; root: a folder or gs:// address, "": the workdir.
     config.bank = ConfigDict({"dtype": "float32", "root": ""})
 
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (16,), "dropout": 0.0})
-    config.student.train = training(steps=100 if quick else 2000, batch_size=64)
+    config.student.train = build_training(steps=100 if quick else 2000, batch_size=64)
     config.student.input_noise = (
         0.0  # standard deviation of noise added to the inputs in every step
     )

@@ -33,19 +33,19 @@ def get_config(argument: str = "") -> ConfigDict:
     config.replicates = 6
 
     if argument == "files":
-        config.data = presets.text_files(max_length=48)
+        config.data = presets.build_text_files(max_length=48)
     else:
-        config.data = presets.tfds("trec", max_length=48)
+        config.data = presets.build_tfds("trec", max_length=48)
         config.data.label = "label-coarse"
         config.data.fine_label = "label-fine"
     config.data.split = (0.8, 0.1, 0.1)  # a tenth of the training rows for validation
 
-    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=4, count=3)
-    config.bank = presets.bank()
-    config.student = presets.text_student(epochs=12)
+    config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=4, count=3)
+    config.bank = presets.build_bank()
+    config.student = presets.build_text_student(epochs=12)
     config.methods = methods.default_config(
         "labels", "kd", "lelp", "soft_kmeans", "oracle", "random_split", trials=8
     )
-    config.report = presets.report()
+    config.report = presets.build_report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -54,7 +54,7 @@ def get_config(argument: str = "") -> ConfigDict:
             ("amazon_5class_mlp", amazon_5class),
         ):
             columns[name] = module.get_config(xxl)
-            columns[name].student = presets.embedding_student(epochs=5)
+            columns[name].student = presets.build_embedding_student(epochs=5)
     for column in columns.values():
         rates = column.methods.kd.learning_rate
         column.methods = methods.default_config(*_BASELINES, trials=4)

@@ -82,19 +82,19 @@ def get_config(student: str) -> ConfigDict:
     config.seed = 0
     config.replicates = 6
 
-    config.data = presets.text_files(max_length=64)
-    config.teacher = presets.encoder_teacher(presets.MINILM, epochs=3, count=3)
-    config.bank = presets.bank()
+    config.data = presets.build_text_files(max_length=64)
+    config.teacher = presets.build_encoder_teacher(presets.MINILM, epochs=3, count=3)
+    config.bank = presets.build_bank()
 
     if student == "bag":
-        config.student = presets.text_student(epochs=8)
+        config.student = presets.build_text_student(epochs=8)
         config.methods = methods.default_config(*methods.METHODS, trials=4)
         rates = (1e-3, 3e-3, 1e-2)
         # It would fine-tune three more teachers for each number of subclasses.
         config.methods.subclass_distillation.trials = 0
     else:
-        config.student = presets.text_student(epochs=6, batch_size=32)
-        presets.small_transformer(config.student)
+        config.student = presets.build_text_student(epochs=6, batch_size=32)
+        presets.use_small_transformer(config.student)
         config.student.train.optimizer.warmup_fraction = 0.1
         config.student.train.optimizer.clip_norm = 1.0
         config.methods = methods.default_config(*_MAIN, trials=3)
@@ -105,6 +105,6 @@ def get_config(student: str) -> ConfigDict:
             # In so short a training, logits do not grow large enough for higher temperatures.
             config.methods[name].temperature = (1.0, 2.0, 4.0)
 
-    config.report = presets.report()
+    config.report = presets.build_report()
     config.checkpoint = ConfigDict({"every_seconds": 60.0})
     return config

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         # Users see one line; --debug shows the traceback.
         if debug:
             raise
-        print(f"error: {command_line.one_line(error)}", file=sys.stderr)
+        print(f"error: {command_line.format_error(error)}", file=sys.stderr)
         return 2
 
 

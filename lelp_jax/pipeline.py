@@ -154,7 +154,7 @@ def _run_experiment(
     inputs = config.view.ensure(root, dataset, session)
     run = Run(name, root, output, config, dataset, inputs, session)
     teachers = config.teacher.ensure(root, dataset, config.seed, session)
-    with session.reporter.stage(bank.STAGE, len(teachers), "banks"):
+    with session.reporter.show_stage(bank.STAGE, len(teachers), "banks"):
         banks = []
         for teacher in teachers:
             banks.append(bank.ensure(root, config.bank, teacher, dataset, session))

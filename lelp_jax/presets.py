@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
-def training(steps: int = 0, batch_size: int = 64, epochs: float = 0.0) -> ConfigDict:
+def build_training(steps: int = 0, batch_size: int = 64, epochs: float = 0.0) -> ConfigDict:
     """Builds the section `train` of teachers or students, with all its keys.
 
     Args:
@@ -31,7 +31,7 @@ def training(steps: int = 0, batch_size: int = 64, epochs: float = 0.0) -> Confi
     return config
 
 
-def encoder_teacher(
+def build_encoder_teacher(
     checkpoint: str, *, epochs: float, count: int, learning_rate: float = 5e-5
 ) -> ConfigDict:
     """Builds the section `teacher` of a fine-tuned encoder, with all its keys.
@@ -53,7 +53,7 @@ def encoder_teacher(
     config.layer_decay = 1.0  # rate of a layer relative to the one above
     config.compute_dtype = "float32"  # "bfloat16" on accelerators
     config.checkpointing = False  # recompute layers in the backward pass: less memory
-    config.train = training(batch_size=32, epochs=epochs)
+    config.train = build_training(batch_size=32, epochs=epochs)
     config.train.optimizer = ConfigDict(
         {"schedule": "linear", "warmup_fraction": 0.1, "clip_norm": 1.0}
     )
@@ -62,7 +62,7 @@ def encoder_teacher(
     return config
 
 
-def text_student(*, epochs: float, batch_size: int = 64) -> ConfigDict:
+def build_text_student(*, epochs: float, batch_size: int = 64) -> ConfigDict:
     """Builds the section `student` of bags of word embeddings, with all its keys.
 
     Args:
@@ -76,13 +76,13 @@ def text_student(*, epochs: float, batch_size: int = 64) -> ConfigDict:
     config.model = ConfigDict(
         {"name": "bag_of_embeddings", "dims": 64, "hidden": (64,), "dropout": 0.5}
     )
-    config.train = training(batch_size=batch_size, epochs=epochs)
+    config.train = build_training(batch_size=batch_size, epochs=epochs)
     config.input_noise = 0.0
     config.teacher_outputs = "bank"
     return config
 
 
-def small_transformer(student: ConfigDict) -> None:
+def use_small_transformer(student: ConfigDict) -> None:
     """Changes students to two-layer transformers on the teacher's tokens, trained from scratch."""
     student.inputs = ConfigDict({"name": "tokens", "checkpoint": ""})
     student.model = ConfigDict(
@@ -90,14 +90,14 @@ def small_transformer(student: ConfigDict) -> None:
     )
 
 
-def pretrained_student(checkpoint: str, *, epochs: float) -> ConfigDict:
+def build_pretrained_student(checkpoint: str, *, epochs: float) -> ConfigDict:
     """Builds the section `student` of a pretrained encoder, with all its keys.
 
     Args:
         checkpoint: A folder, or a name on the Hugging Face hub.
         epochs: Number of passes over the training rows.
     """
-    config = text_student(epochs=epochs, batch_size=32)
+    config = build_text_student(epochs=epochs, batch_size=32)
     config.inputs = ConfigDict({"name": "tokens", "checkpoint": ""})  # "": the student's own
     config.model = ConfigDict(
         {
@@ -115,13 +115,13 @@ def pretrained_student(checkpoint: str, *, epochs: float) -> ConfigDict:
     return config
 
 
-def embedding_student(*, epochs: float) -> ConfigDict:
+def build_embedding_student(*, epochs: float) -> ConfigDict:
     """Builds the section `student` of an MLP on the embeddings of a frozen encoder, with all keys.
 
     Args:
         epochs: Number of passes over the training rows.
     """
-    config = text_student(epochs=epochs, batch_size=256)
+    config = build_text_student(epochs=epochs, batch_size=256)
     config.inputs = ConfigDict(
         {"name": "embeddings", "checkpoint": MINILM, "pooling": "mean", "compute_dtype": "float32"}
     )
@@ -129,7 +129,7 @@ def embedding_student(*, epochs: float) -> ConfigDict:
     return config
 
 
-def report(metric: str = "accuracy") -> ConfigDict:
+def build_report(metric: str = "accuracy") -> ConfigDict:
     """Builds the section `report`, with all its keys.
 
     Args:
@@ -138,7 +138,7 @@ def report(metric: str = "accuracy") -> ConfigDict:
     return ConfigDict({"baseline": "kd", "selection_metric": metric, "confidence": 0.95})
 
 
-def bank(dtype: str = "float32") -> ConfigDict:
+def build_bank(dtype: str = "float32") -> ConfigDict:
     """Builds the section `bank`, with all its keys.
 
     Args:
@@ -147,7 +147,7 @@ def bank(dtype: str = "float32") -> ConfigDict:
     return ConfigDict({"dtype": dtype, "root": ""})  # root: a folder or gs:// address
 
 
-def albert(config: ConfigDict, checkpoint: str) -> None:
+def use_albert(config: ConfigDict, checkpoint: str) -> None:
     """Changes teacher and students to those of LELP's text experiments (arXiv 2409.20449, 4.1).
 
     A larger ALBERT (Lan et al., arXiv 1909.11942) teaches ALBERT-Base, which is pretrained as well.
@@ -162,21 +162,21 @@ def albert(config: ConfigDict, checkpoint: str) -> None:
     config.teacher.learning_rate = 1e-5
     config.teacher.compute_dtype = "bfloat16"
     config.teacher.checkpointing = True
-    config.student = pretrained_student("albert/albert-base-v2", epochs=3)
+    config.student = build_pretrained_student("albert/albert-base-v2", epochs=3)
     config.replicates = 3
     for name in config.methods:
         config.methods[name].learning_rate = (1e-5, 3e-5)
         config.methods[name].weight_decay = (0.01,)
 
 
-def tfds(name: str, max_length: int) -> ConfigDict:
+def build_tfds(name: str, max_length: int) -> ConfigDict:
     """Builds the section `data` of texts from TensorFlow Datasets, with all its keys.
 
     Args:
         name: The data set and, after a slash, its config.
         max_length: Largest number of tokens of a text; longer texts are cut.
     """
-    return texts(
+    return build_texts(
         "tfds",
         max_length,
         name=name,
@@ -190,7 +190,7 @@ def tfds(name: str, max_length: int) -> ConfigDict:
     )
 
 
-def hub(name: str, max_length: int, text: str, train_rows: int) -> ConfigDict:
+def build_hub(name: str, max_length: int, text: str, train_rows: int) -> ConfigDict:
     """Builds the section `data` of texts from the Hugging Face hub, with all its keys.
 
     Args:
@@ -199,7 +199,7 @@ def hub(name: str, max_length: int, text: str, train_rows: int) -> ConfigDict:
         text: The column of texts.
         train_rows: Number of training rows that are used; 0 uses all.
     """
-    return texts(
+    return build_texts(
         "hub",
         max_length,
         name=name,
@@ -215,13 +215,13 @@ def hub(name: str, max_length: int, text: str, train_rows: int) -> ConfigDict:
     )
 
 
-def text_files(max_length: int) -> ConfigDict:
+def build_text_files(max_length: int) -> ConfigDict:
     """Builds the section `data` of your own text files, with all its keys.
 
     Args:
         max_length: Largest number of tokens of a text; longer texts are cut.
     """
-    return texts(
+    return build_texts(
         "files",
         max_length,
         train="",  # a .csv, .tsv, .jsonl or .parquet file
@@ -236,7 +236,7 @@ def text_files(max_length: int) -> ConfigDict:
     )
 
 
-def texts(source: str, max_length: int, **values: object) -> ConfigDict:
+def build_texts(source: str, max_length: int, **values: object) -> ConfigDict:
     """Builds the section `data` of texts, with the keys common to all sources.
 
     Args:

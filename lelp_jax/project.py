@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     except (UserError, OSError, absl_flags.Error) as error:
         if debug:
             raise
-        print(f"error: {command_line.one_line(error)}", file=sys.stderr)
+        print(f"error: {command_line.format_error(error)}", file=sys.stderr)
         return 2
 
 

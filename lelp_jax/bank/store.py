@@ -74,7 +74,7 @@ class Bank:
         """Weights of the teacher's output layer, [dims, outputs] float32."""
         return np.asarray(self._array("output_weights"))
 
-    def position(self, index: np.ndarray) -> np.ndarray:
+    def find_positions(self, index: np.ndarray) -> np.ndarray:
         """Finds the positions in the bank of rows given by their data-set index.
 
         Raises:
@@ -171,7 +171,7 @@ def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
     parallel.wait_for_processes("bank planned")
     arrays = dict(zip(("logits", "embeddings"), map(zarr.open, names), strict=True))
     chunks = math.ceil(rows / chunk_rows)
-    share = parallel.share_of_process(chunks)
+    share = parallel.pick_own_share(chunks)
     for number in range(share.start, share.stop):
         if objects.exists(location, _name_chunk(number)):
             continue

@@ -86,7 +86,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     path, others = _take_config(others)
     file, colon, argument = path.partition(":")
     config = load_config(Path(file), [argument] if colon else [])
-    with flag_errors_in_one_line(argv):
+    with convert_flag_errors(argv):
         program = [argv[0], *overrides.normalize(config, others)]
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=values, lock_config=True, sys_argv=program
@@ -101,7 +101,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
 
 
 @contextlib.contextmanager
-def flag_errors_in_one_line(argv: Sequence[str]) -> Iterator[None]:
+def convert_flag_errors(argv: Sequence[str]) -> Iterator[None]:
     """Converts absl's errors into a `UserError`.
 
     Args:
@@ -117,7 +117,7 @@ def flag_errors_in_one_line(argv: Sequence[str]) -> Iterator[None]:
     except SystemExit:
         raise UserError(f"the command line cannot be read: {' '.join(argv[1:])}") from None
     except flags.Error as error:
-        raise UserError(f"{one_line(error)}; --help shows the flags") from error
+        raise UserError(f"{format_error(error)}; --help shows the flags") from error
 
 
 def refuse_words(rest: Sequence[str]) -> None:
@@ -171,7 +171,7 @@ def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:
             if frame.filename == str(path)
         ]
         line = f" line {lines[-1]}" if lines else ""
-        raise UserError(f"{place}{line}: {type(error).__name__}: {one_line(error)}") from error
+        raise UserError(f"{place}{line}: {type(error).__name__}: {format_error(error)}") from error
 
 
 def _take_help(arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -227,7 +227,7 @@ def print_help(values: flags.FlagValues, usage: str | None) -> None:
     print(f"{(usage or '').strip()}\n\nflags:\n{own}")
 
 
-def one_line(error: BaseException) -> str:
+def format_error(error: BaseException) -> str:
     """Formats an error on one line, with a hint for errors of the file system."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""

@@ -10,7 +10,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.fields import describe
 
 _FLAG = re.compile(r"--?(no)?config\.(?P<key>[^=]*)(=(?P<value>.*))?", re.DOTALL)
@@ -64,7 +64,7 @@ def _find(config: ConfigDict, key: str) -> Any:
         if not isinstance(value, ConfigDict):
             raise UserError(f"{place} is a value, not a section: it has no key {name!r}")
         if name not in value:
-            raise unknown_name(f"key of {place}", name, value)
+            raise make_unknown_name_error(f"key of {place}", name, value)
         value = value[name]
         place = f"{place}.{name}"
     return value

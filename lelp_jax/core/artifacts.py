@@ -74,11 +74,11 @@ def run(
     """
     folder = root / stage / fingerprint({"stage": stage, **inputs})
     facts, adopted = None, False
-    with repaired(folder):
+    with discard_if_damaged(folder):
         facts, adopted = _read_marker(folder)
     if facts is not None:
         # If this block finds damage, the folder is deleted and the artifact is built below.
-        with repaired(folder, anything=adopted):
+        with discard_if_damaged(folder, anything=adopted):
             if not adopted:
                 check_files(folder)
             artifact = load(folder, facts)
@@ -134,7 +134,7 @@ def find_finished(root: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, A
     """
     for marker in sorted((root / stage).glob(f"*/{_MARKER}")):
         facts, adopted = None, False
-        with repaired(marker.parent):
+        with discard_if_damaged(marker.parent):
             facts, adopted = _read_marker(marker.parent)
         if facts is not None:
             yield marker.parent, facts, adopted
@@ -160,7 +160,7 @@ def check_files(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def repaired(folder: Path, *, anything: bool = False) -> Iterator[None]:
+def discard_if_damaged(folder: Path, *, anything: bool = False) -> Iterator[None]:
     """Deletes the artifact, after a warning, if the block finds it damaged; suppresses the error.
 
     Args:

@@ -55,7 +55,7 @@ class Checkpoints:
             state: Pytree of arrays.
             facts: What else a resumed run needs.
         """
-        with files.storage(self._folder, _count_bytes(state)):
+        with files.convert_storage_errors(self._folder, _count_bytes(state)):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -152,7 +152,10 @@ def silence_orbax_tasks() -> Iterator[None]:
 
 def save_tree(folder: Path, tree: Any) -> None:
     """Writes a pytree of arrays to a folder, replacing its content."""
-    with files.storage(folder, _count_bytes(tree)), ocp.StandardCheckpointer() as checkpointer:
+    with (
+        files.convert_storage_errors(folder, _count_bytes(tree)),
+        ocp.StandardCheckpointer() as checkpointer,
+    ):
         checkpointer.save(folder.absolute(), tree, force=True)
 
 

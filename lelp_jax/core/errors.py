@@ -43,7 +43,7 @@ class Interrupted(Exception):
         self.signal_number = signal_number
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+def make_unknown_name_error(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Makes the error for an unknown name, with the closest known name as a hint.
 
     Args:

@@ -80,7 +80,7 @@ def hash_folder(folder: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def storage(path: Path, size: int) -> Iterator[None]:
+def convert_storage_errors(path: Path, size: int) -> Iterator[None]:
     """Converts a storage library's errors about the disk to OSError.
 
     Free space is checked beforehand, because these libraries report a full disk from several

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lelp_jax.core.errors import unknown_name
+from lelp_jax.core.errors import make_unknown_name_error
 
 # Number of calibration bins used by Guo et al. (2017).
 _BINS = 15
@@ -102,14 +102,14 @@ TWO_CLASSES = frozenset({"roc_auc", "pr_auc"})
 _SMALLER_IS_BETTER = frozenset({"nll", "brier", "ece"})
 
 
-def direction(name: str) -> int:
+def find_direction(name: str) -> int:
     """Returns 1 for a metric to maximise and -1 for one to minimise.
 
     Raises:
         UserError: The name is unknown.
     """
     if name not in METRICS:
-        raise unknown_name("metric config.report.selection_metric", name, METRICS)
+        raise make_unknown_name_error("metric config.report.selection_metric", name, METRICS)
     return -1 if name in _SMALLER_IS_BETTER else 1
 
 
@@ -123,7 +123,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     return {name: metric(logits, labels) for name, metric in METRICS.items()}
 
 
-def agreement(logits: np.ndarray, teacher_logits: np.ndarray | None) -> dict[str, float]:
+def measure_agreement(logits: np.ndarray, teacher_logits: np.ndarray | None) -> dict[str, float]:
     """Computes how closely a student follows its teacher (Stanton et al., arXiv 2106.05945).
 
     Args:

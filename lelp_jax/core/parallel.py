@@ -35,7 +35,7 @@ def set_up() -> None:
     another folder, whose size is left to its owner.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "XLA_FLAGS" not in os.environ:
-        jax.config.update("jax_num_cpu_devices", num_cores())
+        jax.config.update("jax_num_cpu_devices", count_cores())
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
         folder = home / "lelp_jax" / "programs"
@@ -60,7 +60,7 @@ def _remove_unfinished_entries(folder: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def num_cores() -> int:
+def count_cores() -> int:
     """Counts the processor cores that this process may use."""
     # macOS has no affinity.
     if hasattr(os, "sched_getaffinity"):
@@ -68,7 +68,7 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def fleet_mesh(members: int, batch_size: int) -> Mesh:
+def make_fleet_mesh(members: int, batch_size: int) -> Mesh:
     """Makes the mesh that a fleet trains on: members along one axis, each batch along the other.
 
     Members are spread first. Accelerators left over share the batches, where these divide evenly;
@@ -116,20 +116,20 @@ def is_first_process() -> bool:
     return jax.process_index() == 0
 
 
-def several_processes() -> bool:
+def has_several_processes() -> bool:
     """Checks whether this process is one of several."""
     return jax.process_count() > 1
 
 
 def wait_for_processes(place: str) -> None:
     """Waits until every process has reached this call."""
-    if several_processes():
+    if has_several_processes():
         from jax.experimental import multihost_utils
 
         multihost_utils.sync_global_devices(place)
 
 
-def shares_of_processes(count: int, multiple: int = 1) -> list[slice]:
+def divide_among_processes(count: int, multiple: int = 1) -> list[slice]:
     """Divides `count` things into one stretch per process.
 
     Args:
@@ -141,9 +141,9 @@ def shares_of_processes(count: int, multiple: int = 1) -> list[slice]:
     return [slice(first, min(first + size, count)) for first in firsts]
 
 
-def share_of_process(count: int, multiple: int = 1) -> slice:
-    """Picks this process's stretch of `shares_of_processes`."""
-    return shares_of_processes(count, multiple)[jax.process_index()]
+def pick_own_share(count: int, multiple: int = 1) -> slice:
+    """Picks this process's stretch of `divide_among_processes`."""
+    return divide_among_processes(count, multiple)[jax.process_index()]
 
 
 def is_cpu() -> bool:
@@ -151,17 +151,17 @@ def is_cpu() -> bool:
     return jax.local_devices()[0].platform == "cpu"
 
 
-def own_mesh(most: int | None = None) -> Mesh:
+def make_local_mesh(most: int | None = None) -> Mesh:
     """Makes a mesh of this process's devices, or the first `most` of them, along the data axis."""
-    return _data_mesh(jax.local_devices()[:most])
+    return _make_data_mesh(jax.local_devices()[:most])
 
 
-def whole_mesh() -> Mesh:
+def make_global_mesh() -> Mesh:
     """Makes a mesh of the devices of all processes, along the data axis."""
-    return _data_mesh(jax.devices())
+    return _make_data_mesh(jax.devices())
 
 
-def _data_mesh(devices: list[jax.Device]) -> Mesh:
+def _make_data_mesh(devices: list[jax.Device]) -> Mesh:
     return jax.make_mesh((len(devices),), (DATA,), axis_types=(AxisType.Auto,), devices=devices)
 
 
@@ -178,11 +178,11 @@ def put_on_each(mesh: Mesh, arrays: Sequence[np.ndarray]) -> jax.Array:
         for array, device in zip(arrays, mesh.devices.flat, strict=True)
     ]
     return jax.make_array_from_single_device_arrays(
-        (len(pieces), *arrays[0].shape), sharding(mesh, DATA), pieces
+        (len(pieces), *arrays[0].shape), make_sharding(mesh, DATA), pieces
     )
 
 
-def on_each_device(
+def run_on_each_device(
     function: Callable[..., Any],
     mesh: Mesh,
     parts: tuple[Any, ...],
@@ -218,18 +218,18 @@ def on_each_device(
     )(parts, whole)
 
 
-def across_processes(tree: Any) -> Any:
+def join_across_processes(tree: Any) -> Any:
     """Joins each process's share to arrays over the devices of all processes.
 
     Args:
         tree: Arrays over this process's devices, [own devices, ...] each; nothing is copied.
     """
-    mesh = whole_mesh()
+    mesh = make_global_mesh()
 
     def whole(array: jax.Array) -> jax.Array:
         pieces = [shard.data for shard in array.addressable_shards]
         return jax.make_array_from_single_device_arrays(
-            (mesh.size, *array.shape[1:]), sharding(mesh, DATA), pieces
+            (mesh.size, *array.shape[1:]), make_sharding(mesh, DATA), pieces
         )
 
     return jax.tree.map(whole, tree)
@@ -237,7 +237,7 @@ def across_processes(tree: Any) -> Any:
 
 def gather_processes(tree: Any) -> Any:
     """Collects an array of equal shape from each process, [processes, ...] on the host."""
-    if not several_processes():
+    if not has_several_processes():
         return jax.tree.map(lambda array: array[None], tree)
     from jax.experimental import multihost_utils
 
@@ -246,31 +246,31 @@ def gather_processes(tree: Any) -> Any:
 
 def take_from_first_process(tree: Any) -> Any:
     """Sends the first process's arrays to every process, on the host."""
-    if not several_processes():
+    if not has_several_processes():
         return tree
     from jax.experimental import multihost_utils
 
     return jax.tree.map(np.asarray, multihost_utils.broadcast_one_to_all(tree))
 
 
-def on_first_device(tree: Any) -> Any:
+def take_from_first_device(tree: Any) -> Any:
     """Picks the copy of replicated arrays on this process's first device."""
     return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
-def padded_members(members: int, mesh: Mesh) -> int:
+def round_up_members(members: int, mesh: Mesh) -> int:
     """Rounds the fleet size up to a multiple of the mesh's member axis."""
     across = mesh.shape[MEMBER]
     return math.ceil(members / across) * across
 
 
-def sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
+def make_sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
     """Makes the sharding that splits the leading dimensions along the axes named."""
     return NamedSharding(mesh, PartitionSpec(*axes))
 
 
 @functools.lru_cache(maxsize=256)
-def _jitted(
+def _jit(
     function: Callable[..., Any], static: Hashable, out_shardings: Any, donate: tuple[int, ...]
 ) -> Any:
     bound = functools.partial(function, static)
@@ -283,7 +283,7 @@ _MOST_COMPILED = 512
 _COMPILED: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 
 
-def compiled(
+def compile_program(
     function: Callable[..., Any],
     static: Hashable,
     arguments: tuple[Any, ...],
@@ -315,7 +315,7 @@ def compiled(
         _COMPILED.move_to_end(key)
         return _COMPILED[key], 0.0
     start = time.perf_counter()
-    lowered = _jitted(function, static, out_shardings, donate).lower(*arguments)
+    lowered = _jit(function, static, out_shardings, donate).lower(*arguments)
     # LLVM's level alone; XLA's own passes stay. New members of every family of networks were the
     # same to the bit, in 40 % of the time.
     quick = runs_once and is_cpu()

@@ -48,7 +48,7 @@ class Reporter:
             _LOG.info("%s", message)
 
     @contextlib.contextmanager
-    def stage(self, name: str, total: int, unit: str) -> Iterator[None]:
+    def show_stage(self, name: str, total: int, unit: str) -> Iterator[None]:
         """Shows the progress of one stage while the block runs.
 
         Args:

@@ -20,7 +20,7 @@ from lelp_jax.core.constraints import (
     WHOLE_SHARE,
     Only,
 )
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 
 Value = bool | int | float | str
 
@@ -42,12 +42,12 @@ class Hyperparameter:
     default: tuple[Value, ...]
     traced: bool = False
 
-    def trying(self, *values: Value) -> Hyperparameter:
-        """Returns the same hyperparameter with other defaults."""
+    def replace_default(self, *values: Value) -> Hyperparameter:
+        """Makes the same hyperparameter with other defaults."""
         return dataclasses.replace(self, default=values)
 
-    def only(self, value: Value, why: str) -> Hyperparameter:
-        """Returns the same hyperparameter with a single value.
+    def fix_to(self, value: Value, why: str) -> Hyperparameter:
+        """Makes the same hyperparameter with a single value.
 
         Args:
             value: The value.
@@ -79,29 +79,29 @@ def is_number(value: Any) -> bool:
     )
 
 
-def _positive(meaning: str, *default: float) -> Hyperparameter:
+def _declare_positive(meaning: str, *default: float) -> Hyperparameter:
     return Hyperparameter(meaning, Annotated[float, POSITIVE], default, traced=True)
 
 
-def _weight(meaning: str) -> Hyperparameter:
+def _declare_weight(meaning: str) -> Hyperparameter:
     return Hyperparameter(meaning, Annotated[float, NON_NEGATIVE], (1.0,), traced=True)
 
 
-def _share(meaning: str) -> Hyperparameter:
+def _declare_share(meaning: str) -> Hyperparameter:
     return Hyperparameter(meaning, Annotated[float, SHARE], (0.0,), traced=True)
 
 
-def _count(meaning: str, default: int) -> Hyperparameter:
+def _declare_count(meaning: str, default: int) -> Hyperparameter:
     return Hyperparameter(meaning, Annotated[int, AT_LEAST_ONE], (default,))
 
 
-def _switch(meaning: str) -> Hyperparameter:
+def _declare_switch(meaning: str) -> Hyperparameter:
     return Hyperparameter(meaning, bool, (True,))
 
 
 # Of training.
-LEARNING_RATE = _positive("Peak learning rate.", 1e-3, 3e-3, 1e-2)
-WEIGHT_DECAY = _weight("Decoupled weight decay of matrices.").trying(1e-4)
+LEARNING_RATE = _declare_positive("Peak learning rate.", 1e-3, 3e-3, 1e-2)
+WEIGHT_DECAY = _declare_weight("Decoupled weight decay of matrices.").replace_default(1e-4)
 
 # Of losses.
 ALPHA = Hyperparameter(
@@ -110,24 +110,30 @@ ALPHA = Hyperparameter(
     (0.0,),
     traced=True,
 )
-LABEL_SMOOTHING = _share("Share of the label's target that is spread evenly over all classes.")
-HARD_MIXING = _share("Share of the teacher's class probabilities that is given to the label.")
-WARMUP = _share("Share of training over which the weight of the teacher's loss rises from 0 to 1.")
-TEMPERATURE = _positive(
+LABEL_SMOOTHING = _declare_share(
+    "Share of the label's target that is spread evenly over all classes."
+)
+HARD_MIXING = _declare_share(
+    "Share of the teacher's class probabilities that is given to the label."
+)
+WARMUP = _declare_share(
+    "Share of training over which the weight of the teacher's loss rises from 0 to 1."
+)
+TEMPERATURE = _declare_positive(
     "Divides logits before the softmax: the higher, the softer the classes.",
     *(1.0, 2.0, 4.0, 8.0, 16.0),
 )
-BETA = _positive(
+BETA = _declare_positive(
     "Divides pseudo-subclass scores before the softmax: the higher, the softer the split.",
     *(0.25, 0.5, 1.0),
 )
-LOSS_WEIGHT = _weight("Weight of the loss on the embedding.")
-TARGET_WEIGHT = _weight("Weight of the loss on the probability of the label's class.")
-NONTARGET_WEIGHT = _weight("Weight of the loss on the probabilities of the other classes.")
-INTER_WEIGHT = _weight("Weight of the correlation over the outputs of each row.")
-INTRA_WEIGHT = _weight("Weight of the correlation over the batch in each output.")
-HINT_SHARE = _share("Share of training, at its start, that learns the embedding alone.")
-CONTRAST_TEMPERATURE = _positive("Divides the similarities of embeddings.", 0.07)
+LOSS_WEIGHT = _declare_weight("Weight of the loss on the embedding.")
+TARGET_WEIGHT = _declare_weight("Weight of the loss on the probability of the label's class.")
+NONTARGET_WEIGHT = _declare_weight("Weight of the loss on the probabilities of the other classes.")
+INTER_WEIGHT = _declare_weight("Weight of the correlation over the outputs of each row.")
+INTRA_WEIGHT = _declare_weight("Weight of the correlation over the batch in each output.")
+HINT_SHARE = _declare_share("Share of training, at its start, that learns the embedding alone.")
+CONTRAST_TEMPERATURE = _declare_positive("Divides the similarities of embeddings.", 0.07)
 NEGATIVES = Hyperparameter(
     "Rows that an embedding is contrasted with: those of other classes, or any.",
     Literal["other_class", "any"],
@@ -145,14 +151,14 @@ AUXILIARY_TEMPERATURE = Hyperparameter(
 )
 
 # Of ways to split classes.
-NUM_SUBCLASSES = _count("Pseudo-subclasses per class.", 10)
-NUM_COMPONENTS = _count("Principal coordinates that are clustered.", 20)
-NUM_ROTATIONS = _count("Random rotations; each splits every class in its own way.", 4)
-SAMPLE_SIZE = _count("Rows that are clustered; the others join the nearest cluster.", 2000)
-NULL_SPACE = _switch("Leave out the directions that the teacher's output layer sees.")
-ROTATE = _switch("Rotate the principal directions at random.")
-CENTER = _switch("Subtract the mean of each class.")
-STANDARDIZE = _switch("Divide by the standard deviation along each direction.")
+NUM_SUBCLASSES = _declare_count("Pseudo-subclasses per class.", 10)
+NUM_COMPONENTS = _declare_count("Principal coordinates that are clustered.", 20)
+NUM_ROTATIONS = _declare_count("Random rotations; each splits every class in its own way.", 4)
+SAMPLE_SIZE = _declare_count("Rows that are clustered; the others join the nearest cluster.", 2000)
+NULL_SPACE = _declare_switch("Leave out the directions that the teacher's output layer sees.")
+ROTATE = _declare_switch("Rotate the principal directions at random.")
+CENTER = _declare_switch("Subtract the mean of each class.")
+STANDARDIZE = _declare_switch("Divide by the standard deviation along each direction.")
 ASSIGNMENT = Hyperparameter(
     "Whether a row belongs to the nearest centre alone, or to all by distance.",
     Literal["hard", "soft"],
@@ -191,7 +197,7 @@ def check(
     place = f"config.methods.{method}"
     for name in given:
         if name not in known:
-            raise unknown_name(f"hyperparameter {place}", name, [*known, "trials"])
+            raise make_unknown_name_error(f"hyperparameter {place}", name, [*known, "trials"])
     values = {}
     for name, hyperparameter in known.items():
         entry = given.get(name, hyperparameter.default)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from lelp_jax.core.constraints import suggest
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.fields import UNIONS, Field, Named, describe, read_fields, split_marks
 
 Section = TypeVar("Section")
@@ -32,8 +32,8 @@ def build(cls: type[Section], values: Any, place: str) -> Section:
         UserError: A key is unknown or missing, or a value is not allowed.
     """
     fields = read_fields(cls)
-    checked = check_keys(section(values, place), fields, place)
-    return with_place(place, cls, **checked)
+    checked = check_keys(read_section(values, place), fields, place)
+    return call_with_place(place, cls, **checked)
 
 
 def find_class(named: Named, values: Mapping[str, Any], place: str) -> Any:
@@ -67,7 +67,7 @@ def check_keys(
     checked = {}
     for key, value in values.items():
         if key not in fields:
-            raise unknown_name(f"key of {place}", key, fields)
+            raise make_unknown_name_error(f"key of {place}", key, fields)
         checked[key] = check_value(value, fields[key].kind, f"{place}.{key}")
     for key, field in fields.items():
         if key not in checked and field.default is dataclasses.MISSING:
@@ -100,7 +100,7 @@ def check_value(value: Any, kind: Any, place: str) -> Any:
     return value
 
 
-def section(value: Any, place: str) -> dict[str, Any]:
+def read_section(value: Any, place: str) -> dict[str, Any]:
     """Returns the keys and values of a section.
 
     Raises:
@@ -111,7 +111,7 @@ def section(value: Any, place: str) -> dict[str, Any]:
     return dict(value)
 
 
-def with_place(place: str, function: Any, *arguments: Any, **named: Any) -> Any:
+def call_with_place(place: str, function: Any, *arguments: Any, **named: Any) -> Any:
     """Calls a function and puts the place in front of what a UserError says.
 
     Args:
@@ -151,7 +151,7 @@ def _convert(value: Any, base: Any, kind: Any, place: str) -> Any:
     if origin is tuple:
         return _convert_tuple(value, base, kind, place)
     if _is_mapping(base):
-        return _freeze(section(value, place))
+        return _freeze(read_section(value, place))
     if base is float and isinstance(value, int) and not isinstance(value, bool):
         try:
             value = float(value)
@@ -190,7 +190,7 @@ def _freeze(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _check_named(value: Any, base: Any, named: Named, place: str) -> Any:
     """Checks a section whose class one of its keys names."""
-    values = section(value, place)
+    values = read_section(value, place)
     cls = find_class(named, values, place)
     del values[named.key]
     common = read_fields(base, frozenset({named.key})) if dataclasses.is_dataclass(base) else {}
@@ -199,8 +199,8 @@ def _check_named(value: Any, base: Any, named: Named, place: str) -> Any:
     if _is_mapping(base):
         # As it was written: artifacts are found by the values as they are in the config.
         return _freeze(value)
-    found = with_place(place, cls, **{key: checked[key] for key in own if key in checked})
+    found = call_with_place(place, cls, **{key: checked[key] for key in own if key in checked})
     if not common:
         return found
     others = {key: checked[key] for key in common if key in checked}
-    return with_place(place, base, **{named.key: found}, **others)
+    return call_with_place(place, base, **{named.key: found}, **others)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.data.dataset import UNLABELLED
 
 _KEY = "config.data.class_map"
@@ -99,7 +99,7 @@ def _by_label(entries: Sequence[str], label_names: Sequence[str]) -> list[str]:
         if not equals:
             raise UserError(f"{_KEY} holds {entry!r} beside entries LABEL=CLASS; use one form")
         if label not in label_names:
-            raise unknown_name(f"label in {_KEY}", label, label_names)
+            raise make_unknown_name_error(f"label in {_KEY}", label, label_names)
         if label in classes:
             raise UserError(f"{_KEY} gives the label {label!r} two classes; leave one out")
         classes[label] = of_label

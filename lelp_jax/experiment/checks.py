@@ -6,7 +6,7 @@ import numpy as np
 
 from lelp_jax.core import metrics
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.sections import with_place
+from lelp_jax.core.sections import call_with_place
 from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.train import class_weights
@@ -20,7 +20,7 @@ def check(config: Config, dataset: Dataset) -> None:
             the teacher or the students need other inputs.
     """
     config.teacher.check(dataset)
-    with_place("config.student", config.view.check, dataset)
+    call_with_place("config.student", config.view.check, dataset)
     if config.student.teacher_outputs == "online" and not config.teacher.answers_inputs:
         raise UserError(
             "config.student.teacher_outputs 'online' needs a teacher that is trained here "
@@ -28,7 +28,7 @@ def check(config: Config, dataset: Dataset) -> None:
             "known; use 'bank'"
         )
     weights = config.student.train.class_weights
-    with_place("config.student.train", class_weights.weigh_classes, dataset, weights)
+    call_with_place("config.student.train", class_weights.weigh_classes, dataset, weights)
     _check_metrics(config, dataset)
     _check_sizes(config, dataset)
     _check_own_teachers(config)

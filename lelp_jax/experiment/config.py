@@ -25,9 +25,9 @@ from lelp_jax.core.constraints import (
     SHARES_OF_ALL,
     OneOf,
 )
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.fields import Named
-from lelp_jax.core.sections import build, check_value, section, with_place
+from lelp_jax.core.sections import build, call_with_place, check_value, read_section
 from lelp_jax.data import SOURCES as DATA_SOURCES
 from lelp_jax.data import Source, Split
 from lelp_jax.data.dataset import Dataset
@@ -194,7 +194,7 @@ def from_config_dict(raw: Mapping[str, Any]) -> Config:
     # Computed now, so that an error is found before the data are read.
     _ = config.view
     if config.report.baseline not in config.methods:
-        raise unknown_name(
+        raise make_unknown_name_error(
             "baseline config.report.baseline", config.report.baseline, config.methods
         )
     return config
@@ -211,7 +211,7 @@ def resolve_steps(config: Config, dataset: Dataset) -> Config:
         UserError: A training has fewer steps than evaluations.
     """
     seen = config.data.transfer_size or len(dataset.train)
-    train = with_place("config.student.train", config.student.train.resolve_steps, seen)
+    train = call_with_place("config.student.train", config.student.train.resolve_steps, seen)
     return dataclasses.replace(
         config,
         student=dataclasses.replace(config.student, train=train),
@@ -248,7 +248,7 @@ def _build_methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
     # In the registry's order: a ConfigDict keeps none.
     for name in [name for name in methods.METHODS if name in compared]:
         place = f"config.methods.{name}"
-        method, values = methods.find(name), section(compared[name], place)
+        method, values = methods.find(name), read_section(compared[name], place)
         trials = check_value(values.pop("trials", 1), TRIALS, f"{place}.trials")
         checked = search_space.check(name, values, method.search_space)
         combinations = math.prod(len(tried) for tried in checked.values())

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.fields import Field, Named, describe, read_fields, split_marks
 from lelp_jax.core.sections import find_class
 from lelp_jax.experiment.config import TRIALS, Config
@@ -49,7 +49,7 @@ def explain(raw: Mapping[str, Any], key: str) -> str:
             raise UserError(f"{place} is a value, not a section: it has no key {name!r}")
         fields, _ = found
         if name not in fields:
-            raise unknown_name(f"key of {place}", name, fields)
+            raise make_unknown_name_error(f"key of {place}", name, fields)
         field, value, place = fields[name], _take(value, name, fields[name]), f"{place}.{name}"
     found = _read_section(field, value, place)
     if found is None:

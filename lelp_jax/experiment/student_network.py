@@ -74,7 +74,7 @@ class TeacherLayers:
                 "and leave its checkpoint empty"
             )
         encoder = network.model
-        architecture = sections.with_place(
+        architecture = sections.call_with_place(
             place, pretrained.cut_architecture, encoder.architecture, self.layers
         )
         model = dataclasses.replace(
@@ -125,7 +125,9 @@ class FromCheckpoint:
             for field in dataclasses.fields(self)
             if field.name != "checkpoint"
         }
-        model = sections.with_place(_PLACE, Encoder, num_outputs, loaded.architecture, **options)
+        model = sections.call_with_place(
+            _PLACE, Encoder, num_outputs, loaded.architecture, **options
+        )
         if inputs.num_tokens > loaded.architecture.num_tokens:
             raise UserError(
                 f"config.student.model.checkpoint embeds {loaded.architecture.num_tokens} tokens, "
@@ -155,7 +157,7 @@ def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
             inputs.
     """
     if sections.find_class(SECTION, settings, _PLACE) not in ORIGINS.values():
-        sections.with_place(_PLACE, models.build, settings, 2, 2 if of_tokens else 0)
+        sections.call_with_place(_PLACE, models.build, settings, 2, 2 if of_tokens else 0)
         return
     _build_origin(settings)
     if not of_tokens:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from lelp_jax.core.constraints import DISTINCT, NonEmpty
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.search_space import Value
-from lelp_jax.core.sections import build, section
+from lelp_jax.core.sections import build, read_section
 
 SECTION = "sweep"
 
@@ -97,10 +97,10 @@ def _expand_cases(base: Mapping[str, Any], sweep: SweepConfig) -> list[Point]:
     points = []
     # Sorted, because a ConfigDict does not keep the order of its keys.
     for name in sorted(sweep.cases):
-        replaced = section(sweep.cases[name], f"{path}.{name}")
+        replaced = read_section(sweep.cases[name], f"{path}.{name}")
         for title in replaced:
             if title not in base:
-                raise unknown_name(f"section of {path}.{name}", title, base)
+                raise make_unknown_name_error(f"section of {path}.{name}", title, base)
         points.append(Point(sweep.key, name, {**copy.deepcopy(dict(base)), **replaced}))
     return points
 
@@ -117,9 +117,9 @@ def _replace_value(raw: Mapping[str, Any], key: str, value: Any) -> dict[str, An
     path, inner = "config", changed
     for name in parents:
         if name not in inner or not isinstance(inner[name], dict):
-            raise unknown_name(f"key of {path} in config.{SECTION}.key", name, inner)
+            raise make_unknown_name_error(f"key of {path} in config.{SECTION}.key", name, inner)
         inner, path = inner[name], f"{path}.{name}"
     if last not in inner:
-        raise unknown_name(f"key of {path} in config.{SECTION}.key", last, inner)
+        raise make_unknown_name_error(f"key of {path} in config.{SECTION}.key", last, inner)
     inner[last] = value
     return changed

@@ -60,7 +60,7 @@ def ensure(
 
     def build(folder: Path) -> Mapping[str, Any]:
         done = []
-        with session.reporter.stage("embeddings", len(tokens.values), "texts"):
+        with session.reporter.show_stage("embeddings", len(tokens.values), "texts"):
             for number, part in enumerate(parts):
                 done.append(f"part_{number:05d}.npy")
                 # Of a launch that was stopped.

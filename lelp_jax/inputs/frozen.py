@@ -11,7 +11,7 @@ import numpy as np
 
 from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.sections import with_place
+from lelp_jax.core.sections import call_with_place
 from lelp_jax.models.encoder import trunk
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, check_pooling
@@ -35,7 +35,7 @@ class FrozenEncoder:
     compute_dtype: ComputeDtype
 
     def __post_init__(self) -> None:
-        with_place("inputs 'embeddings'", check_pooling, self._architecture, self.pooling)
+        call_with_place("inputs 'embeddings'", check_pooling, self._architecture, self.pooling)
 
     def batches(self, tokens: np.ndarray) -> list[TokenBatch]:
         """Divides all rows into batches, which depend on the lengths alone.
@@ -63,7 +63,7 @@ class FrozenEncoder:
         filled = np.pad(part, padding, constant_values=PAD)
         arguments = (self._parameters, jax.device_put(filled, place))
         static = (self._architecture, self.pooling, self.compute_dtype)
-        program, _ = parallel.compiled(_embed, static, arguments)
+        program, _ = parallel.compile_program(_embed, static, arguments)
         values = np.asarray(program(*arguments))[: len(part)]
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
@@ -104,8 +104,8 @@ def _places() -> tuple[Any, Any, int]:
         # One operation keeps all cores busy, and every device would hold the parameters.
         device = jax.local_devices()[0]
         return device, device, 1
-    mesh = parallel.own_mesh()
-    return parallel.sharding(mesh), parallel.sharding(mesh, parallel.DATA), mesh.size
+    mesh = parallel.make_local_mesh()
+    return parallel.make_sharding(mesh), parallel.make_sharding(mesh, parallel.DATA), mesh.size
 
 
 def _embed(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from lelp_jax.core.errors import unknown_name
+from lelp_jax.core.errors import make_unknown_name_error
 from lelp_jax.methods import (
     cka,
     crd,
@@ -71,7 +71,7 @@ def find(name: str) -> Method:
         UserError: There is none of that name.
     """
     if name not in METHODS:
-        raise unknown_name("method config.methods", name, METHODS)
+        raise make_unknown_name_error("method config.methods", name, METHODS)
     return METHODS[name]
 
 

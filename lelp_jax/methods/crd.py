@@ -270,7 +270,7 @@ METHOD = Method(
     reference="Tian, Krishnan and Isola, Contrastive Representation Distillation, ICLR 2020",
     search_space={
         **features.SEARCH_SPACE,
-        "loss_weight": search_space.LOSS_WEIGHT.trying(0.2, 0.8),
+        "loss_weight": search_space.LOSS_WEIGHT.replace_default(0.2, 0.8),
         "contrast_temperature": search_space.CONTRAST_TEMPERATURE,
         "negatives": search_space.NEGATIVES,
     },

@@ -91,7 +91,7 @@ METHOD = Method(
     search_space={
         **COMMON,
         # Without the label the confidence, and with two classes the threshold, are not taught.
-        "alpha": search_space.ALPHA.trying(0.1, 0.5),
+        "alpha": search_space.ALPHA.replace_default(0.1, 0.5),
         "temperature": search_space.TEMPERATURE,
         **WEIGHTS,
     },

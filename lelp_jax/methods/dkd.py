@@ -135,7 +135,7 @@ METHOD = Method(
         **COMMON,
         "temperature": search_space.TEMPERATURE,
         "target_weight": search_space.TARGET_WEIGHT,
-        "nontarget_weight": search_space.NONTARGET_WEIGHT.trying(1.0, 2.0, 4.0, 8.0),
+        "nontarget_weight": search_space.NONTARGET_WEIGHT.replace_default(1.0, 2.0, 4.0, 8.0),
     },
     loss=loss,
     verdict=verdict,

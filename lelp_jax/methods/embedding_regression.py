@@ -57,7 +57,7 @@ MSE = Method(
     reference="embedding distillation with a learnt linear map; a baseline of LELP, section 4",
     search_space={
         **features.SEARCH_SPACE,
-        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+        "loss_weight": search_space.LOSS_WEIGHT.replace_default(0.1, 1.0, 10.0),
     },
     loss=mse_loss,
     uses_embedding=True,
@@ -70,7 +70,7 @@ COSINE = Method(
     reference="embedding distillation with a learnt linear map; a baseline of LELP, section 4",
     search_space={
         **features.SEARCH_SPACE,
-        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+        "loss_weight": search_space.LOSS_WEIGHT.replace_default(0.1, 1.0, 10.0),
     },
     loss=cosine_loss,
     uses_embedding=True,

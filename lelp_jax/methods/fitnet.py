@@ -38,8 +38,8 @@ METHOD = Method(
     reference="Romero et al., FitNets: Hints for Thin Deep Nets, ICLR 2015",
     search_space={
         **features.SEARCH_SPACE,
-        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
-        "hint_share": search_space.HINT_SHARE.trying(0.0, 0.3),
+        "loss_weight": search_space.LOSS_WEIGHT.replace_default(0.1, 1.0, 10.0),
+        "hint_share": search_space.HINT_SHARE.replace_default(0.0, 0.3),
     },
     loss=loss,
     uses_embedding=True,

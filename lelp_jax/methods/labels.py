@@ -25,7 +25,7 @@ METHOD = Method(
     reference="cross-entropy with the labels",
     search_space={
         "learning_rate": search_space.LEARNING_RATE,
-        "weight_decay": search_space.WEIGHT_DECAY.trying(0.0, 1e-4, 1e-2),
+        "weight_decay": search_space.WEIGHT_DECAY.replace_default(0.0, 1e-4, 1e-2),
         "label_smoothing": search_space.LABEL_SMOOTHING,
     },
     loss=loss,

@@ -63,8 +63,8 @@ METHOD = Method(
     search_space={
         **COMMON,
         # The label alone teaches the scale of the logits, and so how confident to be.
-        "alpha": search_space.ALPHA.trying(0.1, 0.5),
-        "temperature": search_space.TEMPERATURE.trying(2.0, 3.0, 4.0),
+        "alpha": search_space.ALPHA.replace_default(0.1, 0.5),
+        "temperature": search_space.TEMPERATURE.replace_default(2.0, 3.0, 4.0),
     },
     loss=loss,
     verdict=verdict,

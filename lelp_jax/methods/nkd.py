@@ -81,8 +81,8 @@ METHOD = Method(
     "arXiv 2303.13005, 2023",
     search_space={
         **COMMON,
-        "temperature": search_space.TEMPERATURE.trying(1.0, 2.0, 4.0),
-        "nontarget_weight": search_space.NONTARGET_WEIGHT.trying(1.5),
+        "temperature": search_space.TEMPERATURE.replace_default(1.0, 2.0, 4.0),
+        "nontarget_weight": search_space.NONTARGET_WEIGHT.replace_default(1.5),
     },
     loss=loss,
     verdict=verdict,

@@ -175,4 +175,4 @@ def build_method(
 
 
 # Hard scores do not depend on beta.
-HARD_SPLIT = search_space.BETA.only(1.0, "as the split is hard")
+HARD_SPLIT = search_space.BETA.fix_to(1.0, "as the split is hard")

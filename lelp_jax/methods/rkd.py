@@ -111,7 +111,7 @@ METHOD = Method(
     reference="Park et al., Relational Knowledge Distillation, CVPR 2019",
     search_space={
         **features.SEARCH_SPACE,
-        "loss_weight": search_space.LOSS_WEIGHT.trying(1.0, 5.0, 25.0),
+        "loss_weight": search_space.LOSS_WEIGHT.replace_default(1.0, 5.0, 25.0),
     },
     loss=loss,
     uses_embedding=True,

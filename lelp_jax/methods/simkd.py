@@ -155,7 +155,7 @@ METHOD = Method(
     # There is no class target that a label or a temperature could change.
     search_space={
         **{name: setting for name, setting in COMMON.items() if name != "hard_mixing"},
-        "alpha": search_space.ALPHA.trying(0.0, 0.1, 0.5),
+        "alpha": search_space.ALPHA.replace_default(0.0, 0.1, 0.5),
     },
     loss=loss,
     uses_embedding=True,

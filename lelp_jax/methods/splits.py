@@ -19,7 +19,7 @@ from lelp_jax.projection import (
 
 _PAPER = "Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449"
 # A hard assignment, the default of clusterings, does not depend on beta.
-_HARD_BY_DEFAULT = search_space.BETA.trying(1.0)
+_HARD_BY_DEFAULT = search_space.BETA.replace_default(1.0)
 
 LELP = pseudo_subclass.build_method(
     name="lelp",
@@ -39,7 +39,9 @@ LELP_UNROTATED = pseudo_subclass.build_method(
     name="lelp_unrotated",
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
-    pinned={"rotate": search_space.ROTATE.only(False, "as method 'lelp' is the one that rotates")},
+    pinned={
+        "rotate": search_space.ROTATE.fix_to(False, "as method 'lelp' is the one that rotates")
+    },
 )
 
 # Ablation: neither null space nor rotation.
@@ -48,10 +50,10 @@ PCA = pseudo_subclass.build_method(
     reference=f"{_PAPER}, appendix C, 2024",
     projector=lelp.PROJECTOR,
     pinned={
-        "null_space": search_space.NULL_SPACE.only(
+        "null_space": search_space.NULL_SPACE.fix_to(
             False, "as the components are those of the embedding itself"
         ),
-        "rotate": search_space.ROTATE.only(
+        "rotate": search_space.ROTATE.fix_to(
             False, "as the directions are the components themselves"
         ),
     },

@@ -89,7 +89,7 @@ METHOD = Method(
     reference="Ahn et al., Variational Information Distillation for Knowledge Transfer, CVPR 2019",
     search_space={
         **features.SEARCH_SPACE,
-        "loss_weight": search_space.LOSS_WEIGHT.trying(0.1, 1.0, 10.0),
+        "loss_weight": search_space.LOSS_WEIGHT.replace_default(0.1, 1.0, 10.0),
     },
     loss=loss,
     uses_embedding=True,

@@ -65,7 +65,7 @@ def fit(
 PROJECTOR = Projector(
     name="random_split",
     version=1,
-    search_space={"num_subclasses": search_space.NUM_SUBCLASSES.trying(5)},
+    search_space={"num_subclasses": search_space.NUM_SUBCLASSES.replace_default(5)},
     fit=fit,
     projection=RandomSplit,
 )

@@ -94,7 +94,7 @@ def ensure(
 
     def build(folder: Path) -> Mapping[str, Any]:
         selected = sum(outcome.selected for outcome in outcomes)
-        with run.session.reporter.stage("report", selected, "students"):
+        with run.session.reporter.show_stage("report", selected, "students"):
             evaluated = evaluation.evaluate(run, outcomes)
         lines = evaluation.make_result_lines(run, evaluated, exported, verdicts)
         comparison = compare(lines, choices.baseline, choices.selection_metric, choices.confidence)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.storage.rows import RowArray
 
 # What opens each array, called with the name of the array for messages.
@@ -38,7 +38,7 @@ class Bundle:
             UserError: There is no such array, or it is damaged or holds no rows.
         """
         if name not in self._openers:
-            raise unknown_name(f"array of {self.location}", name, self._openers)
+            raise make_unknown_name_error(f"array of {self.location}", name, self._openers)
         where = self._where(name)
         array = self._openers[name](where)
         if not array.shape:

@@ -101,7 +101,7 @@ def open_writer(
 
 def _save(path: Path, arrays: Mapping[str, Any]) -> None:
     """Writes arrays beside their location, then renames what was written."""
-    with files.storage(path, sum(values.nbytes for values in arrays.values())):
+    with files.convert_storage_errors(path, sum(values.nbytes for values in arrays.values())):
         if path.suffix.lower() == ".npz":
             with files.open_atomic(path) as file:
                 np.savez(file, **arrays)

@@ -212,7 +212,7 @@ def _writing(location: str, size: int) -> Iterator[None]:
             raise objects.make_write_error(location, error) from error
         return
     try:
-        with files.storage(objects.local_path(location), size):
+        with files.convert_storage_errors(objects.local_path(location), size):
             yield
     except ValueError as error:
         if (found := _OS_ERROR.search(str(error))) is None:

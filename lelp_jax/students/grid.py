@@ -11,7 +11,7 @@ import numpy as np
 
 from lelp_jax import models
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.sections import with_place
+from lelp_jax.core.sections import call_with_place
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment import student_network
 from lelp_jax.experiment.config import Config
@@ -119,7 +119,7 @@ def build_grid(
         for trial in tried
         for replicate in replicates_of(config.methods[name].method, trial.static)
     ]
-    with run.session.reporter.stage(projections.STAGE, total, "projections"):
+    with run.session.reporter.show_stage(projections.STAGE, total, "projections"):
         for method, trial, replicate in pairs:
             # Trials that differ in traced hyperparameters only share the projection.
             key = (method.name, tuple(trial.static.items()), replicate.number)
@@ -192,13 +192,13 @@ def _prepare(
     embedding = read_teacher_embedding(replicate, index) if method.uses_embedding else None
     seen = Seen(
         label=dataset.labels[index],
-        teacher_logits=bank.logits[bank.position(index)],
+        teacher_logits=bank.logits[bank.find_positions(index)],
         teacher_embedding=embedding,
         output_weights=bank.output_weights,
         classes=dataset.num_classes,
         capacity=len(index),
     )
-    prepared: Mapping[str, np.ndarray] = with_place(
+    prepared: Mapping[str, np.ndarray] = call_with_place(
         f"config.methods.{method.name}", method.prepare, seen, static
     )
     return prepared

@@ -100,7 +100,7 @@ def _select_rows(dataset: Dataset, bank: Bank, index: np.ndarray, membership: st
     Raises:
         UserError: A class has no rows.
     """
-    position = bank.position(index)
+    position = bank.find_positions(index)
     label = dataset.labels[index]
     if membership == "teacher":
         label = bank.logits[position].argmax(axis=1).astype(np.int32)
@@ -139,6 +139,6 @@ def score_rows(
         index: Data-set indices of the rows, [rows].
     """
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
-    embedding = Selection(bank.embeddings, bank.position(index))
+    embedding = Selection(bank.embeddings, bank.find_positions(index))
     rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)
     return scoring.collect(projection, rows)

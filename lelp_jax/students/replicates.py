@@ -73,4 +73,4 @@ def read_teacher_embedding(replicate: Replicate, index: np.ndarray) -> np.ndarra
         index: Data-set indices of the rows, [rows].
     """
     bank = replicate.bank
-    return np.asarray(Selection(bank.embeddings, bank.position(index))[:], np.float32)
+    return np.asarray(Selection(bank.embeddings, bank.find_positions(index))[:], np.float32)

@@ -56,7 +56,7 @@ def choose(trials: Mapping[int, Sequence[Trained]], metric: str) -> int | None:
         trials: The students of every replicate, by trial number.
         metric: Name of the validation metric.
     """
-    sign = metrics.direction(metric)
+    sign = metrics.find_direction(metric)
     ranked = []
     for number, students in trials.items():
         # Leaving out diverged students would average over fewer, possibly easier replicates.

@@ -236,7 +236,7 @@ def _gather_group(
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],
         weight=class_weights.weigh_rows(weights, dataset.labels[index]),
-        teacher_logits=bank.logits[bank.position(index)] if from_bank else None,
+        teacher_logits=bank.logits[bank.find_positions(index)] if from_bank else None,
         teacher_embedding=(
             read_teacher_embedding(student.replicate, index)
             if from_bank and method.uses_embedding

@@ -90,7 +90,7 @@ class ImportedTeachers:
         """
         del seed
         teachers = []
-        with session.reporter.stage("teachers", len(self.files), "files"):
+        with session.reporter.show_stage("teachers", len(self.files), "files"):
             for number in range(len(self.files)):
                 session.interrupts.check()
                 teachers.append(self._read_teacher(number, root, dataset))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, cast
 
 from lelp_jax.core.constraints import POSITIVE_SHARE, SHARE, NonEmpty
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.sections import with_place
+from lelp_jax.core.sections import call_with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs.tokens import Tokens
@@ -51,9 +51,9 @@ class Encoders(TrainedTeachers):
                 labelled rows.
         """
         super().check(dataset)
-        with_place("config.teacher", self._view.check, dataset)
+        call_with_place("config.teacher", self._view.check, dataset)
         loaded = self._pretrained
-        with_place("config.teacher", check_pooling, loaded.architecture, self.pooling)
+        call_with_place("config.teacher", check_pooling, loaded.architecture, self.pooling)
         if dataset.max_length > loaded.architecture.longest:
             raise UserError(
                 f"config.data.max_length {dataset.max_length} exceeds the "

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from lelp_jax import inputs as views
 from lelp_jax import models
-from lelp_jax.core.sections import with_place
+from lelp_jax.core.sections import call_with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import View
@@ -37,7 +37,7 @@ class Networks(TrainedTeachers):
 
     def __post_init__(self) -> None:
         tokens = 2 if self._view.of_tokens else 0
-        with_place("model", models.build, self.model, 2, tokens)
+        call_with_place("model", models.build, self.model, 2, tokens)
 
     @property
     def _view(self) -> View:
@@ -51,7 +51,7 @@ class Networks(TrainedTeachers):
                 the data lack the inputs that the networks take.
         """
         super().check(dataset)
-        with_place("config.teacher", self._view.check, dataset)
+        call_with_place("config.teacher", self._view.check, dataset)
 
     def prepare_trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
         """Prepares the inputs and describes the network up to its output layer.

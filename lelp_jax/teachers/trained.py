@@ -15,7 +15,7 @@ from lelp_jax import models
 from lelp_jax.core import seeds
 from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
 from lelp_jax.core.errors import UserError
-from lelp_jax.core.sections import with_place
+from lelp_jax.core.sections import call_with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import Inputs
@@ -94,7 +94,7 @@ class TrainedTeachers(abc.ABC):
         Raises:
             UserError: Training has fewer steps than evaluations.
         """
-        train = with_place(
+        train = call_with_place(
             "config.teacher.train", self.train.resolve_steps, len(dataset.labelled_train)
         )
         return dataclasses.replace(self, train=train)
@@ -105,7 +105,7 @@ class TrainedTeachers(abc.ABC):
         Raises:
             UserError: There are too few labelled rows, or the class weights do not fit the classes.
         """
-        with_place(
+        call_with_place(
             "config.teacher.train", class_weights.weigh_classes, dataset, self.train.class_weights
         )
         labelled, batch_size = len(dataset.labelled_train), self.train.batch_size

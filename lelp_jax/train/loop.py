@@ -180,7 +180,7 @@ def _evaluate(
         )
     line = {"stage": job.stage, "fleet": name, "step": step, "metric": config.metric}
     session.curves.write([{**line, "validation": [float(f"{value:.6g}") for value in values]}])
-    sign = metrics.direction(config.metric)
+    sign = metrics.find_direction(config.metric)
     evaluation = Evaluation(sign * np.array(values, np.float32), np.array(nll, np.float32), finite)
     # Padding repeats the last member.
     padding = (0, len(runner.padded) - len(job.members))
@@ -194,7 +194,7 @@ def _call(
     runner: Runner, function: Callable[..., FleetState], static: Hashable, *arguments: Any
 ) -> FleetState:
     """Calls a pure function of the state, whose buffers the result takes over."""
-    program, seconds = parallel.compiled(
+    program, seconds = parallel.compile_program(
         function, static, arguments, out_shardings=runner.state_sharding, donate=(0,)
     )
     runner.compile_seconds += seconds

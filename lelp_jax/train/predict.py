@@ -42,7 +42,7 @@ def predict(
     results: tuple[np.ndarray, ...] = ()
     for rows, batch in iterate_batches(inputs):
         arguments = (params, hyperparameters, constants, jax.device_put(batch, device))
-        program, _ = parallel.compiled(predict_fleet, spec, arguments)
+        program, _ = parallel.compile_program(predict_fleet, spec, arguments)
         outputs = [np.asarray(output)[:, : len(rows)] for output in program(*arguments)]
         if not results:
             results = tuple(

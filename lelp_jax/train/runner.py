@@ -43,8 +43,8 @@ class Runner:
             job.early_stopping.spacing(job.spec.steps),
             buckets.RUN if tokens.are_tokens(job.inputs) else 0,
         )
-        self.mesh = parallel.fleet_mesh(len(job.members), job.batch_size)
-        size = parallel.padded_members(len(job.members), self.mesh)
+        self.mesh = parallel.make_fleet_mesh(len(job.members), job.batch_size)
+        size = parallel.round_up_members(len(job.members), self.mesh)
         # Padding repeats the last member; its results are dropped.
         self.padded = [job.members[min(i, len(job.members) - 1)] for i in range(size)]
         self.hyperparameters = {
@@ -52,10 +52,10 @@ class Runner:
             for name in job.members[0].hyperparameters
         }
         self.group = np.array([member.group for member in job.members], np.int32)
-        by_member = parallel.sharding(self.mesh, parallel.MEMBER)
-        everywhere = parallel.sharding(self.mesh)
+        by_member = parallel.make_sharding(self.mesh, parallel.MEMBER)
+        everywhere = parallel.make_sharding(self.mesh)
         # The mesh's batch axis splits positions, and with them every array of a batch.
-        self.by_position = parallel.sharding(self.mesh, None, parallel.MEMBER, parallel.DATA)
+        self.by_position = parallel.make_sharding(self.mesh, None, parallel.MEMBER, parallel.DATA)
         self.state_sharding = FleetState(everywhere, by_member)  # type: ignore[arg-type]
         members = Members(
             hyperparameters={
@@ -76,7 +76,7 @@ class Runner:
         """Initialises the members."""
         initial = jax.device_put(self.job.initial, self._everywhere)
         arguments = (self.inputs[:1], self.members.seed, initial, self.members.group)
-        program, seconds = parallel.compiled(
+        program, seconds = parallel.compile_program(
             init_fleet,
             self.job.spec,
             arguments,
@@ -105,11 +105,11 @@ class Runner:
         )
         length = job.buckets.length(first_step)
         if length not in self._programs:
-            self._programs[length], seconds = parallel.compiled(
+            self._programs[length], seconds = parallel.compile_program(
                 train_fleet,
                 dataclasses.replace(job.spec, length=length),
                 arguments,
-                out_shardings=(self.state_sharding, parallel.sharding(self.mesh)),
+                out_shardings=(self.state_sharding, parallel.make_sharding(self.mesh)),
                 donate=(0,),
             )
             self.compile_seconds += seconds

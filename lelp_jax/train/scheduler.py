@@ -136,7 +136,7 @@ def _find_sound(
         found = find(root, stage, session)
         used = {found[name].folder for name in requested if name in found}
         for folder in used:
-            with artifacts.repaired(folder):
+            with artifacts.discard_if_damaged(folder):
                 artifacts.check_files(folder)
         # Another fleet may hold the members of one that was deleted.
         if all(folder.is_dir() for folder in used):
@@ -174,7 +174,7 @@ def ensure(
         {kind: 1 + max(r.trial for r in requests if r.kind == kind) for kind in first},
         {kind: capacity(request) for kind, request in first.items()},
     )
-    with session.reporter.stage(stage, sum(request.steps for request in missing), "steps"):
+    with session.reporter.show_stage(stage, sum(request.steps for request in missing), "steps"):
         for block in blocks.values():
             session.interrupts.check()
             # Imported when needed: a run that has nothing to train starts without Orbax.

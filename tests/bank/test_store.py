@@ -70,11 +70,13 @@ def test_rows_are_found_by_their_index_in_the_data() -> None:
     write("bank")
     bank = read("bank")
     shuffled = random.permutation(INDEX)
-    np.testing.assert_array_equal(bank.embeddings[bank.position(shuffled)], EMBEDDINGS[shuffled])
+    np.testing.assert_array_equal(
+        bank.embeddings[bank.find_positions(shuffled)], EMBEDDINGS[shuffled]
+    )
     missing = np.setdiff1d(np.arange(80), INDEX)
     for absent in (missing[:1], np.array([80]), np.array([INDEX[0], missing[-1]])):
         with pytest.raises(KeyError, match="not in the bank bank"):
-            bank.position(absent)
+            bank.find_positions(absent)
 
 
 def test_the_teacher_is_asked_for_one_chunk_at_a_time_and_each_row_once() -> None:
@@ -330,7 +332,7 @@ bank = banks.read(address)
 np.testing.assert_array_equal(bank.logits, banks.LOGITS[banks.INDEX])
 turned = banks.INDEX[::-1]
 wanted = banks.EMBEDDINGS[turned]
-np.testing.assert_allclose(bank.embeddings[bank.position(turned)], wanted, rtol=0.01)
+np.testing.assert_allclose(bank.embeddings[bank.find_positions(turned)], wanted, rtol=0.01)
 objects.write_bytes(address, "embeddings/c/2/0", b"damaged")
 with pytest.raises(Damaged, match="some/bank/embeddings: chunk 2 .*delete gs://bucket"):
     _ = banks.read(address).embeddings[20:21]

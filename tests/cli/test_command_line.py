@@ -5,7 +5,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from lelp_jax.cli import command_line, overrides
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.main import main
 from tests.helpers.paths import CONFIGS
 
@@ -153,9 +153,11 @@ def test_config_file_that_was_just_changed_is_read_anew(tmp_path: Path) -> None:
     ],
 )
 def test_errors_are_told_on_one_line(error: Exception, text: str) -> None:
-    assert command_line.one_line(error).startswith(text)
-    assert "\n" not in command_line.one_line(error)
+    assert command_line.format_error(error).startswith(text)
+    assert "\n" not in command_line.format_error(error)
 
 
 def test_unknown_name_lists_what_is_known() -> None:
-    assert str(unknown_name("thing", "x", ["c", "b"])) == "unknown thing: 'x'; known: b, c"
+    assert (
+        str(make_unknown_name_error("thing", "x", ["c", "b"])) == "unknown thing: 'x'; known: b, c"
+    )

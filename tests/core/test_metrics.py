@@ -136,7 +136,7 @@ def test_extreme_logits_give_finite_losses():
 def test_agreement_with_a_copy_is_perfect(seed, classes):
     logits, _ = batch(seed, classes)
     shifted = logits.astype(np.float64) + np.arange(len(logits))[:, None]
-    value = metrics.agreement(shifted, logits)
+    value = metrics.measure_agreement(shifted, logits)
     assert value["agreement"] == 1
     assert value["teacher_kl"] == pytest.approx(0, abs=1e-9)
 
@@ -145,7 +145,7 @@ def test_agreement_with_a_copy_is_perfect(seed, classes):
 def test_agreement_and_divergence_match_their_definitions(seed):
     random = np.random.default_rng(seed)
     student, teacher = random.normal(size=(2, 30, 3))
-    value = metrics.agreement(student, teacher)
+    value = metrics.measure_agreement(student, teacher)
     same = student.argmax(axis=1) == teacher.argmax(axis=1)
     assert value["agreement"] == pytest.approx(same.mean())
     p, q = probabilities(teacher), probabilities(student)
@@ -154,7 +154,7 @@ def test_agreement_and_divergence_match_their_definitions(seed):
 
 
 def test_directions():
-    assert {name: metrics.direction(name) for name in metrics.METRICS} == {
+    assert {name: metrics.find_direction(name) for name in metrics.METRICS} == {
         "accuracy": 1,
         "nll": -1,
         "brier": -1,
@@ -164,4 +164,4 @@ def test_directions():
         "pr_auc": 1,
     }
     with pytest.raises(UserError, match="did you mean 'accuracy'"):
-        metrics.direction("acuracy")
+        metrics.find_direction("acuracy")

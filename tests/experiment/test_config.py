@@ -16,7 +16,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.deploy import export
 from lelp_jax.experiment import config
 from lelp_jax.main import main
-from lelp_jax.presets import training
+from lelp_jax.presets import build_training
 from tests.helpers.paths import CONFIGS
 
 # What a config file needs besides itself; files that are not listed need nothing.
@@ -239,6 +239,6 @@ def test_what_an_own_teacher_section_can_get_wrong(teacher: dict, message: str) 
 
 
 def test_training_section_has_every_key() -> None:
-    section = training(steps=3, batch_size=2)
+    section = build_training(steps=3, batch_size=2)
     assert isinstance(section, ConfigDict)
     assert set(section) == {field.name for field in dataclasses.fields(config.TrainConfig)}

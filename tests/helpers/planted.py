@@ -21,7 +21,7 @@ class Answers:
     embeddings: np.ndarray
     output_weights: np.ndarray
 
-    def position(self, index: np.ndarray) -> np.ndarray:
+    def find_positions(self, index: np.ndarray) -> np.ndarray:
         return np.asarray(index)
 
 

@@ -32,7 +32,7 @@ def commands() -> list[str]:
     found = []
     for path in FILES:
         folder, text = path.parent.name, path.read_text()
-        if "presets.report" not in text and path.stem != "table2_text":
+        if "presets.build_report" not in text and path.stem != "table2_text":
             continue
         found += re.findall(rf"--config=({folder}/{path.stem}\.py(?::\w+)?)", text)
     return sorted(set(found))

@@ -120,13 +120,13 @@ def test_replicates_see_different_rows_and_never_validation_or_test_rows(experim
 def test_rows_are_found_by_index_in_any_order(experiment, banks) -> None:
     _, dataset = experiment
     shuffled = np.random.default_rng(0).permutation(dataset.train)
-    np.testing.assert_array_equal(banks[0].logits[banks[0].position(shuffled), 0], shuffled)
+    np.testing.assert_array_equal(banks[0].logits[banks[0].find_positions(shuffled), 0], shuffled)
 
 
 def test_test_rows_are_not_in_a_bank(experiment, banks) -> None:
     _, dataset = experiment
     with pytest.raises(KeyError, match="not in the bank"):
-        banks[0].position(dataset.test[:3])
+        banks[0].find_positions(dataset.test[:3])
 
 
 def test_a_damaged_bank_names_the_folder_to_delete(banks) -> None:

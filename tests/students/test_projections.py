@@ -49,7 +49,7 @@ def ensure(name: str, logits: np.ndarray = LOGITS, **changed: Any) -> LinearProj
         logits=logits,
         embeddings=ROWS.embedding,
         output_weights=WEIGHTS,
-        position=lambda index: index,
+        find_positions=lambda index: index,
     )
     method = METHODS[name]
     static = {key: s.default[0] for key, s in method.search_space.items() if not s.traced}

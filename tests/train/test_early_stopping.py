@@ -347,7 +347,7 @@ def test_settings_out_of_range_are_refused() -> None:
 
 
 def test_sections_of_configs_have_the_defaults() -> None:
-    section = presets.training(10, 4).to_dict()
+    section = presets.build_training(10, 4).to_dict()
     built = sections.build(TrainConfig, section, "config.student.train")
     assert built == TrainConfig(10, 4, OptimizerConfig())
     del section["early_stopping"], section["accumulate"]

@@ -90,7 +90,7 @@ def fleet_job(name: str, members: int = 4, steps: int = 8) -> FleetJob:
 def train(name: str, mesh: Any = None) -> Any:
     """Returns the members after all steps, on the host."""
     if mesh is not None:
-        parallel.fleet_mesh = lambda members, batch: mesh
+        parallel.make_fleet_mesh = lambda members, batch: mesh
     runner = Runner(fleet_job(name))
     state, _ = runner.dispatch(runner.new_state(), 0)
     return jax.device_get(jax.tree.map(lambda leaf: leaf[:4], state.members))

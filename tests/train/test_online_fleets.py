@@ -113,10 +113,10 @@ parallel.set_up()
 from lelp_jax.train.runner import Runner
 from tests.train.test_online_fleets import fleet_job
 
-rule_of_meshes = parallel.fleet_mesh
+rule_of_meshes = parallel.make_fleet_mesh
 runs = []
 for mesh in json.loads(sys.argv[1]):
-    parallel.fleet_mesh = (lambda *_: parallel.make_mesh(*mesh)) if mesh else rule_of_meshes
+    parallel.make_fleet_mesh = (lambda *_: parallel.make_mesh(*mesh)) if mesh else rule_of_meshes
     runner = Runner(fleet_job())
     state = runner.new_state()
     for first in range(0, 20, runner.steps):

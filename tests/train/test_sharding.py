@@ -42,11 +42,11 @@ networks = {
     "mlp": (models.build({"name": "mlp", "hidden": (16,)}, 6), numbers, 1),
     "transformer": (models.build(transformer, 6, 9), tokens, 2),
 }
-rule_of_meshes = parallel.fleet_mesh
+rule_of_meshes = parallel.make_fleet_mesh
 runs = []
 for name, mesh, count in json.loads(sys.argv[1]):
     chosen = (lambda *_: parallel.make_mesh(*mesh)) if mesh else rule_of_meshes
-    parallel.fleet_mesh = chosen
+    parallel.make_fleet_mesh = chosen
     model, inputs, accumulate = networks[name]
     members = tuple(
         Member(
@@ -102,13 +102,13 @@ def test_one_device_and_eight_train_the_same_fleet() -> None:
 
 def test_cores_are_counted_where_there_is_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert parallel.num_cores() == os.cpu_count()
+    assert parallel.count_cores() == os.cpu_count()
 
 
 def test_members_are_padded_to_a_multiple_of_the_mesh() -> None:
     mesh = parallel.make_mesh(1, 1)
-    assert parallel.padded_members(5, mesh) == 5
-    assert parallel.fleet_mesh(3, 64).shape == {"member": 1, "data": 1}
+    assert parallel.round_up_members(5, mesh) == 5
+    assert parallel.make_fleet_mesh(3, 64).shape == {"member": 1, "data": 1}
 
 
 def _shifted(offset: float, x: jax.Array) -> jax.Array:
@@ -119,12 +119,12 @@ def test_programs_used_least_recently_are_dropped(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(parallel, "_MOST_COMPILED", 2)
     monkeypatch.setattr(parallel, "_COMPILED", collections.OrderedDict())
     x = (jax.device_put(np.ones(3)),)
-    first, second = (parallel.compiled(_shifted, offset, x)[0] for offset in (1.0, 2.0))
-    assert parallel.compiled(_shifted, 1.0, x) == (first, 0.0)
+    first, second = (parallel.compile_program(_shifted, offset, x)[0] for offset in (1.0, 2.0))
+    assert parallel.compile_program(_shifted, 1.0, x) == (first, 0.0)
     # The second is now the one that was not used for longest.
-    parallel.compiled(_shifted, 3.0, x)
-    assert parallel.compiled(_shifted, 1.0, x) == (first, 0.0)
-    again, seconds = parallel.compiled(_shifted, 2.0, x)
+    parallel.compile_program(_shifted, 3.0, x)
+    assert parallel.compile_program(_shifted, 1.0, x) == (first, 0.0)
+    again, seconds = parallel.compile_program(_shifted, 2.0, x)
     assert again is not second
     assert seconds > 0
     assert len(parallel._COMPILED) == 2
@@ -132,8 +132,8 @@ def test_programs_used_least_recently_are_dropped(monkeypatch: pytest.MonkeyPatc
 
 def test_a_program_that_runs_once_computes_the_same(package_log: list) -> None:
     x = (jax.device_put(np.linspace(-3, 3, 24, dtype=np.float32).reshape(4, 6)),)
-    usual, _ = parallel.compiled(_mixed, "usual", x)
-    quick, _ = parallel.compiled(_mixed, "quick", x, runs_once=True)
+    usual, _ = parallel.compile_program(_mixed, "usual", x)
+    quick, _ = parallel.compile_program(_mixed, "quick", x, runs_once=True)
     np.testing.assert_allclose(usual(*x), quick(*x), atol=1e-6)
     lines = [message.partition(" in ")[0] for _, message in package_log]
     assert lines == ["compiled _mixed(f4[4,6])"] * 2

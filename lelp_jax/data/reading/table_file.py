@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.data.reading import json_lines
 from lelp_jax.data.reading.paths import find_file
 
@@ -159,7 +159,7 @@ class TableFile:
         """
         names = self.table.column_names
         if name not in names:
-            error = unknown_name(f"column of {self.path}", name, names)
+            error = make_unknown_name_error(f"column of {self.path}", name, names)
             hint = "check the names of columns in config.data"
             if self.looks_unseparated():
                 hint = "separate the columns by commas"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def make_missing_error(
             f"{where} has no column {name!r}, but one of texts: {texts[0]!r}; "
             f"set --config.data.text={texts[0]}"
         )
-    error = unknown_name(f"column of {where}", name, schema.names)
+    error = make_unknown_name_error(f"column of {where}", name, schema.names)
     return UserError(f"{error}; name the right one with --config.data.{key}=NAME")
 
 

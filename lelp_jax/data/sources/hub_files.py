@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from lelp_jax.core.errors import Unavailable, UserError, unknown_name
+from lelp_jax.core.errors import Unavailable, UserError, make_unknown_name_error
 
 _LOG = logging.getLogger(__name__)
 _SUFFIX = ".parquet"
@@ -93,7 +93,7 @@ def _choose(
         known = sorted({piece.folder for piece in pieces})
         folders = [folder for folder in known if subset in (folder, PurePosixPath(folder).name)]
         if not folders:
-            raise unknown_name(f"subset of {name}", subset, known)
+            raise make_unknown_name_error(f"subset of {name}", subset, known)
     if len(folders) > 1:
         raise UserError(
             f"{name} has rows of {train!r} in several folders; name one with "
@@ -104,7 +104,9 @@ def _choose(
     for key, split in wanted.items():
         found = sorted((piece for piece in here if piece.split == split), key=_order)
         if not found:
-            error = unknown_name(f"split of {name}", split, {piece.split for piece in here})
+            error = make_unknown_name_error(
+                f"split of {name}", split, {piece.split for piece in here}
+            )
             hint = f'; set config.data.{key}="" to split them off' if key != "train" else ""
             raise UserError(f"{error}{hint}")
         _check_whole(name, found)

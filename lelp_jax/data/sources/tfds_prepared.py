@@ -6,7 +6,7 @@ import importlib.util
 import logging
 from typing import Any
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 
 _LOG = logging.getLogger(__name__)
 _FORMAT = "array_record"
@@ -36,7 +36,9 @@ def find_builder(name: str, data_dir: str) -> Any:
         base, _, variant = name.partition("/")
         known = _list_variants(base)
         if variant and variant not in known and known:
-            raise unknown_name(f"variant of {base} in config.data.name", variant, known) from None
+            raise make_unknown_name_error(
+                f"variant of {base} in config.data.name", variant, known
+            ) from None
         # Builders may do anything when they are made, such as ask for a missing package.
         raise UserError(
             f"config.data.name: TFDS cannot build {name!r}: {shorten_error(error)}"

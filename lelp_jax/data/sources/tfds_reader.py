@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.data.reading import text_column
@@ -38,7 +38,7 @@ def find_columns(builder: Any, named: Mapping[str, str]) -> dict[str, str]:
     chosen = {key: given for key, given in named.items() if given}
     for key, given in chosen.items():
         if given not in features:
-            raise unknown_name(f"column of {builder.info.full_name}", given, features)
+            raise make_unknown_name_error(f"column of {builder.info.full_name}", given, features)
         kind = features[given]
         whole = key != "text" and np.issubdtype(kind.np_dtype, np.integer)
         if kind.shape != () or not (whole or isinstance(kind, tfds.features.Text)):
@@ -99,7 +99,7 @@ class Reader:
         """
         name = self.name
         if split not in self.names:
-            raise unknown_name(f"split of {name}", split, self.names)
+            raise make_unknown_name_error(f"split of {name}", split, self.names)
         stored = self._records(split)
         values = stored["label"]
         kept = np.arange(len(values))

@@ -104,7 +104,7 @@ def save(path: Path, stored: Stored) -> None:
         return
     temporary = path.with_name(f".{path.name}.tmp")
     arrays = base.arrays_of(stored.projection).values()
-    with files.storage(path, sum(array.nbytes for array in arrays)):
+    with files.convert_storage_errors(path, sum(array.nbytes for array in arrays)):
         base.save(temporary, stored)
         temporary.replace(path)
 

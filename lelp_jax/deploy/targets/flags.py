@@ -78,7 +78,7 @@ def parse(argv: Sequence[str], usage: str | None) -> ProjectArguments | None:
     if command_line.asks_for_help(argv):
         command_line.print_help(values, usage)
         return None
-    with command_line.flag_errors_in_one_line(argv):
+    with command_line.convert_flag_errors(argv):
         rest = values(list(argv))
     command_line.refuse_words(rest)
     given: dict[str, Any] = {name: values[name].value for name in values}

@@ -48,7 +48,7 @@ def check(location: str, source: str) -> None:
     else:
         path = objects.local_path(location)
         same = not objects.is_url(source) and path.resolve() == objects.local_path(source).resolve()
-        if parallel.several_processes() and path.suffix.lower() != ".zarr":
+        if parallel.has_several_processes() and path.suffix.lower() != ".zarr":
             raise UserError(
                 f"--out={location}: several processes write .zarr only; name such a folder"
             )
@@ -97,7 +97,7 @@ def write(
     with open_writer(location, specs, "--out", main=first) as writer:
         if first:
             parallel.wait_for_processes("writing begun")
-        share = parallel.share_of_process(count, writer.chunk_rows)
+        share = parallel.pick_own_share(count, writer.chunk_rows)
         for start in range(share.start, share.stop, writer.chunk_rows):
             chunk = slice(start, min(start + writer.chunk_rows, share.stop))
             targets = _compute_targets(table, projection, chunk, softness)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.search_space import Value
@@ -46,7 +46,7 @@ def run(arguments: ProjectArguments, interrupts: Interrupts, reporter: Reporter)
         name: stored.hyperparameters[name] if value is None else value
         for name, value in (("temperature", arguments.temperature), ("beta", arguments.beta))
     }
-    with reporter.stage("targets", len(table.rows), "rows"):
+    with reporter.show_stage("targets", len(table.rows), "rows"):
 
         def advance(rows: int) -> None:
             interrupts.check()
@@ -83,7 +83,7 @@ def _fit(
 ) -> tuple[Projector, Stored, np.ndarray]:
     name = arguments.method or "lelp"
     if name not in PROJECTORS:
-        raise unknown_name("way to split --method", name, PROJECTORS)
+        raise make_unknown_name_error("way to split --method", name, PROJECTORS)
     projector = PROJECTORS[name]
     _check_softness(arguments, name)
     known: dict[str, Value] = {
@@ -101,7 +101,7 @@ def _fit(
         known["membership"] = "label" if (table.rows.label >= 0).all() else "teacher"
     values = {**known, **arguments.hyperparameters}
     seed = arguments.seed or 0
-    with reporter.stage("projection", 1, "projections"):
+    with reporter.show_stage("projection", 1, "projections"):
         projection, membership = fitting.fit(table, projector, values, seed)
         reporter.advance(1)
     chosen = {**values, "seed": seed}

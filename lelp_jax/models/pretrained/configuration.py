@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lelp_jax.core import sections
-from lelp_jax.core.errors import UserError, unknown_name
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.pretrained.fetching import CONFIG
 
@@ -96,7 +96,9 @@ def read(folder: Path, *, pooler: bool, place: str) -> Architecture:
             raise UserError(f"{place}: {path} has no {key}; take an undamaged copy of it")
         sizes[field] = value
     if sizes["activation"] not in _ACTIVATIONS:
-        raise unknown_name(f"activation in {place}: {path}", sizes["activation"], _ACTIVATIONS)
+        raise make_unknown_name_error(
+            f"activation in {place}: {path}", sizes["activation"], _ACTIVATIONS
+        )
     sizes["activation"] = _ACTIVATIONS[sizes["activation"]]
     if family == "roberta":
         # Rows up to that of the padding token are not for tokens.
@@ -132,5 +134,5 @@ def content(path: Path, place: str) -> dict[str, Any]:
 def _family(values: Mapping[str, Any], path: Path, place: str) -> str:
     name = values.get("model_type")
     if name not in FAMILIES:
-        raise unknown_name(f"model_type in {place}: {path}", str(name), FAMILIES)
+        raise make_unknown_name_error(f"model_type in {place}: {path}", str(name), FAMILIES)
     return FAMILIES[str(name)]

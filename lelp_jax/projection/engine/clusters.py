@@ -140,7 +140,7 @@ def collect(rows: EmbeddedRows, mean: np.ndarray, basis: np.ndarray | None) -> P
         index[label, : len(own)] = own
     largest = np.zeros(num_classes, np.float32)
     # Every process reads a share of the rows and leaves zeros where those of the others go.
-    share = parallel.share_of_process(len(rows))
+    share = parallel.pick_own_share(len(rows))
     filled = np.bincount(np.maximum(rows.label[: share.start] + 1, 0), minlength=num_classes + 1)[
         1:
     ]
@@ -182,13 +182,13 @@ def fit_points(points: Points, options: Options) -> Clusters:
         points.rounding,
     )
     # Each class on one device: there is nothing to add up between devices.
-    devices = parallel.own_mesh().size
-    mesh = parallel.own_mesh(max(n for n in range(1, devices + 1) if num_classes % n == 0))
+    devices = parallel.make_local_mesh().size
+    mesh = parallel.make_local_mesh(max(n for n in range(1, devices + 1) if num_classes % n == 0))
     placed = tuple(parallel.put_on_each(mesh, np.split(array, mesh.size)) for array in arguments)
-    iterations = jax.device_put(np.int32(options.iterations), parallel.sharding(mesh))
+    iterations = jax.device_put(np.int32(options.iterations), parallel.make_sharding(mesh))
     shape = (options.num_clusters, options.restarts, kmeans.padded_rows(room, dims)[1])
     arguments = (*placed, iterations)
-    program, _ = parallel.compiled(_fit_classes, (shape, mesh), arguments)
+    program, _ = parallel.compile_program(_fit_classes, (shape, mesh), arguments)
     found = jax.tree.map(
         lambda leaf: np.asarray(leaf).reshape(num_classes, *leaf.shape[2:]), program(*arguments)
     )
@@ -221,7 +221,7 @@ def _fit_classes(static: Any, *arrays: jax.Array) -> kmeans.Output:
         return jax.lax.map(one_class, tuple(classes))
 
     with jax.default_matmul_precision("highest"):
-        return parallel.on_each_device(one_device, mesh, arrays[:-1], arrays[-1:])
+        return parallel.run_on_each_device(one_device, mesh, arrays[:-1], arrays[-1:])
 
 
 def refine(

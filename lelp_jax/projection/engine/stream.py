@@ -77,10 +77,10 @@ def class_batches(rows: EmbeddedRows, num_classes: int) -> Iterator[ClassBatch]:
         num_classes: Rows of label 0..num_classes-1 are yielded.
     """
     dims = rows.embedding.shape[1]
-    mesh = parallel.own_mesh()
+    mesh = parallel.make_local_mesh()
     ready: list[_Waiting] = []
     waiting: dict[int, _Waiting] = {}
-    share = parallel.share_of_process(len(rows))
+    share = parallel.pick_own_share(len(rows))
     own = rows.label[share]
     size = batch_rows(dims, num_classes, int(np.bincount(own[own >= 0], minlength=1).max()))
     for start in range(share.start, share.stop, size):
@@ -159,8 +159,8 @@ def reduce(
         num_classes: Number of classes.
         constants: Arrays that every step reads.
     """
-    mesh = parallel.own_mesh()
-    everywhere, each = parallel.sharding(mesh), parallel.sharding(mesh, parallel.DATA)
+    mesh = parallel.make_local_mesh()
+    everywhere, each = parallel.make_sharding(mesh), parallel.make_sharding(mesh, parallel.DATA)
     constants = jax.device_put(constants, everywhere)
     state: Any = jax.tree.map(
         lambda leaf: jnp.zeros((mesh.size, *leaf.shape), leaf.dtype, device=each), like
@@ -171,13 +171,15 @@ def reduce(
             # than two are in memory.
             jax.block_until_ready(state)
             arguments = (state, batch.rows, batch.label, batch.count, constants)
-            program, _ = parallel.compiled(
+            program, _ = parallel.compile_program(
                 _step_of_each, (step, mesh), arguments, out_shardings=each, donate=(0,)
             )
             state = program(*arguments)
-        everything = parallel.across_processes(state)
-        program, _ = parallel.compiled(_merged, (merge, parallel.whole_mesh()), (everything,))
-        return parallel.on_first_device(program(everything))
+        everything = parallel.join_across_processes(state)
+        program, _ = parallel.compile_program(
+            _merged, (merge, parallel.make_global_mesh()), (everything,)
+        )
+        return parallel.take_from_first_device(program(everything))
 
 
 def _step_of_each(
@@ -189,12 +191,12 @@ def _step_of_each(
     constants: tuple[Any, ...],
 ) -> Any:
     step, mesh = static
-    return parallel.on_each_device(step, mesh, (state, rows, label, count), constants)
+    return parallel.run_on_each_device(step, mesh, (state, rows, label, count), constants)
 
 
 def _merged(static: Any, state: Any) -> Any:
     merge, mesh = static
-    return parallel.on_each_device(
+    return parallel.run_on_each_device(
         lambda own: merge(own, parallel.DATA), mesh, (state,), alike=True
     )
 

@@ -120,7 +120,7 @@ def _measure_classes(
     dataset: Dataset, bank: Bank, rows: EmbeddedRows
 ) -> list[dict[str, float | int | None]]:
     """Measures the variance of each class and the teacher's probabilities for its rows."""
-    log_probability = metrics.log_softmax(bank.logits[bank.position(rows.index)])
+    log_probability = metrics.log_softmax(bank.logits[bank.find_positions(rows.index)])
     entropy = -(np.exp(log_probability) * log_probability).sum(axis=1) / np.log(2)
     correct = log_probability.argmax(axis=1) == rows.label
     result = []

@@ -53,7 +53,7 @@ def draw(dataset: Dataset, bank: Bank, index: np.ndarray, seed: int) -> Embedded
 def read(dataset: Dataset, bank: Bank, index: np.ndarray) -> EmbeddedRows:
     """Reads the rows with the given data-set indices, [n], and their embedding into memory."""
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
-    position = bank.position(index)
+    position = bank.find_positions(index)
     rows = EmbeddedRows(Selection(bank.embeddings, position), index, dataset.labels[index], fine)
     # The name is a cache key: principal components are computed once for both splits.
     name = artifacts.fingerprint([bank.fingerprint, checksum(position)])

@@ -137,7 +137,7 @@ def conclude(signs: list[Sign], comparison: Mapping[str, Any]) -> str:
         "worse than": [],
         "not significantly different from": [],
     }
-    direction = metrics.direction(comparison["metric"])
+    direction = metrics.find_direction(comparison["metric"])
     for row in comparison["methods"]:
         projector = METHODS[row["method"]].projector
         if projector is None or projector.name in _CONTROLS:
@@ -264,7 +264,7 @@ def _judge_control(comparison: Mapping[str, Any]) -> list[Sign]:
     """
     factor, unit = find_unit(comparison["metric"])
     unit = " points" if unit else ""
-    direction, baseline = metrics.direction(comparison["metric"]), comparison["baseline"]
+    direction, baseline = metrics.find_direction(comparison["metric"]), comparison["baseline"]
     differences = _collect_differences(comparison)
     control = differences.get("random_split")
     if control is None:

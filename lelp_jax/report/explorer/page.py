@@ -71,7 +71,7 @@ def compute_points(
         seeds.draw_subset(seeds.derive(seed, "points"), count, len(dataset.validation))
     ]
     rows = sample.read(dataset, bank, index)
-    probability = np.exp(metrics.log_softmax(bank.logits[bank.position(index)]))
+    probability = np.exp(metrics.log_softmax(bank.logits[bank.find_positions(index)]))
     width = sample.limit_subclasses(fit, bank.output_weights, num_subclasses)
     splits: Mapping[str, Projection] = {}
     if width >= 2:

@@ -81,7 +81,7 @@ def draw_sensitivity(
     result = []
     for method, grids in sensitivity.make_grids(lines, metric).items():
         name = f"sensitivity_{method}.png"
-        sensitivity.draw(folder / name, method, grids, metric, metrics.direction(metric))
+        sensitivity.draw(folder / name, method, grids, metric, metrics.find_direction(metric))
         result.append(Picture(name, method))
     return result
 

@@ -140,7 +140,7 @@ def _compare_to_baseline(
     difference = np.array(
         [_read_metric(line, metric) - reference[line["replicate"]] for line in paired]
     )
-    gain = metrics.direction(metric) * difference
+    gain = metrics.find_direction(metric) * difference
     clusters = _list_clusters(paired)
     row: dict[str, Any] = {
         "difference": bootstrap_interval(difference, clusters, confidence)._asdict(),

@@ -82,7 +82,7 @@ def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
                 result[position],
                 test={
                     **metrics.evaluate(test_logits, labels),
-                    **metrics.agreement(test_logits, logits[teacher]),
+                    **metrics.measure_agreement(test_logits, logits[teacher]),
                 },
                 test_logits=test_logits,
                 teacher_test=teacher_test[teacher],
