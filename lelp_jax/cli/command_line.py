@@ -96,7 +96,7 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     if values["workdir"].value is not None and not values["workdir"].value.strip():
         raise UserError("--workdir is empty; give a folder, or leave the flag out")
     name = Path(file).stem + (f"-{argument}" if argument else "")
-    workdir = Path(os.path.expanduser(values["workdir"].value or Path("runs") / name))
+    workdir = _expand_home(values["workdir"].value or str(Path("runs") / name))
     return Arguments(name, config.to_dict(), workdir, help_key)
 
 
@@ -213,6 +213,22 @@ def _take_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def asks_for_help(argv: Sequence[str]) -> bool:
     """Tells whether a command line asks for help on the flags."""
     return bool({"-h", "--help", "-help"} & set(argv))
+
+
+def _expand_home(workdir: str) -> Path:
+    """Replaces ~ by the home folder.
+
+    Raises:
+        UserError: There is no such home.
+    """
+    path = os.path.expanduser(workdir)
+    # Without this, a folder named ~ would be made in the current one.
+    if path.startswith("~"):
+        raise UserError(
+            f"--workdir={workdir} begins with ~, but there is no such home folder; give the path "
+            "itself, or ./~... for a folder of this name"
+        )
+    return Path(path)
 
 
 def print_help(values: flags.FlagValues, usage: str | None) -> None:

@@ -9,20 +9,18 @@ import math
 import os
 import time
 from collections.abc import Callable, Hashable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from lelp_jax.core.compilation_cache import set_up_cache
+
 MEMBER = "member"
 DATA = "data"
 
 _LOG = logging.getLogger(__name__)
-# Size of the folder of compiled programs, beyond which those used least recently are deleted. The
-# demo's take 30 MB.
-_CACHE_BYTES = 2 << 30
 _SHAPES_LOGGED = 4
 
 
@@ -30,34 +28,12 @@ def set_up() -> None:
     """Prepares JAX for this process; call it before anything asks for a device.
 
     On a CPU every core becomes a device, since the members of a fleet are too small to keep
-    several cores busy with one operation; `JAX_NUM_CPU_DEVICES` overrules it. Compiled programs
-    are kept in a cache of at most 2 GiB shared by all runs; `JAX_COMPILATION_CACHE_DIR` names
-    another folder, whose size is left to its owner.
+    several cores busy with one operation; `JAX_NUM_CPU_DEVICES` overrules it. Compiled programs are
+    kept on disk, in a cache shared by all runs.
     """
     if "JAX_NUM_CPU_DEVICES" not in os.environ and "XLA_FLAGS" not in os.environ:
         jax.config.update("jax_num_cpu_devices", count_cores())
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-        folder = home / "lelp_jax" / "programs"
-        _remove_unfinished_entries(folder)
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_compilation_cache_max_size", _CACHE_BYTES)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def _remove_unfinished_entries(folder: Path) -> None:
-    """Deletes cached programs without a time of last use.
-
-    A process that is killed while it writes an entry leaves one behind. Where the size is limited,
-    JAX 0.10 then fails to write any further entry (github.com/jax-ml/jax/issues/39880).
-
-    Args:
-        folder: The cache; need not exist.
-    """
-    for entry in folder.glob("*-cache"):
-        if not entry.with_name(entry.name.removesuffix("-cache") + "-atime").exists():
-            entry.unlink(missing_ok=True)
+    set_up_cache()
 
 
 def count_cores() -> int:

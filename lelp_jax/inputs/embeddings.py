@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os.path
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,7 +55,7 @@ class EmbeddingEncoding:
     def save(self, folder: Path) -> Mapping[str, Any]:
         """Writes tokenizer and scaling; of the checkpoint, only its location and fingerprint."""
         # A folder may be named from where the run was started.
-        path = Path(self.checkpoint).expanduser()
+        path = Path(os.path.expanduser(self.checkpoint))
         return {
             "checkpoint": str(path.resolve()) if path.is_dir() else self.checkpoint,
             "fingerprint": self.network.checkpoint.fingerprint,

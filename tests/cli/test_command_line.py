@@ -45,6 +45,14 @@ def test_name_and_default_workdir_follow_from_the_config() -> None:
     assert parse(DIGITS, "--workdir=a/b").workdir == Path("a/b")
 
 
+def test_a_workdir_may_be_below_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse(DIGITS, "--workdir=~/a").workdir == tmp_path / "a"
+    assert parse(DIGITS, "--workdir=./~a").workdir == Path("~a")
+    with pytest.raises(UserError, match="--workdir=~nobody-here/a begins with ~, but there is no"):
+        parse(DIGITS, "--workdir=~nobody-here/a")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -3,7 +3,6 @@
 import collections
 import json
 import os
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -142,11 +141,3 @@ def test_a_program_that_runs_once_computes_the_same(package_log: list) -> None:
 def _mixed(name: str, x: jax.Array) -> jax.Array:
     del name
     return jax.random.normal(jax.random.key(0), (3, 4)) @ jax.numpy.tanh(x)
-
-
-def test_cached_programs_that_were_not_written_to_the_end_are_deleted(tmp_path: Path) -> None:
-    for name in ("whole-cache", "whole-atime", "cut-cache"):
-        (tmp_path / name).write_bytes(b"x")
-    parallel._remove_unfinished_entries(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["whole-atime", "whole-cache"]
-    parallel._remove_unfinished_entries(tmp_path / "none")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os.path
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -91,7 +92,7 @@ def check_place(location: str | None) -> None:
     """
     if location is None:
         return
-    path = Path(location).expanduser()
+    path = Path(os.path.expanduser(location))
     if path.is_dir():
         raise UserError(f"--save_projection={path} is a folder; name an .npz file")
     if not path.parent.is_dir():
@@ -119,7 +120,7 @@ def load(location: str, table: Table) -> tuple[Projector, Stored]:
     Raises:
         UserError: The file is not a projection, is of another version, or fits other embeddings.
     """
-    place, path = f"--apply={location}", Path(location).expanduser()
+    place, path = f"--apply={location}", Path(os.path.expanduser(location))
     if not path.is_file():
         raise UserError(f"{place}: no such file")
     try:

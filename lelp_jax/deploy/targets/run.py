@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def run(arguments: ProjectArguments, interrupts: Interrupts, reporter: Reporter)
             advance,
         )
     if arguments.save_projection is not None:
-        fitting.save(Path(arguments.save_projection).expanduser(), stored)
+        fitting.save(Path(os.path.expanduser(arguments.save_projection)), stored)
     mask = stored.projection.column_mask
     *heads, num_classes, count = mask.shape
     reporter.log(

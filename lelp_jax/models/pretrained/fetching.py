@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def folder(name: str, place: str) -> Path:
         UserError: It is neither a folder nor a name on the hub.
         Unavailable: The hub cannot be reached, and the checkpoint was not fetched before.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name and path.is_dir():
         return path
     if not _HUB_NAME.fullmatch(name):
