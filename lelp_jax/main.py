@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from lelp_jax.cli import command_line
-from lelp_jax.core import memory
+from lelp_jax.core import memory, terminal
 from lelp_jax.core.errors import Damaged, Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     # Before anything allocates: the setting applies to memory that is freed later.
     memory.keep_freed_memory()
     debug = "--debug" in argv
+    terminal.set_up_streams()
     set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:
@@ -45,13 +46,13 @@ def main(argv: Sequence[str]) -> int:
             return 0
     except Interrupted as stop:
         again = shlex.join(["python", "-m", "lelp_jax.main", *argv[1:]])
-        print(f"interrupted; finished work is saved. Resume with: {again}", file=sys.stderr)
+        terminal.write(f"interrupted; finished work is saved. Resume with: {again}", stderr=True)
         return 128 + stop.signal_number
     except (UserError, Damaged, OSError, flags.Error) as error:
         # Users see one line; --debug shows the traceback.
         if debug:
             raise
-        print(f"error: {command_line.format_error(error)}", file=sys.stderr)
+        terminal.write(f"error: {command_line.format_error(error)}", stderr=True)
         return 2
 
 
@@ -63,7 +64,7 @@ def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
     from lelp_jax.report.results import table
 
     if arguments.help_key:
-        print(explain(arguments.config, arguments.help_key))
+        terminal.write(explain(arguments.config, arguments.help_key))
         return
     parallel.set_up()
     finished = pipeline.run(
@@ -72,7 +73,7 @@ def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:
     for name, output, comparison in finished:
         table.print_table(comparison, f"{name}: {output / 'report' / 'report.md'}")
     if len(finished) > 1:
-        print(f"{arguments.name}: {arguments.workdir / 'report' / 'report.md'}")
+        terminal.write(f"{arguments.name}: {arguments.workdir / 'report' / 'report.md'}")
 
 
 if __name__ == "__main__":

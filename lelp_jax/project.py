@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from absl import flags as absl_flags
 
 from lelp_jax.cli import command_line
-from lelp_jax.core import memory
+from lelp_jax.core import memory, terminal
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """
     memory.keep_freed_memory()
     debug = "--debug" in argv
+    terminal.set_up_streams()
     set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:
@@ -50,12 +51,12 @@ def main(argv: Sequence[str]) -> int:
             _run(arguments, interrupts)
             return 0
     except Interrupted as stop:
-        print("interrupted; nothing was written", file=sys.stderr)
+        terminal.write("interrupted; nothing was written", stderr=True)
         return 128 + stop.signal_number
     except (UserError, OSError, absl_flags.Error) as error:
         if debug:
             raise
-        print(f"error: {command_line.format_error(error)}", file=sys.stderr)
+        terminal.write(f"error: {command_line.format_error(error)}", stderr=True)
         return 2
 
 

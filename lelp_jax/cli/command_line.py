@@ -18,6 +18,7 @@ from ml_collections import ConfigDict, config_flags
 from ml_collections.config_dict import RequiredValueError
 
 from lelp_jax.cli import overrides
+from lelp_jax.core import terminal
 from lelp_jax.core.errors import UserError
 
 
@@ -240,7 +241,7 @@ def print_help(values: flags.FlagValues, usage: str | None) -> None:
     """
     own, _, _ = values.get_help("  ").partition("absl.flags:")
     _, _, own = own.strip().partition("\n")
-    print(f"{(usage or '').strip()}\n\nflags:\n{own}")
+    terminal.write(f"{(usage or '').strip()}\n\nflags:\n{own}")
 
 
 def format_error(error: BaseException) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import logging
 import sys
 import time
 from collections.abc import Iterator
 
 import absl.logging
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,20 +19,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from lelp_jax.core import terminal
+
 _LOG = logging.getLogger(__name__)
 # Keeps the logs of long runs readable.
 _SECONDS_BETWEEN_LINES = 5.0
 
 
 class Reporter:
-    """Shows progress bars on a terminal and plain log lines elsewhere.
+    """Shows progress bars on a terminal and plain log lines elsewhere, on standard error."""
 
-    Args:
-        console: Where to print; standard error by default.
-    """
-
-    def __init__(self, console: Console | None = None):
-        self.console = console or Console(stderr=True)
+    def __init__(self) -> None:
+        self.console = terminal.open_console(stderr=True)
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._name, self._total, self._done, self._unit = "", 0, 0, ""
@@ -41,9 +39,9 @@ class Reporter:
     def log(self, message: str) -> None:
         """Prints one line, above the progress bar if there is one."""
         if self._bars is not None:
-            self._bars.console.print(message, highlight=False, markup=False)
+            self._bars.console.print(message)
         elif self.console.is_terminal:
-            self.console.print(message, highlight=False, markup=False)
+            self.console.print(message)
         else:
             _LOG.info("%s", message)
 
@@ -63,7 +61,7 @@ class Reporter:
                 TextColumn("{task.description:<11}"),
                 BarColumn(bar_width=20),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[unit]}, {task.fields[rate]}/s,"),
+                TextColumn("{task.fields[unit]}, {task.fields[rate]},"),
                 TimeRemainingColumn(),
                 TextColumn("left"),
                 console=self.console,
@@ -82,21 +80,36 @@ class Reporter:
         """Adds to the work done in the current stage."""
         self._done += amount
         now = time.monotonic()
-        rate = self._done / max(now - self._start, 1e-9)
+        seconds = max(now - self._start, 1e-9)
+        rate = _format_rate(self._done, seconds, self._unit)
         if self._bars is not None and self._task is not None:
-            self._bars.update(self._task, advance=amount, rate=f"{rate:,.0f}")
-        elif now - self._last > _SECONDS_BETWEEN_LINES:
+            self._bars.update(self._task, advance=amount, rate=rate)
+        elif self._done and now - self._last > _SECONDS_BETWEEN_LINES:
             self._last = now
-            left = (self._total - self._done) / max(rate, 1e-9)
+            left = (self._total - self._done) * seconds / self._done
             _LOG.info(
-                "%s: %d/%d %s, %.0f/s, %.0f s left",
+                "%s: %d/%d %s, %s, %s left",
                 self._name,
                 self._done,
                 self._total,
                 self._unit,
                 rate,
-                left,
+                datetime.timedelta(seconds=round(left)),
             )
+
+
+def _format_rate(done: int, seconds: float, unit: str) -> str:
+    """Formats a rate, "340/s", "2.5/s", or, where it is below one, "12.3 s/step".
+
+    Args:
+        done: Amount of work.
+        seconds: Time that it took.
+        unit: Unit of the amount, in the plural.
+    """
+    rate = done / seconds
+    if rate >= 1:
+        return f"{rate:,.{0 if rate >= 10 else 1}f}/s"
+    return f"{seconds / done:,.1f} s/{unit.removesuffix('s')}" if done else "-"
 
 
 def set_up_logging(*, debug: bool = False) -> None:

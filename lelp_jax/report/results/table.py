@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lelp_jax.core import terminal
 from lelp_jax.report.results.comparison import EQUALS
 
 # Metrics that are shares are printed in percent, all others as they are.
@@ -140,14 +140,18 @@ def print_table(comparison: Mapping[str, Any], title: str) -> None:
         comparison: The comparison.
         title: A line to print above the table.
     """
-    cells = [list_columns(comparison), *format_rows(comparison)]
+    console = terminal.open_console()
+    # Before the widths are counted: "+-" takes more room than the sign that it replaces.
+    cells = [
+        [terminal.spell_out(cell, console.encoding) for cell in row]
+        for row in (list_columns(comparison), *format_rows(comparison))
+    ]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     # Width of a table that ends after column n: the cells, their padding and the margins.
     needed = [sum(widths[: n + 1]) + 3 * (n + 1) + 2 for n in range(len(widths))]
-    console = Console()
     # A pipe or a log file has no width to fit, so nothing is cut there.
     if not console.is_terminal:
-        console = Console(width=needed[-1])
+        console = terminal.open_console(width=needed[-1])
     num_columns = max(2, sum(width <= console.width for width in needed))
     table = Table(box=box.SIMPLE_HEAD)
     for number, name in enumerate(cells[0][:num_columns]):
@@ -155,10 +159,10 @@ def print_table(comparison: Mapping[str, Any], title: str) -> None:
     for row in cells[1:]:
         # Text rather than str: rich would read "[-1.00, +2.00]" as markup.
         table.add_row(*map(Text, row[:num_columns]))
-    console.print(title, highlight=False, markup=False, soft_wrap=True)
+    console.print(title, soft_wrap=True)
     console.print(table)
     for note in list_notes(comparison):
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
 
 
 def render_table(comparison: Mapping[str, Any]) -> str:
