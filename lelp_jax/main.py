@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     interrupts = Interrupts()
     try:
         with interrupts.listen():
-            arguments = command_line.parse(argv, __doc__)
+            arguments = command_line.parse(argv, __doc__, _holds_texts)
             if arguments is None:
                 return 0
             _run(arguments, interrupts)
@@ -54,6 +55,13 @@ def main(argv: Sequence[str]) -> int:
             raise
         terminal.write(f"error: {command_line.format_error(error)}", stderr=True)
         return 2
+
+
+def _holds_texts(raw: Mapping[str, Any], key: str) -> bool:
+    """Tells whether a key of a config takes a tuple of texts."""
+    from lelp_jax.experiment.help import holds_texts
+
+    return holds_texts(raw, key)
 
 
 def _run(arguments: command_line.Arguments, interrupts: Interrupts) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import functools
 import io
 import os.path
 import runpy
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,18 @@ class Arguments:
     help_key: str = ""
 
 
-def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
+def parse(
+    argv: Sequence[str],
+    usage: str | None,
+    holds_texts: Callable[[Mapping[str, Any], str], bool],
+) -> Arguments | None:
     """Reads a command line.
 
     Args:
         argv: The program's name and its arguments.
         usage: Text that --help prints before the flags.
+        holds_texts: Tells whether a key of a config takes a tuple of texts. It is asked only where
+            a value may be read in two ways, so it may be slow.
 
     Returns:
         The arguments, or None after printing the help on --help.
@@ -88,7 +95,8 @@ def parse(argv: Sequence[str], usage: str | None) -> Arguments | None:
     file, colon, argument = path.partition(":")
     config = load_config(Path(file), [argument] if colon else [])
     with convert_flag_errors(argv):
-        program = [argv[0], *overrides.normalize(config, others)]
+        holds = functools.partial(holds_texts, config.to_dict())
+        program = [argv[0], *overrides.normalize(config, others, holds)]
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=values, lock_config=True, sys_argv=program
         )

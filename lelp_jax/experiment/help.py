@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import textwrap
-from collections.abc import Mapping
-from typing import Any
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.fields import Field, Named, describe, read_fields, split_marks
@@ -41,16 +42,7 @@ def explain(raw: Mapping[str, Any], key: str) -> str:
     first, *path = key.split(".")
     if first != _ROOT:
         raise UserError(f"--help={key} names no key of the config; write --help={_ROOT}.{key}")
-    place, value = _ROOT, raw
-    field = Field(Config, _MISSING, "")
-    for name in path:
-        found = _read_section(field, value, place)
-        if found is None:
-            raise UserError(f"{place} is a value, not a section: it has no key {name!r}")
-        fields, _ = found
-        if name not in fields:
-            raise make_unknown_name_error(f"key of {place}", name, fields)
-        field, value, place = fields[name], _take(value, name, fields[name]), f"{place}.{name}"
+    field, value, place = _find(raw, path)
     found = _read_section(field, value, place)
     if found is None:
         return _write_field(place, field, value)
@@ -59,6 +51,45 @@ def explain(raw: Mapping[str, Any], key: str) -> str:
     for name, entry in fields.items():
         lines.append(_write_field(f"{place}.{name}", entry, _take(value, name, entry)))
     return "\n".join(lines)
+
+
+def holds_texts(raw: Mapping[str, Any], key: str) -> bool:
+    """Tells whether a key takes a tuple of texts; False where a section cannot be described.
+
+    Args:
+        raw: The config; see `explain`.
+        key: The dotted key, without "config".
+    """
+    try:
+        field, _, _ = _find(raw, key.split("."))
+    except UserError:
+        # The config is checked later, with all overrides applied.
+        return False
+    base, _ = split_marks(field.kind)
+    if typing.get_origin(base) is not tuple:
+        return False
+    entry, _ = split_marks(typing.get_args(base)[0])
+    if typing.get_origin(entry) is Literal:
+        return all(isinstance(choice, str) for choice in typing.get_args(entry))
+    return entry is str
+
+
+def _find(raw: Mapping[str, Any], path: Sequence[str]) -> tuple[Field, Any, str]:
+    """Finds the field that describes a key, its value and its full name.
+
+    Raises:
+        UserError: There is no such key.
+    """
+    field, value, place = Field(Config, _MISSING, ""), raw, _ROOT
+    for name in path:
+        found = _read_section(field, value, place)
+        if found is None:
+            raise UserError(f"{place} is a value, not a section: it has no key {name!r}")
+        fields, _ = found
+        if name not in fields:
+            raise make_unknown_name_error(f"key of {place}", name, fields)
+        field, value, place = fields[name], _take(value, name, fields[name]), f"{place}.{name}"
+    return field, value, place
 
 
 def _read_section(field: Field, value: Any, place: str) -> tuple[Mapping[str, Field], str] | None:

@@ -5,7 +5,9 @@ import pytest
 from ml_collections import ConfigDict
 
 from lelp_jax.cli import command_line, overrides
+from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError, make_unknown_name_error
+from lelp_jax.experiment.help import holds_texts
 from lelp_jax.main import main
 from tests.helpers.paths import CONFIGS
 
@@ -24,7 +26,7 @@ CONFIG = ConfigDict(
 
 
 def parse(*arguments: str) -> command_line.Arguments:
-    result = command_line.parse(["main", *arguments], "Usage.")
+    result = command_line.parse(["main", *arguments], "Usage.", holds_texts)
     assert result is not None
     return result
 
@@ -105,7 +107,39 @@ def test_overrides_keep_the_kind_of_the_value() -> None:
     ],
 )
 def test_overrides_are_brought_to_one_form(given: list[str], expected: list[str]) -> None:
-    assert overrides.normalize(CONFIG, given) == expected
+    assert overrides.normalize(CONFIG, given, "columns".__eq__) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", ("0",)),
+        ("0,1", ("0", "1")),
+        ("(0, 1,)", ("0", "1")),
+        ("1e3,None,True,-1,0x10,007", ("1e3", "None", "True", "-1", "0x10", "007")),
+        ("None", ("None",)),
+        ("'0','1'", ("0", "1")),
+        ("('a, b', '1')", ("a, b", "1")),
+        ("age,income ($)", ("age", "income ($)")),
+        ("(a),b(c)", ("(a)", "b(c)")),
+        ("[(a),b(c)]", ("(a)", "b(c)")),
+        ("{'a': 1}", ("{'a': 1}",)),
+        ("", ()),
+        ("()", ()),
+    ],
+)
+def test_words_are_texts_where_the_key_holds_texts(text: str, expected: tuple[str, ...]) -> None:
+    columns = [f"--config={CONFIGS}/table.py", f"--config.data.columns={text}"]
+    assert parse(*columns).config["data"]["columns"] == expected
+
+
+def test_which_keys_hold_texts() -> None:
+    config = load_config(CONFIGS / "table.py").to_dict()
+    texts = {"data.columns", "methods.lelp.membership"}
+    others = {"data.split", "methods.kd.alpha", "student.model.hidden", "seed", "no.such.key"}
+    assert {key for key in texts | others if holds_texts(config, key)} == texts
+    # Without its class nothing can be said of a section; what is wrong with it is told later.
+    assert not holds_texts({**config, "data": {"source": "tabel"}}, "data.columns")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +158,7 @@ def test_overrides_are_brought_to_one_form(given: list[str], expected: list[str]
 )
 def test_wrong_overrides(argument: str, message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
-        overrides.normalize(CONFIG, [argument])
+        overrides.normalize(CONFIG, [argument], bool)
 
 
 def test_overrides_of_references_reach_what_follows_from_them(tmp_path: Path) -> None:
@@ -146,7 +180,7 @@ def test_config_file_that_was_just_changed_is_read_anew(tmp_path: Path) -> None:
             "from ml_collections import ConfigDict\n"
             f"def get_config():\n    return ConfigDict(dict(a={value}))\n"
         )
-        assert command_line.load_config(path).a == value
+        assert load_config(path).a == value
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.py"]
 
 

@@ -17,6 +17,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data import Split
 from lelp_jax.data.reading import text_column
 from lelp_jax.data.sources.text_files import TextFiles
+from lelp_jax.experiment.help import holds_texts
 
 TEXTS = ["good, very good", ' "bad" \n film', "é 😀", "1984", "null", "a\u0000b", "x", "so so"]
 SPLIT = Split((0.6, 0.2, 0.2), 0)
@@ -174,7 +175,7 @@ def test_class_map_from_the_command_line() -> None:
     )
     for text, names in (("0,1,0,1", ("a/c", "b/d")), ("a=p,b=p,c=n,d=n", ("n", "p"))):
         argv = ["main", "--config=c.py", f"--config.data.class_map={text}"]
-        arguments = command_line.parse(argv, "Usage.")
+        arguments = command_line.parse(argv, "Usage.", holds_texts)
         assert arguments is not None
         values = dict(arguments.config["data"])
         assert values.pop("source") == "files"
