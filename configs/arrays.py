@@ -30,6 +30,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.validation = ""  # "": split off the training rows
     config.data.test = ""  # "": split off the training rows
     config.data.num_classes = 0  # 0: as many as in the training rows
+    config.data.unlabelled = "auto"  # label of rows without one; "auto": -1, if it is rare
     config.data.split = (0.6, 0.2, 0.2)  # shares, for splits without a file
     config.data.split_seed = 0
     config.data.transfer_size = 0  # training rows that a student sees; 0: all

@@ -247,6 +247,7 @@ def build_texts(source: str, max_length: int, **values: object) -> ConfigDict:
     config = ConfigDict({"source": source, **values})
     config.max_length = max_length
     config.class_map = ()  # class of each label; the label stays as fine label
+    config.unlabelled = "auto"  # label of rows without one; "auto": -1, if it is rare
     config.split = (0.8, 0.1, 0.1)  # shares, for splits that the source lacks
     config.split_seed = 0
     config.transfer_size = 0  # training rows that a student sees; 0: all

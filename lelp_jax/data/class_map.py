@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -27,23 +27,12 @@ class ClassMap:
     names: tuple[str, ...]
     classes: np.ndarray
 
-    def apply(self, labels: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
+    def apply(self, labels: np.ndarray) -> np.ndarray:
         """Computes the class of each row, [rows] int64, -1 where it has no label.
 
         Args:
-            labels: Label of each row, [rows] integers, -1 for none.
-            place: Names a row for a message ("train.csv line 7").
-
-        Raises:
-            UserError: A label is not among those that are merged.
+            labels: Label of each row, [rows] integers in 0..labels-1, -1 for none.
         """
-        wrong = (labels < UNLABELLED) | (labels >= len(self.classes))
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise UserError(
-                f"{place(row)}: label {labels[row]} is outside 0..{len(self.classes) - 1}, which "
-                f"{_KEY} merges; correct it, or write {UNLABELLED} for a row without one"
-            )
         # The last entry is that of -1.
         return np.append(self.classes, UNLABELLED)[labels]
 

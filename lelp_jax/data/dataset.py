@@ -180,14 +180,13 @@ def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:
         if wrong.any():
             row = int(np.argmax(wrong))
             raise UserError(
-                f"{rows.place(row)}: {kind} {values[row]} is outside 0..{bound - 1}; "
-                f"correct it, or write {UNLABELLED} for a row without one"
+                f"{rows.place(row)}: {kind} {values[row]} is outside 0..{bound - 1}; correct it"
             )
     if split != "train" and (rows.labels == UNLABELLED).any():
         row = int(np.argmax(rows.labels == UNLABELLED))
         raise UserError(
             f"{rows.place(row)}: a {split} row has no label; only training rows may lack one, "
-            "so label it or remove it"
+            "so label it or remove it (config.data.unlabelled names the mark of such rows)"
         )
 
 
@@ -240,7 +239,7 @@ def check_classes(dataset: Dataset) -> None:
     if dataset.num_classes < 2:
         raise UserError(
             f"the training rows have the label {dataset.class_names[0]!r} alone; "
-            "a classifier needs rows of at least 2 classes"
+            f"a classifier needs rows of at least 2 classes{_hint_at_mark(dataset)}"
         )
     counts = np.bincount(dataset.labels[dataset.labelled_train], minlength=dataset.num_classes)
     if (counts == 0).any():
@@ -248,4 +247,16 @@ def check_classes(dataset: Dataset) -> None:
         raise UserError(
             f"class {dataset.class_names[empty]!r} has no labelled training row (rows per class: "
             f"{counts.tolist()}); add some, or number the classes 0, 1, 2, ... without a gap"
+            + _hint_at_mark(dataset)
         )
+
+
+def _hint_at_mark(dataset: Dataset) -> str:
+    """Says in an error about classes which rows may have lost theirs."""
+    unlabelled = len(dataset.train) - len(dataset.labelled_train)
+    if not unlabelled:
+        return ""
+    return (
+        f"; {unlabelled} training rows have no label: if their mark, -1 by default, is a class, "
+        "set --config.data.unlabelled="
+    )

@@ -18,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from lelp_jax import data
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import labels, loader
+from lelp_jax.data import loader
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.data.preprocessing import standardization
 from lelp_jax.data.sources.arrays import Arrays
@@ -284,25 +284,6 @@ def test_columns_of_a_table_keep_their_own_unit(unit: float) -> None:
     raw[:, 1] *= unit
     inputs = standardization(raw, same_unit=False)(raw)
     np.testing.assert_allclose(inputs.std(axis=0), 1, rtol=1e-4)
-
-
-@given(
-    st.lists(
-        st.one_of(st.none(), st.integers(-1, 40).map(str), st.sampled_from(["", " 3", "+2"])),
-        min_size=1,
-    )
-)
-def test_whole_numbers_as_text_are_read_as_numbers(texts: list[str | None]) -> None:
-    column = labels.read(np.array(texts, object), "label", str)
-    expected = [int(text) if text else -1 for text in texts]
-    assert column.values.tolist() == expected
-
-
-def test_too_large_labels_are_told_as_they_are() -> None:
-    with pytest.raises(UserError, match=r"5: label 9223372036854775807 is too large"):
-        labels.read(np.array([0] * 5 + [2**63 - 1]), "label", str)
-    with pytest.raises(UserError, match=r"1: label 1e\+30 is not a whole number"):
-        labels.read(np.array([0.0, 1e30]), "label", str)
 
 
 def test_every_epoch_shows_every_row_once_and_any_step_can_be_asked_for() -> None:

@@ -70,8 +70,10 @@ def test_rows_that_are_not_found_by_line_are_counted_from_0() -> None:
     [
         (["0", "1", "-1", ""], [0, 1, -1, -1], ("0", "1")),
         (["1.0", "0.0", "", "-1.0"], [1, 0, -1, -1], ("0", "1")),
-        (["true", "false", "", "true"], [1, 0, -1, 1], ("0", "1")),
+        (["true", "false", "", "true"], [1, 0, -1, 1], ("false", "true")),
         (["spam", "ham", "", "-1"], [1, 0, -1, -1], ("ham", "spam")),
+        (["1.10", "1.2", "", "1.10"], [0, 1, -1, 0], ("1.10", "1.2")),
+        (["007", "07", "", "-1"], [0, 1, -1, -1], ("007", "07")),
         (["b ", " a", "b", " "], [1, 0, 1, -1], ("a", "b")),
         (["10", "2", "x", "2"], [0, 1, 2, 1], ("10", "2", "x")),
         (["NA", "EU", "EU", "NA"], [1, 0, 0, 1], ("EU", "NA")),
@@ -79,7 +81,8 @@ def test_rows_that_are_not_found_by_line_are_counted_from_0() -> None:
     ],
 )
 def test_labels_in_csv(labels: list[str], classes: list[int], names: tuple[str, ...]) -> None:
-    parts = read("x,label\n" + "".join(f"{i},{label}\n" for i, label in enumerate(labels)))
+    lines = "".join(f"{i},{label}\n" for i, label in enumerate(labels))
+    parts = read("x,label\n" + lines, unlabelled="-1")
     assert parts.train.labels.tolist() == classes
     assert parts.class_names == names
 
@@ -95,7 +98,7 @@ def test_labels_in_csv(labels: list[str], classes: list[int], names: tuple[str, 
 )
 def test_labels_in_json(labels: list, classes: list[int], names: tuple[str, ...]) -> None:
     lines = [json.dumps({"x": i, "label": label}) for i, label in enumerate(labels)]
-    parts = read("\n".join(lines), "t.jsonl")
+    parts = read("\n".join(lines), "t.jsonl", unlabelled="-1")
     assert parts.train.labels.tolist() == classes
     assert parts.class_names == names
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import functools
-import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lelp_jax.core.errors import UserError, make_unknown_name_error
-from lelp_jax.data.reading import json_lines
+from lelp_jax.data.reading import delimited, json_lines
 from lelp_jax.data.reading.paths import find_file
 
 _FORMATS = {
@@ -27,7 +25,6 @@ _FORMATS = {
     ".parquet": "Parquet",
     ".pq": "Parquet",
 }
-_DELIMITERS = {"CSV": ",", "TSV": "\t"}
 # A record must fit into a block of the reader.
 _BLOCK_BYTES = 1 << 26
 
@@ -41,12 +38,14 @@ class TableFile:
         table: Its columns.
     """
 
-    def __init__(self, path: str, split: str):
+    def __init__(self, path: str, split: str, as_text: Collection[str] = ()):
         """Reads a file.
 
         Args:
             path: The file.
             split: The split that it holds, for messages.
+            as_text: Columns that are texts by meaning, such as ids and labels. In text files they
+                are read as they stand there: "007" is not 7, nor "1.10" 1.1.
 
         Raises:
             UserError: The file cannot be read.
@@ -59,6 +58,8 @@ class TableFile:
                 f"known: {', '.join(_FORMATS)}"
             )
         self.path = find_file(path, split)
+        self._as_text = frozenset(as_text)
+        self._quoted = True
         try:
             self.table = self._read()
         except (pa.ArrowException, OSError) as error:
@@ -73,22 +74,45 @@ class TableFile:
             from pyarrow import parquet
 
             return parquet.read_table(self.path)
-        content = pa.BufferReader(self._content())
         if self.format == "JSON lines":
-            from pyarrow import json as of_json
-
-            return of_json.read_json(
-                content, read_options=of_json.ReadOptions(block_size=_BLOCK_BYTES)
-            )
+            return self._read_json()
         from pyarrow import csv as of_csv
 
+        content = self._content()
+        self._quoted = delimited.find_quoting(self.path, content.decode(), self.format)
         return of_csv.read_csv(
-            content,
+            pa.BufferReader(content),
             read_options=of_csv.ReadOptions(block_size=_BLOCK_BYTES),
             parse_options=of_csv.ParseOptions(
-                delimiter=_DELIMITERS[self.format], newlines_in_values=True
+                delimiter=delimited.DELIMITERS[self.format],
+                quote_char='"' if self._quoted else False,
+                newlines_in_values=self._quoted,
+            ),
+            convert_options=of_csv.ConvertOptions(
+                column_types={name: pa.string() for name in self._as_text}
             ),
         )
+
+    def _read_json(self) -> pa.Table:
+        from pyarrow import json as of_json
+
+        content = json_lines.replace_half_characters(self.path, self._content())
+
+        def read(**options: Any) -> pa.Table:
+            return of_json.read_json(
+                pa.BufferReader(content),
+                read_options=of_json.ReadOptions(block_size=_BLOCK_BYTES),
+                parse_options=of_json.ParseOptions(**options),
+            )
+
+        table = read()
+        # A text that could be a date is read as one.
+        dates = [
+            pa.field(field.name, pa.string())
+            for field in table.schema
+            if field.name in self._as_text and pa.types.is_timestamp(field.type)
+        ]
+        return read(explicit_schema=pa.schema(dates)) if dates else table
 
     def _content(self) -> bytes:
         """Reads a text file, without a byte-order mark."""
@@ -102,7 +126,15 @@ class TableFile:
                 f"{self.path} line {line}: byte 0x{content[error.start]:02x} at byte {column} of "
                 "the line is not UTF-8; save the file as UTF-8"
             ) from None
-        return content.removeprefix(codecs.BOM_UTF8)
+        content = content.removeprefix(codecs.BOM_UTF8)
+        inside = content.find(b"\n" + codecs.BOM_UTF8)
+        if inside >= 0:
+            line = content.count(b"\n", 0, inside) + 2
+            raise UserError(
+                f"{self.path} line {line} begins with a byte-order mark, as where files were "
+                "joined; remove it, and a header that follows it"
+            )
+        return content
 
     def _records(self) -> Iterator[tuple[int, Any]]:
         """Yields the line in which each record of a text file begins, and its content."""
@@ -111,20 +143,15 @@ class TableFile:
                 if line.strip():
                     yield number, line
             return
-        reader = csv.reader(
-            io.StringIO(self._content().decode(), newline=""), delimiter=_DELIMITERS[self.format]
+        yield from delimited.read_records(
+            self._content().decode(), self.format, quoted=self._quoted
         )
-        number = 1
-        for fields in reader:
-            if fields:
-                yield number, fields
-            number = reader.line_num + 1
 
     def _find_bad_line(self) -> None:
         """Raises the error that names the first line which cannot be parsed, if it is found."""
         if self.format == "JSON lines":
             json_lines.find_bad_object(self.path, self._records())
-        elif self.format in _DELIMITERS:
+        elif self.format in delimited.DELIMITERS:
             width = 0
             for number, fields in self._records():
                 width = width or len(fields)
@@ -140,7 +167,7 @@ class TableFile:
         if self.format == "Parquet":
             return []
         lines = [number for number, _ in self._records()]
-        lines = lines[1:] if self.format in _DELIMITERS else lines
+        lines = lines[1:] if self.format in delimited.DELIMITERS else lines
         return lines if len(lines) == self.table.num_rows else []
 
     def place(self, row: int) -> str:
@@ -172,23 +199,35 @@ class TableFile:
         values = self.table.column(name).combine_chunks()
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
-    def refuse_open_quotes(self, name: str) -> None:
-        """Checks texts of TSV for tabs and line ends: rows that a quotation mark swallowed.
+    def refuse_joined_rows(self, label: str) -> None:
+        """Checks CSV and TSV for a second header, and for rows that a quotation mark swallowed.
+
+        Args:
+            label: Name of the label column.
 
         Raises:
-            UserError: There is such a text.
+            UserError: There is such a row.
         """
-        values = self.column(name)
-        if self.format != "TSV" or not _is_text(values.type):
+        names = self.table.column_names
+        if self.format not in delimited.DELIMITERS or names.count(label) != 1:
             return
-        swallowed = pc.and_(pc.match_substring(values, "\t"), pc.match_substring(values, "\n"))
-        row = pc.index(swallowed, True).as_py()
-        if row >= 0:
-            raise UserError(
-                f"{self.path}: a quotation mark at the start of a text swallows the rows after it, "
-                f"from {self.place(row)} on; put texts with such marks in quotes and double the "
-                "marks in them, or save the file as .jsonl or .parquet"
-            )
+        labels = self.table.column(label)
+        for row in pc.indices_nonzero(pc.equal(labels, label)).to_pylist():
+            if all(str(self.table.column(name)[row]) == name for name in self._as_text & {*names}):
+                raise UserError(f"{self.place(row)} repeats the header; remove it")
+        known = frozenset(pc.unique(labels).to_pylist())
+        for column, field in enumerate(self.table.schema):
+            if not _is_text(field.type):
+                continue
+            values = self.table.column(column)
+            for row in pc.indices_nonzero(pc.match_substring(values, "\n")).to_pylist():
+                text = values[row].as_py()
+                if delimited.holds_rows(text, column, len(names), names.index(label), known):
+                    raise UserError(
+                        f"{self.place(row)}, column {field.name}: a quotation mark swallows the "
+                        "rows after it; put texts with such marks in quotes and double the marks "
+                        "in them, or save the file as .jsonl or .parquet"
+                    )
 
     def numeric_columns(self, but: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Lists the columns of numbers, and the other columns, except those given.

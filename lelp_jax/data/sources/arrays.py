@@ -26,7 +26,7 @@ _KEYS = ("inputs", "labels", "fine_labels", "ids")
 class Arrays:
     """One .npz file per split with keys `inputs`, `labels` and, optionally, `fine_labels`, `ids`.
 
-    Labels are whole numbers (-1 or NaN: not labelled) or texts ("": not labelled). Features are
+    Labels are whole numbers or texts; rows without one hold NaN, "" or -1. Features are
     standardised with the training rows' mean and deviation.
 
     Attributes:
@@ -34,12 +34,15 @@ class Arrays:
         validation: Path of the validation rows; "" splits them off the training rows.
         test: Path of the test rows; "" splits them off the training rows.
         num_classes: Number of classes; 0 takes the largest training label + 1.
+        unlabelled: The label of rows that have none, besides an empty one, such as "?"; "" for no
+            such mark. "auto" takes -1, and asks where -1 is as common as a class.
     """
 
     train: Annotated[str, NonEmpty("an .npz file")]
     validation: str = ""
     test: str = ""
     num_classes: Annotated[int, NUM_CLASSES] = 0
+    unlabelled: str = labels.AUTO
 
     def parts(self) -> Parts:
         """Reads the files.
@@ -56,13 +59,16 @@ class Arrays:
                     f"{file.path}: inputs have shape {file.inputs.shape[1:]} per row, those of "
                     f"{train.path} {train.inputs.shape[1:]}; both files need the same features"
                 )
-        coding = labels.fit_coding(train.labels("labels"), self.num_classes)
-        fine = labels.fit_coding(train.labels("fine_labels")) if train.has("fine_labels") else None
+        mark = self.unlabelled
+        coding = labels.fit_coding(train.labels("labels", mark), self.num_classes)
+        fine = None
+        if train.has("fine_labels"):
+            fine = labels.fit_coding(train.labels("fine_labels", mark), fine=True)
         rows = {
             split: Rows(
                 inputs=file.inputs,
-                labels=coding.classes(file.labels("labels")),
-                fine_labels=fine.classes(file.labels("fine_labels"))
+                labels=coding.classes(file.labels("labels", mark)),
+                fine_labels=fine.classes(file.labels("fine_labels", mark))
                 if fine and file.has("fine_labels")
                 else None,
                 place=file.place,
@@ -102,8 +108,12 @@ class _File:
         """Names a row, counted from 0 as NumPy does."""
         return f"{self.path} row {row}"
 
-    def labels(self, key: str) -> labels.Column:
+    def labels(self, key: str, mark: str) -> labels.Column:
         """Reads one label per row.
+
+        Args:
+            key: The array.
+            mark: The label of rows that have none.
 
         Raises:
             UserError: There are more or fewer labels than rows, or they are not labels.
@@ -113,7 +123,7 @@ class _File:
             raise UserError(
                 f"{self.path}: {key} are of type {values.dtype}; whole numbers or texts are needed"
             )
-        return labels.read(values, key, self.place)
+        return labels.read(values, key, self.place, mark)
 
     def ids(self) -> np.ndarray:
         """Reads the name of each row.

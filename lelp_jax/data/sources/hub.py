@@ -12,7 +12,7 @@ import numpy as np
 from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels
-from lelp_jax.data.dataset import UNLABELLED, Parts
+from lelp_jax.data.dataset import Parts
 from lelp_jax.data.reading import class_names
 from lelp_jax.data.sources import hub_files, texts
 
@@ -40,6 +40,8 @@ class Hub:
         class_map: The class that each label becomes, in label order, as (0, 1, 0, 1), or entries
             "LABEL=CLASS". Empty keeps the labels. Where there is no fine-label column, the label
             from before is the fine label.
+        unlabelled: The label of rows that have none, besides an empty one, such as "?"; "" for no
+            such mark. "auto" takes -1, and asks where -1 is as common as a class.
         max_length: How many tokens of a text are seen at most.
     """
 
@@ -54,6 +56,7 @@ class Hub:
     test: str = "test"
     train_rows: Annotated[int, NON_NEGATIVE] = 0
     class_map: tuple[Any, ...] = ()
+    unlabelled: str = labels.AUTO
     max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
@@ -72,9 +75,9 @@ class Hub:
         files = hub_files.find(self.name, self.revision, self.subset, wanted)
         splits = {split: self._columns(split, paths) for split, paths in files.items()}
         test = splits.get("test")
-        if test is not None and (test.labels.values == UNLABELLED).all():
+        if test is not None and test.labels.is_empty:
             raise UserError(
-                f"{self.name}: the labels of {self.test!r} are all {UNLABELLED}, which hides them; "
+                f"{self.name} hides the labels of {self.test!r}: no row has one; "
                 "name another split with --config.data.test=NAME, or split test rows off the "
                 "training rows with --config.data.test="
             )
@@ -145,7 +148,7 @@ class Hub:
             if pa.types.is_dictionary(values.type):
                 values = values.dictionary_decode()
             raw = table_file.label_values(values, f"{self.name}, column {column}")
-            return labels.read(raw, column, place)
+            return labels.read(raw, column, place, self.unlabelled)
 
         return texts.TextColumns(
             texts=text_column.read(table.column(self.text), self.text, place),

@@ -26,8 +26,9 @@ _SHOWN = 12
 class NumericTable:
     """Files whose columns have names; the format follows from the file's ending.
 
-    Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
-    sorted order. Features are standardised with the training rows' mean and deviation.
+    Labels are whole numbers or names ("spam"), which are numbered in sorted order. They and the
+    names of rows are read as they stand, so that "007" is not 7. Rows without a label leave it
+    empty or hold -1. Features are standardised with the training rows' mean and deviation.
 
     Attributes:
         train: Path of the training rows.
@@ -38,6 +39,8 @@ class NumericTable:
         fine_label: Name of the fine-label column; "" when there is none.
         id: Name of the column that names the rows; "" when there is none.
         num_classes: Number of classes of whole-number labels; 0 takes the largest + 1.
+        unlabelled: The label of rows that have none, besides an empty one, such as "?"; "" for no
+            such mark. "auto" takes -1, and asks where -1 is as common as a class.
     """
 
     train: Annotated[str, NonEmpty("a .csv, .tsv, .jsonl or .parquet file")]
@@ -48,6 +51,7 @@ class NumericTable:
     fine_label: str = ""
     id: str = ""
     num_classes: Annotated[int, NUM_CLASSES] = 0
+    unlabelled: str = labels.AUTO
 
     def __post_init__(self) -> None:
         if self.fine_label == self.label:
@@ -68,17 +72,20 @@ class NumericTable:
         from lelp_jax.data.reading.table_file import TableFile
 
         paths = {"train": self.train, "validation": self.validation, "test": self.test}
-        files = {split: TableFile(path, split) for split, path in paths.items() if path}
-        coding = labels.fit_coding(_labels(files["train"], self.label), self.num_classes)
-        fine = (
-            labels.fit_coding(_labels(files["train"], self.fine_label)) if self.fine_label else None
-        )
+        as_text = [name for name in (self.label, self.fine_label, self.id) if name]
+        files = {split: TableFile(path, split, as_text) for split, path in paths.items() if path}
+        for file in files.values():
+            file.refuse_joined_rows(self.label)
+        coding = labels.fit_coding(self._labels(files["train"], self.label), self.num_classes)
+        fine = None
+        if self.fine_label:
+            fine = labels.fit_coding(self._labels(files["train"], self.fine_label), fine=True)
         columns = self.columns or self._numeric_columns(files["train"])
         rows = {
             split: Rows(
                 inputs=np.stack([file.numbers(column) for column in columns], axis=1),
-                labels=coding.classes(_labels(file, self.label)),
-                fine_labels=fine.classes(_labels(file, self.fine_label)) if fine else None,
+                labels=coding.classes(self._labels(file, self.label)),
+                fine_labels=fine.classes(self._labels(file, self.fine_label)) if fine else None,
                 place=file.place,
                 columns=columns,
                 ids=_ids(file, self.id) if self.id else None,
@@ -91,6 +98,9 @@ class NumericTable:
             fine_names=fine.names if fine else (),
             preprocess=functools.partial(standardization, columns=columns, same_unit=False),
         )
+
+    def _labels(self, file: TableFile, column: str) -> labels.Column:
+        return labels.read(file.label_values(column), column, file.place, self.unlabelled)
 
     def _numeric_columns(self, train: TableFile) -> tuple[str, ...]:
         columns, others = train.numeric_columns({self.label, self.fine_label, self.id})
@@ -107,7 +117,3 @@ class NumericTable:
 
 def _ids(file: TableFile, column: str) -> np.ndarray:
     return identity.read(file.label_values(column), column, file.place)
-
-
-def _labels(file: TableFile, column: str) -> labels.Column:
-    return labels.read(file.label_values(column), column, file.place)

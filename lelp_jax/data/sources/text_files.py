@@ -25,8 +25,9 @@ _FINE = "fine_label"
 class TextFiles:
     """Files with a column of texts and one of labels; the format follows from the file's ending.
 
-    Labels are whole numbers (-1 or empty: not labelled) or names ("spam"); names are numbered in
-    sorted order. Texts are not changed.
+    Labels are whole numbers or names ("spam"), which are numbered in sorted order. They, texts and
+    the names of rows are read as they stand, so that "007" is not 7. Rows without a label leave it
+    empty or hold -1.
 
     Attributes:
         train: Path of the training rows.
@@ -45,6 +46,8 @@ class TextFiles:
         class_map: The class that each label becomes, in label order, as (0, 1, 0, 1), or entries
             "LABEL=CLASS"; classes are numbers or names. Empty keeps the labels. Where there is no
             fine-label column, the label from before is the fine label.
+        unlabelled: The label of rows that have none, besides an empty one, such as "?"; "" for no
+            such mark. "auto" takes -1, and asks where -1 is as common as a class.
         max_length: How many tokens of a text are seen at most.
     """
 
@@ -58,6 +61,7 @@ class TextFiles:
     num_classes: Annotated[int, NUM_CLASSES] = 0
     label_names: Annotated[tuple[str, ...], DISTINCT] = ()
     class_map: tuple[Any, ...] = ()
+    unlabelled: str = labels.AUTO
     max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
@@ -79,7 +83,9 @@ class TextFiles:
         from lelp_jax.data.reading.table_file import TableFile
 
         paths = {"train": self.train, "validation": self.validation, "test": self.test}
-        files = {split: TableFile(path, split) for split, path in paths.items() if path}
+        fine = self.fine_label or _FINE
+        as_text = [name for name in (self.text, self.label, fine, self.id) if name]
+        files = {split: TableFile(path, split, as_text) for split, path in paths.items() if path}
         fine = self.fine_label or self._fine_column(files)
         splits = {split: self._columns(file, fine) for split, file in files.items()}
         train = splits["train"]
@@ -115,11 +121,15 @@ class TextFiles:
                 raise text_column.make_missing_error(
                     str(file.path), name, file.table.schema, others, key
                 )
-        file.refuse_open_quotes(self.text)
+        file.refuse_joined_rows(self.label)
+
+        def read_labels(column: str) -> labels.Column:
+            return labels.read(file.label_values(column), column, file.place, self.unlabelled)
+
         return texts.TextColumns(
             texts=text_column.read(file.column(self.text), self.text, file.place),
-            labels=labels.read(file.label_values(self.label), self.label, file.place),
-            fine_labels=labels.read(file.label_values(fine), fine, file.place) if fine else None,
+            labels=read_labels(self.label),
+            fine_labels=read_labels(fine) if fine else None,
             place=file.place,
             ids=identity.read(file.label_values(self.id), self.id, file.place) if self.id else None,
         )

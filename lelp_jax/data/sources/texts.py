@@ -62,7 +62,7 @@ def make_parts(
     named = fit_coding(train.labels, num_classes, label_names)
     fine = None
     if train.fine_labels is not None:
-        fine = fit_coding(train.fine_labels, names=fine_names)
+        fine = fit_coding(train.fine_labels, names=fine_names, fine=True)
     merged = class_maps.read(class_map, named.names) if class_map else None
     rows = {}
     for split, columns in splits.items():
@@ -72,7 +72,7 @@ def make_parts(
             fine_labels = fine.classes(columns.fine_labels)
         if merged is not None:
             fine_labels = classes if fine is None else fine_labels
-            classes = merged.apply(classes, columns.place)
+            classes = merged.apply(classes)
         rows[split] = Rows(
             inputs=columns.texts,
             labels=classes,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from lelp_jax.core.constraints import AT_LEAST_ONE, NonEmpty
 from lelp_jax.core.errors import UserError
-from lelp_jax.data.dataset import UNLABELLED, Parts
+from lelp_jax.data import labels
+from lelp_jax.data.dataset import Parts
 from lelp_jax.data.sources import texts
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Tfds:
         class_map: The class that each label becomes, in label order, as (0, 1, 0, 1), or entries
             "LABEL=CLASS". Empty keeps the labels. Where there is no fine-label column, the label
             from before is the fine label.
+        unlabelled: The label of rows that have none, besides an empty one, such as "?"; "" for no
+            such mark. "auto" takes -1, and asks where -1 is as common as a class.
         max_length: How many tokens of a text are seen at most.
     """
 
@@ -74,6 +77,7 @@ class Tfds:
     validation: str = ""
     test: str = ""
     class_map: tuple[Any, ...] = ()
+    unlabelled: str = labels.AUTO
     max_length: Annotated[int, AT_LEAST_ONE] = 128
 
     def __post_init__(self) -> None:
@@ -99,7 +103,7 @@ class Tfds:
             named["label"] = named["label"] or known.label
         columns = tfds_reader.find_columns(builder, named)
         grades = known.names if known is not None and columns["label"] == known.label else {}
-        reader = tfds_reader.Reader(builder, columns, grades)
+        reader = tfds_reader.Reader(builder, columns, grades, self.unlabelled)
         splits = self._splits(reader)
         return texts.make_parts(
             splits,
@@ -119,8 +123,8 @@ class Tfds:
             splits["test"] = reader.read(self.test)
             if _hidden(splits["test"]):
                 raise UserError(
-                    f"{reader.name}: the labels of {self.test!r} are all {UNLABELLED}, which hides "
-                    "them; name another split with --config.data.test=NAME"
+                    f"{reader.name} hides the labels of {self.test!r}: no row has one; "
+                    "name another split with --config.data.test=NAME"
                 )
         elif "test" in free:
             test = reader.read("test")
@@ -142,4 +146,4 @@ class Tfds:
 
 
 def _hidden(columns: texts.TextColumns) -> bool:
-    return not columns.labels.by_name and bool((columns.labels.values == UNLABELLED).all())
+    return columns.labels.is_empty

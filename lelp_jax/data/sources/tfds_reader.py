@@ -70,18 +70,21 @@ class Reader:
         names: Names of its splits.
     """
 
-    def __init__(self, builder: Any, columns: Mapping[str, str], grades: Mapping[int, str]):
+    def __init__(
+        self, builder: Any, columns: Mapping[str, str], grades: Mapping[int, str], mark: str
+    ):
         """Prepares for reading.
 
         Args:
             builder: The data set.
             columns: Its columns of "text", "label" and "fine_label".
             grades: The labels that are used, in class order; empty uses all as they are.
+            mark: The label of rows that have none.
         """
         self.name = builder.info.full_name
         self.names = tuple(builder.info.splits)
         self._builder = builder
-        self._columns, self._grades = columns, grades
+        self._columns, self._grades, self._mark = columns, grades, mark
 
     def class_names(self, key: str) -> tuple[str, ...]:
         """Lists the names of the numbers in the column of "label" or "fine_label"."""
@@ -129,10 +132,10 @@ class Reader:
         fine_labels = None
         if "fine_label" in stored:
             column = self._columns["fine_label"]
-            fine_labels = labels.read(stored["fine_label"][kept], column, place)
+            fine_labels = labels.read(stored["fine_label"][kept], column, place, self._mark)
         return texts.TextColumns(
             texts=text_column.read(content, self._columns["text"], place),
-            labels=labels.read(values, self._columns["label"], place),
+            labels=labels.read(values, self._columns["label"], place, self._mark),
             fine_labels=fine_labels,
             place=place,
         )
