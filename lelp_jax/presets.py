@@ -46,7 +46,7 @@ def build_encoder_teacher(
     config.source = "encoder"
     config.count = count  # replicate r learns from teacher r mod count
     config.checkpoint = checkpoint
-    config.pooling = "mean"  # or "cls", "pooler"
+    config.pooling = "auto"  # what the checkpoint says, or "mean", "cls", "pooler"
     config.dropout = 0.1
     config.learning_rate = learning_rate
     config.weight_decay = 0.01
@@ -103,7 +103,7 @@ def build_pretrained_student(checkpoint: str, *, epochs: float) -> ConfigDict:
         {
             "name": "pretrained",
             "checkpoint": checkpoint,
-            "pooling": "mean",
+            "pooling": "auto",
             "dropout": 0.1,
             "checkpointing": True,
             "compute_dtype": "bfloat16",
@@ -123,7 +123,7 @@ def build_embedding_student(*, epochs: float) -> ConfigDict:
     """
     config = build_text_student(epochs=epochs, batch_size=256)
     config.inputs = ConfigDict(
-        {"name": "embeddings", "checkpoint": MINILM, "pooling": "mean", "compute_dtype": "float32"}
+        {"name": "embeddings", "checkpoint": MINILM, "pooling": "auto", "compute_dtype": "float32"}
     )
     config.model = ConfigDict({"name": "mlp", "hidden": (256,), "dropout": 0.1})
     return config

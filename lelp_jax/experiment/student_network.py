@@ -15,7 +15,8 @@ from lelp_jax.core.fields import Named
 from lelp_jax.inputs import Inputs
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
-from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling
+from lelp_jax.models.encoder.trunk import ComputeDtype
+from lelp_jax.models.pretrained import PoolingChoice
 from lelp_jax.teachers.base import Teacher
 
 _PLACE = "config.student.model"
@@ -94,7 +95,9 @@ class FromCheckpoint:
 
     Attributes:
         checkpoint: A folder, or a name on the hub.
-        pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
+        pooling: "mean" over the tokens, "cls" for the first, "pooler" for what the checkpoint's own
+            dense layer makes of them; "auto" is what a sentence-transformers checkpoint says, and
+            "mean" for others.
         dropout: Share of values dropped in training.
         checkpointing: Whether to recompute activations in the backward pass instead of storing
             them.
@@ -102,7 +105,7 @@ class FromCheckpoint:
     """
 
     checkpoint: Annotated[str, NonEmpty("a Hugging Face checkpoint")]
-    pooling: Pooling = "mean"
+    pooling: PoolingChoice = "auto"
     dropout: Annotated[float, SHARE] = 0.1
     checkpointing: bool = False
     compute_dtype: ComputeDtype = "float32"
@@ -124,17 +127,15 @@ class FromCheckpoint:
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
             if field.name != "checkpoint"
-        }
-        model = sections.call_with_place(
-            _PLACE, Encoder, num_outputs, loaded.architecture, **options
-        )
+        } | {"pooling": loaded.choose_pooling(self.pooling)}
+        model = sections.call_with_place(_PLACE, Encoder, num_outputs, loaded.architecture, **options)
         if inputs.num_tokens > loaded.architecture.num_tokens:
             raise UserError(
                 f"config.student.model.checkpoint embeds {loaded.architecture.num_tokens} tokens, "
                 f"but the students see {inputs.num_tokens}; leave config.student.inputs.checkpoint "
                 "empty, so that the checkpoint's tokenizer is used"
             )
-        initial = functools.partial(_load_trunk, loaded, self.pooling)
+        initial = functools.partial(_load_trunk, loaded, options["pooling"])
         return _make_student_model(model, initial, loaded.fingerprint)
 
 
@@ -206,7 +207,7 @@ def _make_student_model(
     # depend on files elsewhere.
     settings = {
         "name": "encoder",
-        "architecture": dataclasses.asdict(model.architecture),
+        "architecture": model.architecture.describe(),
         "pooling": model.pooling,
         "dropout": model.dropout,
         "checkpointing": model.checkpointing,

@@ -20,7 +20,8 @@ from lelp_jax.inputs.features import FeatureEncoding
 from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
-from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling
+from lelp_jax.models.encoder.trunk import ComputeDtype
+from lelp_jax.models.pretrained import PoolingChoice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +100,16 @@ class TextEmbeddings:
 
     Attributes:
         checkpoint: Name or folder of the checkpoint; "" takes the teacher's.
-        pooling: "mean" of the hidden states of all tokens, "cls" for that of the first token, or
-            "pooler" for the checkpoint's dense layer with tanh on that of the first token.
+        pooling: "mean" of the hidden states of all tokens, "cls" for that of the first token,
+            "pooler" for what the checkpoint's own dense layer makes of one of these; "auto" is what
+            a sentence-transformers checkpoint says, and "mean" for others.
         compute_dtype: Type of the matrix products.
     """
 
     of_tokens: ClassVar[bool] = False
 
     checkpoint: str = ""
-    pooling: Pooling = "mean"
+    pooling: PoolingChoice = "auto"
     compute_dtype: ComputeDtype = "float32"
 
     def check(self, dataset: Dataset) -> None:
@@ -132,7 +134,8 @@ class TextEmbeddings:
             Interrupted: The run was asked to stop; what was computed is kept.
         """
         checkpoint = tokens.load_checkpoint(self.checkpoint, "embeddings")
-        network = FrozenEncoder(checkpoint, self.pooling, self.compute_dtype)
+        pooling = checkpoint.choose_pooling(self.pooling)
+        network = FrozenEncoder(checkpoint, pooling, self.compute_dtype)
         texts = tokens.make_tokens(root, checkpoint, dataset, session)
         values, fingerprint = embedding_stage.ensure(root, texts, network, session)
         preprocessing = standardization(values[dataset.train], same_unit=True)

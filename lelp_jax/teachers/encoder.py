@@ -17,6 +17,7 @@ from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, check_pooling
 from lelp_jax.models.outputs import Model
+from lelp_jax.models.pretrained import PoolingChoice
 from lelp_jax.teachers.trained import Headless, TrainedTeachers
 
 
@@ -26,7 +27,9 @@ class Encoders(TrainedTeachers):
 
     Attributes:
         checkpoint: A folder, or a name on the hub ("google-bert/bert-base-uncased").
-        pooling: "mean" over the tokens, "cls" or the checkpoint's "pooler".
+        pooling: "mean" over the tokens, "cls" for the first, "pooler" for what the checkpoint's own
+            dense layer makes of them; "auto" is what a sentence-transformers checkpoint says, and
+            "mean" for others.
         dropout: Share of values dropped in training.
         checkpointing: Whether to recompute activations in the backward pass instead of storing
             them, which takes a third longer and needs far less memory.
@@ -37,7 +40,7 @@ class Encoders(TrainedTeachers):
     checkpoint: Annotated[
         str, NonEmpty("a Hugging Face checkpoint: its folder, or its name on the hub")
     ]
-    pooling: Pooling = "mean"
+    pooling: PoolingChoice = "auto"
     dropout: Annotated[float, SHARE] = 0.1
     checkpointing: bool = False
     compute_dtype: ComputeDtype = "float32"
@@ -53,7 +56,7 @@ class Encoders(TrainedTeachers):
         super().check(dataset)
         call_with_place("config.teacher", self._view.check, dataset)
         loaded = self._pretrained
-        call_with_place("config.teacher", check_pooling, loaded.architecture, self.pooling)
+        call_with_place("config.teacher", check_pooling, loaded.architecture, self._pooling)
         if dataset.max_length > loaded.architecture.longest:
             raise UserError(
                 f"config.data.max_length {dataset.max_length} exceeds the "
@@ -65,6 +68,10 @@ class Encoders(TrainedTeachers):
     @functools.cached_property
     def _pretrained(self) -> pretrained.Pretrained:
         return pretrained.load(self.checkpoint, "config.teacher.checkpoint")
+
+    @functools.cached_property
+    def _pooling(self) -> Pooling:
+        return self._pretrained.choose_pooling(self.pooling)
 
     @property
     def _view(self) -> Tokens:
@@ -80,7 +87,7 @@ class Encoders(TrainedTeachers):
         """
         loaded = self._pretrained
         network: dict[str, Any] = {
-            "pooling": self.pooling,
+            "pooling": self._pooling,
             "dropout": self.dropout,
             "checkpointing": self.checkpointing,
             "compute_dtype": self.compute_dtype,
@@ -95,6 +102,6 @@ class Encoders(TrainedTeachers):
             content={"checkpoint": loaded.fingerprint, **network},
             inputs=self._view.ensure(root, dataset, session),
             # The output layer is new; only the trunk starts from the checkpoint.
-            initial=lambda: {"trunk": loaded.trunk(self.pooling)},
+            initial=lambda: {"trunk": loaded.trunk(self._pooling)},
             layer_decay=self.layer_decay,
         )

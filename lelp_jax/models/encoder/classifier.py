@@ -9,8 +9,8 @@ import jax
 
 from lelp_jax.core.constraints import SHARE
 from lelp_jax.models.encoder.architecture import Architecture
-from lelp_jax.models.encoder.attention import initializer
 from lelp_jax.models.encoder.dropout import Dropout
+from lelp_jax.models.encoder.layers import initializer
 from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, Trunk, check_pooling
 from lelp_jax.models.outputs import HEAD, Outputs
 
@@ -24,7 +24,7 @@ class Encoder(nn.Module):
         num_outputs: Width of the output layer.
         architecture: Sizes, those of the checkpoint.
         pooling: "mean" of the hidden states of all tokens, "cls" for that of the first token, or
-            "pooler" for the checkpoint's dense layer with tanh on that of the first token.
+            "pooler" for what the checkpoint's own dense layer makes of one of these.
         dropout: Share of values dropped in training, in every block and before the
             output layer; attention probabilities are not dropped.
         checkpointing: Whether the gradient computes the inside of each block again in place of

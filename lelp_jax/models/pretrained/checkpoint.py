@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,12 @@ from flax.traverse_util import unflatten_dict
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.models.encoder.architecture import Architecture
-from lelp_jax.models.pretrained import configuration, fetching, names
+from lelp_jax.models.encoder.trunk import Pooling
+from lelp_jax.models.pretrained import configuration, fetching, folder, names, pooling
+from lelp_jax.models.pretrained.families import BY_NAME, Pooler
 from lelp_jax.models.pretrained.weights import Weights
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Pretrained:
     Attributes:
         folder: Its folder.
         architecture: Its sizes.
+        pooler: What its pooler is called; None where it has none.
         fingerprint: Names what the architecture and all parameters hold, not how or where they are
             stored.
         place: Where it was named, for messages.
@@ -32,20 +38,34 @@ class Pretrained:
 
     folder: Path
     architecture: Architecture
+    pooler: Pooler | None
     fingerprint: str
     place: str
 
     @property
     def tokenizer_file(self) -> Path:
         """The tokenizer.json of the `tokenizers` library."""
-        return self.folder / fetching.TOKENIZER
+        return self.folder / folder.TOKENIZER
 
     @functools.cached_property
     def parameters(self) -> dict[str, Any]:
         """Parameters of the trunk, nested float32 arrays; with "pooler" where there is one."""
-        with Weights(self.folder, self.place) as weights:
-            flat = {p.path: weights.read(p) for p in names.parameters(self.architecture)}
+        path = folder.find_weights(self.folder, str(self.folder), self.place)
+        with Weights(path, BY_NAME[self.architecture.family], self.place) as weights:
+            parameters = names.parameters(self.architecture, self.pooler)
+            flat = {parameter.path: weights.read(parameter) for parameter in parameters}
         return unflatten_dict(flat)
+
+    def choose_pooling(self, wanted: pooling.PoolingChoice) -> Pooling:
+        """Chooses how a text's hidden states become one vector; see `pooling.choose`.
+
+        Args:
+            wanted: What the config asks for.
+
+        Raises:
+            UserError: "auto" is asked for, and the checkpoint's own pooling is another one.
+        """
+        return pooling.choose(wanted, self.folder, self.place)
 
     def trunk(self, pooling: str) -> dict[str, Any]:
         """Reads the parameters of a `Trunk` with a pooling.
@@ -64,7 +84,7 @@ class Pretrained:
         return {
             name: part
             for name, part in self.parameters.items()
-            if name != "pooler" or pooling == "pooler"
+            if not name.startswith("pooler") or pooling == "pooler"
         }
 
 
@@ -81,25 +101,31 @@ def load(name: str, place: str) -> Pretrained:
         UserError: It is not there, damaged, or no encoder of a known family.
         Unavailable: It has to be fetched, and the hub cannot be reached.
     """
-    folder = fetching.folder(name, place)
-    # Says what is wrong with the folder before what is wrong with a file in it.
-    configuration.content(folder / fetching.CONFIG, place)
-    if not (folder / fetching.TOKENIZER).is_file():
+    # Of a checkpoint on the hub that cannot be used, only this small file is fetched.
+    family = configuration.read_family(fetching.fetch(name, place, [folder.CONFIG]), name, place)
+    found = fetching.fetch(name, place)
+    if not (found / folder.TOKENIZER).is_file():
         raise UserError(
-            f"{place}: {fetching.TOKENIZER} is missing in {folder}; "
-            f"`transformers.AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained(DIR)` "
+            f"{place}: {folder.TOKENIZER} is missing in {found}; "
+            f"`transformers.AutoTokenizer.from_pretrained({name!r}).save_pretrained(DIR)` "
             "writes one into the folder DIR, for this one"
         )
-    with Weights(folder, place) as weights:
-        pooler = any(f"{tensor}.weight" in weights for tensor in names.POOLER.values())
-        architecture = configuration.read(folder, pooler=pooler, place=place)
-        digest = hashlib.blake2b(
-            json.dumps(dataclasses.asdict(architecture), sort_keys=True).encode(), digest_size=16
+    path = folder.find_weights(found, name, place)
+    if path.name == folder.WEIGHTS and (found / folder.INDEX).is_file():
+        _LOG.warning("%s is read, not the files that %s names", path, folder.INDEX)
+    with Weights(path, BY_NAME[family], place) as weights:
+        poolers = BY_NAME[family].poolers
+        pooler = next(
+            (p for p in poolers if weights.has(f"{p.dense}.weight", in_head=p.in_head)), None
         )
-        for parameter in names.parameters(architecture):
+        architecture = configuration.read(found, family, pooler, place)
+        digest = hashlib.blake2b(
+            json.dumps(architecture.describe(), sort_keys=True).encode(), digest_size=16
+        )
+        for parameter in names.parameters(architecture, pooler):
             digest.update("/".join(parameter.path).encode())
             digest.update(weights.read(parameter).data)
-    return Pretrained(folder, architecture, digest.hexdigest(), place)
+    return Pretrained(found, architecture, pooler, digest.hexdigest(), place)
 
 
 def cut_architecture(architecture: Architecture, layers: int) -> Architecture:
@@ -114,7 +140,14 @@ def cut_architecture(architecture: Architecture, layers: int) -> Architecture:
     """
     if not 1 <= layers <= architecture.layers:
         raise UserError(f"layers must be in 1..{architecture.layers}, got {layers}")
-    return dataclasses.replace(architecture, layers=layers)
+    kept = _choose_layers(architecture, layers)
+    return dataclasses.replace(
+        architecture,
+        layers=layers,
+        windows=tuple(architecture.windows[layer] for layer in kept if architecture.windows),
+        # Only the layer that follows the embeddings may do without its normalisation.
+        first_norm=architecture.first_norm or kept[0] > 0,
+    )
 
 
 def cut_parameters(
@@ -132,9 +165,13 @@ def cut_parameters(
         trunk: Its parameters.
         layers: How many layers to keep.
     """
-    kept = [(number + 1) * architecture.layers // layers - 1 for number in range(layers)]
+    kept = _choose_layers(architecture, layers)
     if architecture.groups:
         kept = list(range(architecture.blocks))
     rest = {name: part for name, part in trunk.items() if not name.startswith("layer_")}
     blocks = {f"layer_{new}": trunk[f"layer_{old}"] for new, old in enumerate(kept)}
     return {**rest, **blocks}
+
+
+def _choose_layers(architecture: Architecture, layers: int) -> list[int]:
+    return [(number + 1) * architecture.layers // layers - 1 for number in range(layers)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,9 @@ from typing import Any
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.models.encoder.architecture import Architecture
-from lelp_jax.models.pretrained.fetching import CONFIG
+from lelp_jax.models.pretrained.families import BY_NAME, MODEL_TYPES, Family, Pooler
+from lelp_jax.models.pretrained.folder import CONFIG, read_json
 
-# Each model_type that is one of the families, under this name or another.
-FAMILIES: Mapping[str, str] = {
-    "albert": "albert",
-    "bert": "bert",
-    "camembert": "roberta",
-    "distilbert": "distilbert",
-    "roberta": "roberta",
-    "xlm-roberta": "roberta",
-}
 _ACTIVATIONS: Mapping[str, str] = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -29,110 +20,89 @@ _ACTIVATIONS: Mapping[str, str] = {
     "gelu_pytorch_tanh": "gelu_new",
     "relu": "relu",
 }
-# How config.json names each size, and what it means where it says nothing.
-_COMMON: Mapping[str, tuple[str, Any]] = {
-    "num_tokens": ("vocab_size", None),
-    "dims": ("hidden_size", None),
-    "layers": ("num_hidden_layers", None),
-    "heads": ("num_attention_heads", None),
-    "hidden": ("intermediate_size", None),
-    "positions": ("max_position_embeddings", 512),
-    "token_types": ("type_vocab_size", 2),
-    "activation": ("hidden_act", "gelu"),
-    "norm_epsilon": ("layer_norm_eps", 1e-12),
-}
-_OWN: Mapping[str, Mapping[str, tuple[str, Any]]] = {
-    "bert": {},
-    "roberta": {},
-    "distilbert": {
-        "dims": ("dim", None),
-        "layers": ("n_layers", None),
-        "heads": ("n_heads", None),
-        "hidden": ("hidden_dim", None),
-        "activation": ("activation", "gelu"),
-    },
-    "albert": {
-        "embedding_dims": ("embedding_size", None),
-        "groups": ("num_hidden_groups", 1),
-        "inner": ("inner_group_num", 1),
-        "activation": ("hidden_act", "gelu_new"),
-    },
-}
-# What would make it another network than the one that is built here.
-_REFUSED: Mapping[str, Any] = {
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
-}
 
 
-def read(folder: Path, *, pooler: bool, place: str) -> Architecture:
+def read_family(folder: Path, name: str, place: str) -> str:
+    """Reads which family a checkpoint is of.
+
+    Args:
+        folder: A folder with its config.json.
+        name: What the user called it, for messages.
+        place: Where it was named, for messages.
+
+    Raises:
+        UserError: config.json is missing or damaged, or no family here is this one.
+    """
+    path = folder / CONFIG
+    model_type = read_json(path, place).get("model_type")
+    known = ", ".join(MODEL_TYPES)
+    if model_type is None:
+        raise UserError(
+            f"{place}: {path} has no model_type; write the one of its network into it, such as "
+            f'"model_type": "bert"; known: {known}'
+        )
+    if model_type not in MODEL_TYPES:
+        raise UserError(
+            f"{place}: {path} has model_type {model_type!r}, of which there is no network here "
+            f"(known: {known}); let PyTorch answer as a teacher with `python -m lelp_jax.answer "
+            f"--model={name} --data=DATA --out=teacher.npz`, and take config.teacher.source "
+            "'arrays'"
+        )
+    return MODEL_TYPES[model_type]
+
+
+def read(folder: Path, family: str, pooler: Pooler | None, place: str) -> Architecture:
     """Reads the architecture of a checkpoint.
 
     Args:
         folder: The checkpoint.
-        pooler: Whether it holds the dense layer of the first token.
+        family: Its family.
+        pooler: The pooler that its tensors have; None for none.
         place: Where it was named, for messages.
 
     Raises:
-        UserError: config.json is missing or damaged, or tells of another network.
+        UserError: config.json is damaged, or tells of another network.
     """
     path = folder / CONFIG
-    values = content(path, place)
-    family = _family(values, path, place)
-    for key, only in _REFUSED.items():
-        if values.get(key, only) != only:
+    values, record = read_json(path, place), BY_NAME[family]
+    for key, (allowed, default) in record.only.items():
+        if values.get(key, default) not in allowed:
             raise UserError(
-                f"{place}: {path} has {key} {values[key]!r}, of which only {only!r} is supported; "
-                "take another checkpoint"
+                f"{place}: {path} has {key} {values.get(key, default)!r}, of which only "
+                f"{allowed[0]!r} is supported; take another checkpoint"
             )
-    names = {**_COMMON, **_OWN[family]}
-    if family == "distilbert":
-        del names["token_types"], names["norm_epsilon"]
-    sizes: dict[str, Any] = {"family": family, "pooler": pooler}
-    for field, (key, default) in names.items():
+    sizes = {"family": family, **record.fixed, **_read_sizes(values, record, path, place)}
+    if record.derive:
+        try:
+            sizes.update(record.derive(values, sizes))
+        except UserError as error:
+            raise UserError(f"{place}: {path} {error}; take another checkpoint") from error
+        except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+            raise UserError(
+                f"{place}: {path} holds a value of another type than it should ({error}); take an "
+                "undamaged copy of it"
+            ) from error
+    if pooler:
+        source, activation = (_look_up(values, at) for at in (pooler.source, pooler.activation))
+        sizes |= {"pooler": True, "pooler_input": source, "pooler_norm": bool(pooler.norm)}
+        sizes["pooler_activation"] = {"tanh": "tanh", **_ACTIVATIONS}.get(activation, activation)
+    return sections.build(Architecture, sizes, f"{place}: {path}")
+
+
+def _read_sizes(
+    values: Mapping[str, Any], record: Family, path: Path, place: str
+) -> dict[str, Any]:
+    sizes = {}
+    for field, (key, default) in record.sizes.items():
         value = values.get(key, default)
         if value is None:
             raise UserError(f"{place}: {path} has no {key}; take an undamaged copy of it")
         sizes[field] = value
     if sizes["activation"] not in _ACTIVATIONS:
-        raise make_unknown_name_error(
-            f"activation in {place}: {path}", sizes["activation"], _ACTIVATIONS
-        )
+        raise make_unknown_name_error(f"activation in {place}: {path}", str(sizes["activation"]), _ACTIVATIONS)
     sizes["activation"] = _ACTIVATIONS[sizes["activation"]]
-    if family == "roberta":
-        # Rows up to that of the padding token are not for tokens.
-        sizes["first_position"] = (values.get("pad_token_id", 1) or 0) + 1
-    return sections.build(Architecture, sizes, f"{place}: {path}")
+    return sizes
 
 
-def content(path: Path, place: str) -> dict[str, Any]:
-    """Reads a JSON file of a checkpoint.
-
-    Args:
-        path: The file.
-        place: Where the checkpoint was named, for messages.
-
-    Raises:
-        UserError: It is missing, or not a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{place}: {path} is missing; give the folder of a Hugging Face checkpoint"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{place}: {path} cannot be read ({error}); take an undamaged copy of it"
-        ) from error
-    if not isinstance(values, dict):
-        raise UserError(f"{place}: {path} holds no object; take an undamaged copy of it")
-    return values
-
-
-def _family(values: Mapping[str, Any], path: Path, place: str) -> str:
-    name = values.get("model_type")
-    if name not in FAMILIES:
-        raise make_unknown_name_error(f"model_type in {place}: {path}", str(name), FAMILIES)
-    return FAMILIES[str(name)]
+def _look_up(values: Mapping[str, Any], at: str | tuple[str, str]) -> Any:
+    return at if isinstance(at, str) else values.get(*at)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import os.path
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from lelp_jax.core.errors import Unavailable, UserError
+from lelp_jax.models.pretrained.folder import (
+    CONFIG,
+    INDEX,
+    MODULES,
+    TOKENIZER,
+    TOKENIZER_CONFIG,
+    WEIGHTS,
+)
 
-CONFIG = "config.json"
-TOKENIZER = "tokenizer.json"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-_WANTED = [CONFIG, TOKENIZER, "model*.safetensors", INDEX]
+_WANTED = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, "model*.safetensors", INDEX, MODULES, f"*/{CONFIG}"]
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
-def folder(name: str, place: str) -> Path:
+def fetch(name: str, place: str, wanted: Sequence[str] = ()) -> Path:
     """Finds the folder of a checkpoint; one of the hub is fetched first where it is missing.
 
     Args:
         name: A folder, or a name on the hub such as "sentence-transformers/all-MiniLM-L6-v2".
         place: Path of the name in the config, for messages ("config.teacher.checkpoint").
+        wanted: The files that are needed; all that is read of a checkpoint where it is empty.
 
     Raises:
         UserError: It is neither a folder nor a name on the hub.
@@ -39,13 +45,14 @@ def folder(name: str, place: str) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
 
+    patterns = [*wanted] or _WANTED
     try:
         cached = Path(
-            huggingface_hub.snapshot_download(name, allow_patterns=_WANTED, local_files_only=True)
+            huggingface_hub.snapshot_download(name, allow_patterns=patterns, local_files_only=True)
         )
         # Some versions call a fetch that was broken off complete.
-        if all((cached / file).is_file() for file in (CONFIG, TOKENIZER)) and (
-            (cached / WEIGHTS).is_file() or (cached / INDEX).is_file()
+        if all((cached / file).is_file() for file in wanted or (CONFIG, TOKENIZER)) and (
+            wanted or (cached / WEIGHTS).is_file() or (cached / INDEX).is_file()
         ):
             return cached
     except (OSError, ValueError):
@@ -55,7 +62,7 @@ def folder(name: str, place: str) -> Path:
         "folder DIR"
     )
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=_WANTED))
+        return Path(huggingface_hub.snapshot_download(name, allow_patterns=patterns))
     except errors.RepositoryNotFoundError as error:
         raise UserError(
             f"{place}: {name!r} is neither a folder nor, for all to see, on the Hugging Face hub; "
