@@ -41,12 +41,17 @@ def brier(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def ece(logits: np.ndarray, labels: np.ndarray) -> float:
     """Computes the expected calibration error over 15 equal-width bins (Guo et al., 2017)."""
+    bins, gaps = bin_calibration_gaps(logits, labels)
+    return float(np.abs(np.bincount(bins, weights=gaps)).sum() / len(labels))
+
+
+def bin_calibration_gaps(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes each row's bin of confidence, [rows], and correctness minus confidence, [rows]."""
     confidence = np.exp(log_softmax(logits)).max(axis=-1)
     correct = logits.argmax(axis=-1) == labels
     # A confidence of exactly 1 belongs to the last bin.
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gap = np.bincount(bins, weights=correct - confidence, minlength=_BINS)
-    return float(np.abs(gap).sum() / len(labels))
+    return bins, correct - confidence
 
 
 def matthews(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -28,7 +28,7 @@ _SENSITIVITY = (
     "cells were not tried; `div` marks cells in which a student of every trial diverged."
 )
 RESULTS = "results.jsonl"
-_VERSION = 5
+_VERSION = 6
 
 
 class Finished(NamedTuple):
@@ -97,8 +97,18 @@ def ensure(
         with run.session.reporter.show_stage("report", selected, "students"):
             evaluated = evaluation.evaluate(run, outcomes)
         lines = evaluation.make_result_lines(run, evaluated, exported, verdicts)
-        comparison = compare(lines, choices.baseline, choices.selection_metric, choices.confidence)
         chosen = [outcome for outcome in evaluated if outcome.selected]
+        comparison = compare(
+            lines,
+            {
+                (outcome.student.trial.method, outcome.student.replicate.number): shares
+                for outcome in chosen
+                if (shares := outcome.contributions) is not None
+            },
+            choices.baseline,
+            choices.selection_metric,
+            choices.confidence,
+        )
         text = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)
         files.write_atomic(folder / RESULTS, text)
         _write_predictions(folder / "test_predictions.npz", run.dataset, chosen)

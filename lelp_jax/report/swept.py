@@ -77,9 +77,9 @@ def _format_cell(row: Mapping[str, Any] | None, factor: float) -> str:
         return ""
     if "value" not in row:
         return str(row["status"])
-    text = f"{factor * row['value']['mean']:.2f}"
+    text = table.format_number(row["value"]["mean"], 2, factor)
     difference = row.get("difference")
+    # Without an interval, a difference adds nothing to the two means.
     if difference and table.is_known(difference["low"]):
-        low, mean, high = (factor * difference[key] for key in ("low", "mean", "high"))
-        text += f" ({mean:+.2f} [{low:+.2f}, {high:+.2f}])"
+        text += f" ({table.format_interval(difference, factor)})"
     return text

@@ -2,8 +2,8 @@
 
     python tests/helpers/recompute.py WORKDIR
 
-Reads `results.jsonl` and `run.json` and prints the numbers of the table as JSON. Intervals come
-from other random draws than the table's, so their ends agree within a few percent of their width.
+Reads `results.jsonl`, `run.json` and `report/test_predictions.npz` and prints the numbers of the
+table as JSON, for the metrics accuracy, nll and brier.
 """
 
 import json
@@ -13,10 +13,9 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 SMALLER_IS_BETTER = ("nll", "brier", "ece")
-RESAMPLES = 10_000
 
 
 def recompute(workdir: Path) -> dict:
@@ -24,10 +23,28 @@ def recompute(workdir: Path) -> dict:
     report = json.loads((workdir / "run.json").read_text())["config"]["report"]
     text = (workdir / "results.jsonl").read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    return table(lines, report["baseline"], report["selection_metric"], report["confidence"])
+    metric = report["selection_metric"]
+    kept = np.load(workdir / "report" / "test_predictions.npz")
+    students = zip(kept["method"].tolist(), kept["replicate"].tolist(), strict=True)
+    scores = {
+        student: score(logits.astype(float), kept["label"], metric)
+        for student, logits in zip(students, kept["class_logits"], strict=True)
+    }
+    return table(lines, scores, report["baseline"], metric, report["confidence"])
 
 
-def table(lines: list[dict], baseline: str, metric: str, confidence: float) -> dict:
+def score(logits: np.ndarray, labels: np.ndarray, metric: str) -> np.ndarray:
+    """Returns the metric of each test row."""
+    if metric == "accuracy":
+        return np.where(logits.argmax(axis=1) == labels, 1.0, 0.0)
+    probability = special.softmax(logits, axis=1)
+    hit = probability[np.arange(len(labels)), labels]
+    if metric == "nll":
+        return -np.log(hit)
+    return (probability**2).sum(axis=1) + 1 - 2 * hit
+
+
+def table(lines: list[dict], scores: dict, baseline: str, metric: str, confidence: float) -> dict:
     """Returns the numbers of the table, by method; what is not known is None."""
     tests: dict = defaultdict(dict)
     for line in lines:
@@ -45,26 +62,31 @@ def table(lines: list[dict], baseline: str, metric: str, confidence: float) -> d
         chosen = tests[method]
         if not chosen:
             continue
-        for name in ("nll", "ece", "agreement"):
-            entry[name] = average([line["test"][name] for line in chosen.values()])
-        values = {r: number(line["test"][metric]) for r, line in chosen.items()}
         teacher = {r: line["teacher"] for r, line in chosen.items()}
-        entry["value"] = spread(values, teacher, confidence)
-        if method == baseline or not tests[baseline]:
-            continue
-        gains = {
-            r: value - number(tests[baseline][r]["test"][metric])
-            for r, value in values.items()
-            if r in tests[baseline]
-        }
-        sign = -1 if metric in SMALLER_IS_BETTER else 1
-        entry["difference"] = spread(gains, teacher, confidence)
-        entry["wins"] = len([gain for gain in gains.values() if sign * gain > 0])
-        entry["losses"] = len([gain for gain in gains.values() if sign * gain < 0])
-        entry["ties"] = len([gain for gain in gains.values() if gain == 0])
-        if any(line["status"] == "ok" for line in chosen.values()):
-            raw[method] = entry["p_raw"] = test(gains, teacher)
-            entry["p"] = None
+        for name in ("nll", "ece", "agreement"):
+            entry[name] = average({r: x["test"][name] for r, x in chosen.items()}, teacher)
+        own_scores = {r: find(scores, line) for r, line in chosen.items()}
+        entry["value"], _ = infer(own_scores, teacher, confidence)
+        for other, key in (("random_split", "control_difference"), (baseline, "difference")):
+            pairs = [r for r in chosen if r in tests[other]]
+            if method == other or not pairs:
+                continue
+            gains = {r: own_scores[r] - find(scores, tests[other][r]) for r in pairs}
+            entry[key], p = infer(gains, teacher, confidence)
+            if key == "control_difference":
+                entry["control_p"] = p
+                continue
+            sign = -1 if metric in SMALLER_IS_BETTER else 1
+            changes = [
+                sign * (number(chosen[r]["test"][metric]) - number(tests[other][r]["test"][metric]))
+                for r in pairs
+            ]
+            entry["wins"] = len([gain for gain in changes if gain > 0])
+            entry["losses"] = len([gain for gain in changes if gain < 0])
+            entry["ties"] = len([gain for gain in changes if gain == 0])
+            if any(line["status"] == "ok" for line in chosen.values()):
+                raw[method] = entry["p_raw"] = p
+                entry["p"] = None
     defined = {method: p for method, p in raw.items() if p is not None}
     for method, p in defined.items():
         # The step-down procedure: every p-value up to this one, times how many are as large or
@@ -78,61 +100,63 @@ def number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def average(values: list) -> float | None:
-    return None if None in values else sum(values) / len(values)
+def find(scores: dict, line: dict) -> np.ndarray:
+    """Returns the scores of a student; a copied line has those of the method it was copied from."""
+    return scores[line["status"].partition(":")[2] or line["method"], line["replicate"]]
 
 
-def spread(values: dict, teacher: dict, confidence: float) -> dict:
-    """Returns mean, standard deviation and a bootstrap interval over replicates or teachers."""
-    if any(math.isnan(value) for value in values.values()):
-        return dict.fromkeys(("mean", "std", "low", "high"))
-    array = np.array(list(values.values()))
-    mean = float(array.mean())
-    if len(array) == 1:
-        return {"mean": mean, "std": None, "low": None, "high": None}
+def average(values: dict, teacher: dict) -> float | None:
+    """Returns the mean over teachers of the means over their replicates."""
+    if None in values.values():
+        return None
     groups = defaultdict(list)
     for replicate, value in values.items():
         groups[teacher[replicate]].append(value)
-    if len(groups) < 3:
-        groups = {None: list(values.values())}
-    random = np.random.default_rng(12345)
-    # How often each teacher is drawn, then how often each of its replicates is.
-    often = random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), RESAMPLES)
-    total, count = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
-    for times, group in zip(often.T, groups.values(), strict=True):
-        size = len(group)
-        total += random.multinomial(times * size, np.full(size, 1 / size)) @ np.array(group)
-        count += times * size
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(total / count, [tail, 1 - tail])
-    return {
-        "mean": mean,
-        "std": math.sqrt(sum((x - mean) ** 2 for x in array) / (len(array) - 1)),
-        "low": float(low),
-        "high": float(high),
-    }
+    return float(np.mean([np.mean(group) for group in groups.values()]))
 
 
-def test(gains: dict, teacher: dict) -> float | None:
-    """Returns the p-value of a regression on a constant, clustered by three teachers or more."""
-    array = np.array(list(gains.values()))
-    size = float(np.abs(array).max())
-    if len(array) < 2 or math.isnan(size):
-        return None
-    if abs(array.mean()) <= 1e-9 * size:
-        return 1.0
-    if np.ptp(array) <= 1e-9 * size:
-        return None
-    taught = [teacher[replicate] for replicate in gains]
-    if len(set(taught)) < 3:
-        return float(stats.ttest_1samp(array, 0).pvalue)
-    membership = np.array([[t == name for t in taught] for name in sorted(set(taught))], float)
-    clusters = len(membership)
-    scores = membership @ (array - array.mean())
-    variance = clusters / (clusters - 1) * (scores @ scores) / len(array) ** 2
-    if math.sqrt(variance) <= 1e-9 * size:
-        return None
-    return float(2 * stats.t.sf(abs(array.mean()) / math.sqrt(variance), clusters - 1))
+def infer(scores: dict, teacher: dict, confidence: float) -> tuple[dict, float | None]:
+    """Returns mean, standard deviation and interval, and the p-value, from scores of rows."""
+    table = np.array(list(scores.values()))
+    taught = np.array([teacher[replicate] for replicate in scores])
+    result = dict.fromkeys(("mean", "std", "low", "high"))
+    if np.isnan(table).any():
+        return result, None
+    names = sorted(set(taught))
+    count, rows = table.shape
+    result["mean"] = average({r: x.mean() for r, x in scores.items()}, teacher)
+    if count > 1:
+        result["std"] = float(table.mean(axis=1).std(ddof=1))
+    if len(names) >= 3:
+        table = np.array([table[taught == name].mean(axis=0) for name in names])
+        taught = np.zeros(len(names))
+    # Within teachers (or over teachers): residuals of students' means, and what is left in cells.
+    groups = [table[taught == name] for name in sorted(set(taught))]
+    degrees = len(table) - len(groups)
+    if degrees < 2:
+        return result, None
+    squares = rest = shares = 0.0
+    for group in groups:
+        centred = group - group.mean(axis=0)
+        squares += (centred.mean(axis=1) ** 2).sum() / degrees
+        # Double centring by projection matrices.
+        left = np.eye(len(group)) - 1 / len(group)
+        right = np.eye(rows) - 1 / rows
+        rest += ((left @ group @ right) ** 2).sum() / degrees / (rows - 1)
+        shares += 1 / len(group) / len(groups) ** 2
+    means = np.mean([group.mean(axis=0) for group in groups], axis=0)
+    students = shares * squares
+    sampled = max(means.var(ddof=1) / rows - shares * rest / rows, 0.0)
+    error = math.sqrt(students + sampled)
+    if error <= 1e-9 * np.abs(table).max():
+        return result, None
+    share = students / error**2
+    student = stats.t(1 / (share / degrees + (1 - share) / (rows - 1)))
+    width = student.ppf((1 + confidence) / 2) * error
+    mean = result["mean"]
+    assert mean is not None
+    result |= {"low": mean - width, "high": mean + width}
+    return result, float(2 * student.sf(abs(mean) / error))
 
 
 if __name__ == "__main__":

@@ -221,16 +221,34 @@ def test_few_rows_leave_gaps():
     assert "None" not in text
 
 
-def comparison(teacher: float | None = 0.987, **methods: tuple[float, float, float]) -> dict:
-    """Returns a comparison to a baseline of 0.94; methods by difference, half width and p."""
+def interval(mean: float, half: float) -> dict:
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
+def comparison(
+    teacher: float | None = 0.987,
+    over_control: dict[str, tuple[float, float]] | None = None,
+    **methods: tuple[float, float, float | None],
+) -> dict:
+    """Returns a comparison to a baseline of 0.94.
+
+    Args:
+        teacher: The teachers' accuracy.
+        over_control: Difference to the random split and half the width of its interval, by method.
+        **methods: Difference to the baseline, half the width of its interval, and p.
+    """
     rows = [{"method": "kd", "value": {"mean": 0.94}}]
     for name, (mean, half, p) in methods.items():
-        difference = {"mean": mean, "low": mean - half, "high": mean + half}
-        rows.append({"method": name, "value": {}, "difference": difference, "p": p})
+        rows.append({"method": name, "value": {}, "difference": interval(mean, half), "p": p})
+        if over_control and name in over_control:
+            rows[-1]["control_difference"] = interval(*over_control[name])
     return {
         "metric": "accuracy",
         "baseline": "kd",
         "replicates": 16,
+        "teachers": 4,
+        "test_rows": 360,
+        "scope": "new teachers",
         "teacher": teacher,
         "methods": rows,
     }
@@ -242,18 +260,22 @@ MEASURED = {
     "random_split": (-0.045, 0.01, 1e-5),
     "oracle": (0.009, 0.006, 0.02),
 }
+OVER_CONTROL = {"lelp": (0.044, 0.01), "soft_kmeans": (0.077, 0.01)}
 
 
 def test_what_was_measured_stands_in_the_verdict():
-    lines = diagnosis.render(facts(True), comparison(**MEASURED))
+    lines = diagnosis.render(facts(True), comparison(over_control=OVER_CONTROL, **MEASURED))
     assert (
         "better than `kd`: `soft_kmeans`; not significantly different from `kd`: `lelp` "
         "(significant: corrected p" in lines[-1]
     )
     assert "no method can gain much" not in lines[-1]
     assert any(line.startswith("- for: `kd` is 4.7 points below the teacher") for line in lines)
-    assert any("against: The wide head alone hurts (-4.50 points" in x for x in lines)
-    assert any("for: `soft_kmeans` minus the random split: +7.70 points" in x for x in lines)
+    assert any(
+        "against: The wide head alone hurts (-4.50 [-5.50, -3.50] points" in x for x in lines
+    )
+    wanted = "for: `soft_kmeans` minus the random split: +7.70 [+6.70, +8.70] points"
+    assert any(wanted in x for x in lines)
 
 
 def test_without_room_the_verdict_says_so():
@@ -279,26 +301,51 @@ def test_a_sure_teacher_is_a_sign(entropy: float, said: bool):
 
 
 def test_a_smaller_loss_is_better():
-    losses = {**comparison(**MEASURED), "metric": "nll"}
+    losses = {**comparison(over_control=OVER_CONTROL, **MEASURED), "metric": "nll"}
     sides = {sign.text.split("(")[0]: sign.side for sign in verdict.find_signs(facts(True), losses)}
     assert sides["The wide head alone helps "] == verdict.OPEN
     against = [text for text, side in sides.items() if side == verdict.AGAINST]
-    assert "`lelp` minus the random split: +0.04; the embedding added nothing." in against
+    wanted = (
+        "`lelp` minus the random split: +0.04 [+0.03, +0.05]; the split by the embedding is worse."
+    )
+    assert wanted in against
     assert "worse than `kd`: `soft_kmeans`" in verdict.conclude([], losses)
     unclear = {**comparison(random_split=(-0.005, 0.01, 0.5)), "metric": "nll"}
     assert any("no clear effect" in x.text for x in verdict.find_signs(facts(True), unclear))
 
 
-def test_a_difference_is_clear_when_the_intervals_lie_apart():
-    near = comparison(random_split=(0.0, 0.01, 0.9), lelp=(0.005, 0.01, 0.5))
-    none = comparison(random_split=(0.0, float("nan"), None), lelp=(0.05, float("nan"), None))
-    for given in (near, json.loads(json.dumps(none).replace("NaN", "null"))):
-        sides = [
-            sign.side
-            for sign in verdict.find_signs(facts(True), given)
-            if "`lelp` minus" in sign.text
-        ]
-        assert sides == [verdict.OPEN]
+@pytest.mark.parametrize(
+    ("gain", "side", "said"),
+    [
+        ((0.02, 0.01), verdict.FOR, "+2.00 [+1.00, +3.00] points; the gain is due to"),
+        ((-0.02, 0.01), verdict.AGAINST, "-2.00 [-3.00, -1.00] points; the split by"),
+        ((0.02, 0.03), verdict.OPEN, "+2.00 [-1.00, +5.00] points; no clear difference"),
+        ((-0.00001, 0.03), verdict.OPEN, "+0.00 [-3.00, +3.00] points; no clear difference"),
+        ((0.02, float("nan")), verdict.OPEN, "+2.00 points; no clear difference"),
+    ],
+)
+def test_a_split_is_tested_against_the_random_split(
+    gain: tuple[float, float], side: str, said: str
+) -> None:
+    """Whatever the intervals of their differences to the baseline are."""
+    given = comparison(
+        over_control={"lelp": gain}, random_split=(0.0, 0.01, 0.9), lelp=(0.005, 0.01, 0.5)
+    )
+    for read in (given, json.loads(json.dumps(given).replace("NaN", "null"))):
+        (sign,) = [x for x in verdict.find_signs(facts(True), read) if "`lelp` minus" in x.text]
+        assert sign.side == side
+        assert said in sign.text
+
+
+def test_too_few_replicates_measure_nothing() -> None:
+    given = comparison(lelp=(0.05, float("nan"), None)) | {
+        "scope": "too few replicates",
+        "replicates": 2,
+        "teachers": 1,
+    }
+    text = verdict.conclude([], given)
+    assert "Too short to compare methods: 2 replicates of 1 teacher" in text
+    assert "significant" not in text
 
 
 def test_what_is_not_defined_is_left_out():

@@ -39,7 +39,7 @@ def test_table_of_hand_made_lines() -> None:
     assert rows["lelp"] == {
         "method": "lelp",
         "test accuracy %": "75.00 ± 12.91",
-        "p (Holm)": "0.252",
+        "p (Holm)": "0.184",
         "wins": "2/4",
         "NLL": "0.250",
         "ECE": "0.075",
@@ -140,6 +140,12 @@ def test_narrow_terminals_are_spared_the_last_columns(
     assert len(shown) >= 2
     assert (last in shown) == (last is None) if last else shown == table.list_columns(comparison)
     assert max(map(len, lines)) <= width
+    hidden = table.list_columns(comparison)[len(shown) :]
+    text = " ".join(" ".join(lines).split())
+    if last:
+        assert f"Too narrow for: {', '.join(hidden)}. The report has all columns." in text
+    else:
+        assert "Too narrow" not in text
 
 
 # The text.
@@ -156,11 +162,17 @@ def test_sections_without_text_are_left_out() -> None:
 def test_text_says_which_test_and_how_many_were_compared() -> None:
     text = markdown.explain_differences(compared(everything())).text
     assert "over the 3 compared methods" in text
-    assert "teachers as clusters (cluster-robust standard error, 2 degrees of freedom)" in text
-    assert "bootstrap over teachers, then over the replicates of each." in text
+    assert (
+        "between teachers, each the mean of its replicates, plus that between the 4 test rows"
+        in text
+    )
+    assert "p is below 0.05 exactly if the interval excludes 0" in text
     text = markdown.explain_differences(compared(drawn(GAINS, 4, 2))).text
-    assert "cluster" not in text
-    assert "bootstrap over replicates." in text
+    assert "between replicates within teachers plus" in text
+    text = markdown.explain_differences(compared(drawn(GAINS, 2, 2))).text
+    assert "paired by replicate" in text
+    assert "nterval" not in text
+    assert "p (Holm)" not in text
     assert markdown.explain_differences(compared(drawn({"kd": 0.0}, 4, 2))) == ("", "")
 
 

@@ -9,13 +9,20 @@ import numpy as np
 
 from lelp_jax.core import metrics
 from lelp_jax.methods import METHODS
-from lelp_jax.report.results.table import find_unit
+from lelp_jax.report.results.comparison import CONTROL
+from lelp_jax.report.results.table import (
+    explain_scope,
+    find_unit,
+    format_interval,
+    format_number,
+    is_known,
+)
 
 Facts = Mapping[str, Any]
 FOR, AGAINST, OPEN = "for", "against", "open"
 # Projectors that show what a wide head, arbitrary directions or the true subclasses are worth. They
 # are controls, not methods to recommend.
-_CONTROLS = ("oracle", "random_projection", "random_split")
+_CONTROLS = ("oracle", "random_projection", CONTROL)
 # A teacher with less than this share of the largest entropy is called confident.
 _LOW_ENTROPY = 0.1
 _MANY_CLASSES = 10
@@ -144,7 +151,7 @@ def conclude(signs: list[Sign], comparison: Mapping[str, Any]) -> str:
             continue
         if row["method"] not in differences:
             continue
-        if row.get("p") is None or not row["p"] < _SIGNIFICANT:
+        if not is_known(row.get("p")) or row["p"] >= _SIGNIFICANT:
             group = "not significantly different from"
         elif direction * differences[row["method"]]["mean"] > 0:
             group = "better than"
@@ -154,6 +161,8 @@ def conclude(signs: list[Sign], comparison: Mapping[str, Any]) -> str:
     if not any(groups.values()):
         advice = "worth a try" if count[FOR] > count[AGAINST] else "not the first thing to try"
         return f"{tally} This run measured no split; judging by the signs alone, one is {advice}."
+    if comparison["scope"] == "too few replicates":
+        return f"{tally} {explain_scope(comparison)}"
     measured = [
         f"{words} `{baseline}`: {', '.join(names)}" for words, names in groups.items() if names
     ]
@@ -251,7 +260,8 @@ def _judge_headroom(comparison: Mapping[str, Any]) -> list[Sign]:
     headroom = _compute_headroom(comparison)
     if headroom is None:
         return []
-    text = f"`{comparison['baseline']}` is {100 * headroom:.1f} points below the teacher"
+    points = format_number(headroom, 1, 100)
+    text = f"`{comparison['baseline']}` is {points} points below the teacher"
     bound = f"{100 * _LEAST_HEADROOM:g} or more is a sign for, less a sign against"
     return [Sign(FOR if headroom >= _LEAST_HEADROOM else AGAINST, f"{text} ({bound}).")]
 
@@ -260,59 +270,58 @@ def _judge_control(comparison: Mapping[str, Any]) -> list[Sign]:
     """Judges the gain over the random split, which has the wide head but no information.
 
     A method that beats the baseline but not the random split owes its gain to the larger head, not
-    to the teacher's embedding.
+    to the teacher's embedding. Each judgement is that of a paired test of the two methods in
+    question: an interval that excludes 0.
     """
     factor, unit = find_unit(comparison["metric"])
     unit = " points" if unit else ""
-    direction, baseline = metrics.find_direction(comparison["metric"]), comparison["baseline"]
-    differences = _collect_differences(comparison)
-    control = differences.get("random_split")
+    baseline = comparison["baseline"]
+    control = _collect_differences(comparison).get(CONTROL)
     if control is None:
         return []
-    low, high = _orient(control, direction)
-    effect = f"{factor * control['mean']:+.2f}{unit} compared to `{baseline}`"
-    if low > 0:
-        text = f"The wide head alone helps ({effect}): not all gain is due to the embedding."
+    side, effect = _orient(control, comparison), format_interval(control, factor)
+    text = f"({effect}{unit} compared to `{baseline}`)"
+    if side > 0:
+        text = f"The wide head alone helps {text}: not all gain is due to the embedding."
         signs = [Sign(OPEN, text)]
-    elif high < 0:
-        text = f"The wide head alone hurts ({effect}); a split has to make up for that first."
+    elif side < 0:
+        text = f"The wide head alone hurts {text}; a split has to make up for that first."
         signs = [Sign(AGAINST, text)]
     else:
-        signs = [Sign(OPEN, f"The wide head alone has no clear effect ({effect}).")]
+        signs = [Sign(OPEN, f"The wide head alone has no clear effect {text}.")]
+    gains = _collect_differences(comparison, "control_difference")
     for name in ("lelp", "soft_kmeans"):
-        split = differences.get(name)
-        if split is None:
+        if name not in gains:
             continue
-        gain = split["mean"] - control["mean"]
-        text = f"`{name}` minus the random split: {factor * gain:+.2f}{unit}"
-        if _orient(split, direction)[0] > high:
-            signs.append(Sign(FOR, f"{text}; their intervals do not overlap."))
-        elif direction * gain <= 0:
-            signs.append(Sign(AGAINST, f"{text}; the embedding added nothing."))
+        side, effect = _orient(gains[name], comparison), format_interval(gains[name], factor)
+        text = f"`{name}` minus the random split: {effect}{unit}"
+        if side > 0:
+            signs.append(Sign(FOR, f"{text}; the gain is due to the embedding."))
+        elif side < 0:
+            signs.append(Sign(AGAINST, f"{text}; the split by the embedding is worse."))
         else:
-            signs.append(Sign(OPEN, f"{text}; their intervals overlap or are unknown."))
+            signs.append(Sign(OPEN, f"{text}; no clear difference."))
     return signs
 
 
-def _collect_differences(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
-    """Collects the differences to the baseline, by method."""
-    return {
-        row["method"]: row["difference"]
-        for row in comparison["methods"]
-        if _is_known(row.get("difference"))
-    }
+def _collect_differences(
+    comparison: Mapping[str, Any], key: str = "difference"
+) -> dict[str, Mapping[str, float]]:
+    """Collects the differences to the baseline, or those under another key, by method."""
+    return {row["method"]: row[key] for row in comparison["methods"] if _is_known(row.get(key))}
 
 
 def _is_known(interval: Mapping[str, float | None] | None) -> bool:
     """Checks that an interval has a mean: neither NaN nor None, as files hold NaN."""
-    return interval is not None and interval["mean"] is not None and not np.isnan(interval["mean"])
+    return interval is not None and is_known(interval["mean"])
 
 
-def _orient(difference: Mapping[str, float | None], direction: int) -> tuple[float, float]:
-    """Turns the ends of an interval so that larger is better.
+def _orient(difference: Mapping[str, float | None], comparison: Mapping[str, Any]) -> int:
+    """Returns 1 for a clear gain and -1 for a clear loss.
 
-    An unknown end becomes NaN, which makes every comparison with it false.
+    0 if the interval contains 0, or if there is none.
     """
-    ends = [difference["low"], difference["high"]]
-    known = [float("nan") if end is None else direction * end for end in ends]
-    return (known[0], known[1]) if direction > 0 else (known[1], known[0])
+    low, high = difference["low"], difference["high"]
+    if low is None or high is None:
+        return 0
+    return metrics.find_direction(comparison["metric"]) * (int(low > 0) - int(high < 0))

@@ -66,12 +66,16 @@ def draw_methods(path: Path, comparison: Mapping[str, Any]) -> bool:
         _draw_points(panels[1], rows, "difference", factor, comparison["baseline"])
         panels[1].axvline(0, color=BASELINE, lw=1)
         panels[1].set_xlabel(f"minus {comparison['baseline']}, paired{unit and ' (points)'}")
-    text = (
-        f"mean and {100 * comparison['confidence']:g} % interval, "
-        f"{comparison['replicates']} replicates"
-    )
-    if any("p" in row for row in rows):
-        text += f"; filled: p below {_LEVEL:g} after Holm's correction"
+    replicates, scope = comparison["replicates"], comparison["scope"]
+    if scope == "too few replicates":
+        text = (
+            f"mean; {replicates} replicate{'s' * (replicates != 1)}: too short to compare methods"
+        )
+    else:
+        text = f"mean and {100 * comparison['confidence']:g} % interval for {scope}, "
+        text += f"{replicates} replicates"
+        if any("p" in row for row in rows):
+            text += f"; filled: p below {_LEVEL:g} after Holm's correction"
     figure.supxlabel(text, fontsize=9, color="0.3")
     figure.savefig(path, dpi=150)
     return True
@@ -104,7 +108,7 @@ def _draw_points(
             edge, marker, side = (least, "<", 1) if mean < least else (most, ">", -1)
             axes.plot(edge, place, marker, ms=5.5, mec=colour, mfc=face)
             axes.annotate(
-                f"{mean:.2f}",
+                f"{mean:z.2f}",
                 (edge, place),
                 xytext=(8 * side, 0),
                 textcoords="offset points",

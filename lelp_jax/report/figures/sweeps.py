@@ -85,7 +85,7 @@ def draw(path: Path, label: str, points: Sequence[Point]) -> None:
     if "difference" in labels:
         panels[-1].axhline(0, color=BASELINE, lw=1)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    text = f"{label}; mean and {100 * first['confidence']:g} % interval"
+    text = f"{label}; mean and {100 * first['confidence']:g} % interval, if there is one"
     figure.supxlabel(text, fontsize=10)
     figure.savefig(path, dpi=150)
 
@@ -102,10 +102,7 @@ def _collect_means(
                 ends = [
                     row[key][end] if is_known(row[key][end]) else mean for end in ("low", "high")
                 ]
-                # A bootstrap interval of skewed values need not contain the mean, but error bars
-                # must have lengths of at least 0.
-                low, high = min(ends[0], mean), max(ends[1], mean)
-                result[run] = (factor * low, factor * mean, factor * high)
+                result[run] = (factor * ends[0], factor * mean, factor * ends[1])
     return result
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from lelp_jax.core import metrics
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
+from lelp_jax.report.results import contributions
 from lelp_jax.students.selection import Outcome
 from lelp_jax.train.predict import predict
 
@@ -30,11 +31,14 @@ class Evaluated(Outcome):
     Attributes:
         test: Test metrics; None for a student that is not selected.
         test_logits: Class logits of the test rows, [rows, classes]; None likewise.
+        contributions: What each test row contributes to the metric of the comparison, [rows]; None
+            likewise.
         teacher_test: Test metrics of its teacher; None if its test outputs are unknown.
     """
 
     test: Mapping[str, float] | None = None
     test_logits: np.ndarray | None = None
+    contributions: np.ndarray | None = None
     teacher_test: Mapping[str, float] | None = None
 
 
@@ -51,7 +55,7 @@ def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
     Raises:
         Interrupted: The run was asked to stop.
     """
-    test = run.dataset.test
+    test, metric = run.dataset.test, run.config.report.selection_metric
     labels = run.dataset.labels[test]
     teachers = {
         outcome.student.replicate.teacher.fingerprint: outcome.student.replicate.teacher
@@ -85,6 +89,7 @@ def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
                     **metrics.measure_agreement(test_logits, logits[teacher]),
                 },
                 test_logits=test_logits,
+                contributions=contributions.split(metric, test_logits, labels),
                 teacher_test=teacher_test[teacher],
             )
         run.session.reporter.advance(len(positions))

@@ -9,7 +9,6 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.report.results import table
-from lelp_jax.report.results.statistics import LEAST_TEACHERS
 
 
 class Section(NamedTuple):
@@ -68,6 +67,7 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
         f"student is trained on {transfer} of {len(dataset.train)} training rows and evaluated on "
         f"{len(dataset.test)} test rows.",
         table.render_table(comparison),
+        table.explain_scope(comparison),
         "Values are mean ± standard deviation over replicates. For each method, the "
         "hyperparameters with the best mean validation "
         f"{config.report.selection_metric} were selected; only the selected students were "
@@ -90,40 +90,43 @@ def explain_differences(comparison: Mapping[str, Any]) -> Section:
     baseline = comparison["baseline"]
     if not any("difference" in row for row in comparison["methods"]):
         return Section("", "")
-    # The same condition as in `statistics`: the text must name the test that was used.
-    clustered = comparison["teachers"] >= LEAST_TEACHERS
-    resampled = "teachers, then over the replicates of each" if clustered else "replicates"
     lines = [
         f"Differences to {baseline} are paired by replicate: the two students share their training "
         "rows, the initial weights of the layers that both have, and, unless a method trains "
         "its own teachers, the teacher.",
         "",
-        f"- Interval: {100 * comparison['confidence']:g} % percentile bootstrap over {resampled}. "
-        "Each interval is for its method alone; it is not corrected for multiple comparisons.",
     ]
-    compared = comparison["compared"]
-    if compared:
-        test = "two-sided paired t-test over replicates"
-        if clustered:
-            test += (
-                f", teachers as clusters (cluster-robust standard error, "
-                f"{comparison['teachers'] - 1} degrees of freedom)"
-            )
-        methods = f"{compared} compared method{'s' * (compared != 1)}"
-        lines.append(
-            f"- p (Holm): {test}, with Holm's correction over the {methods}. Empty if there is "
-            "one replicate only, or if all differences are equal."
-            + (
-                " The test accounts for the small number of teachers, the interval does not."
-                * clustered
-            )
-        )
+    if comparison["scope"] != "too few replicates":
+        lines += _explain_inference(comparison)
     ties = [f"{row['method']} {row['ties']}" for row in comparison["methods"] if row.get("ties")]
     lines.append(
         f"- wins: replicates in which the method is better than {baseline}, out of all that were "
         f"compared. Ties do not count as wins: {', '.join(ties) or 'none'}."
     )
     return Section("Differences", "\n".join(lines))
+
+
+def _explain_inference(comparison: Mapping[str, Any]) -> list[str]:
+    """Explains how intervals and p-values are computed."""
+    units = "teachers, each the mean of its replicates,"
+    if comparison["scope"] == "these teachers":
+        units = "replicates within teachers"
+    compared = comparison["compared"]
+    lines = [
+        f"- Interval: {100 * comparison['confidence']:g} % t interval. Its variance is that "
+        f"between {units} plus that between the {comparison['test_rows']} test rows, which all "
+        "replicates share. Each interval is for its method alone; it is not corrected for "
+        "multiple comparisons.",
+    ]
+    if compared:
+        methods = f"{compared} compared method{'s' * (compared != 1)}"
+        lines.append(
+            "- p (Holm): from the same t-statistic as the interval, two-sided, with Holm's "
+            f"correction over the {methods}. Before the correction, p is below "
+            f"{1 - comparison['confidence']:.2g} exactly if the interval excludes 0."
+        )
+    lines.append("- Interval and p are empty if no difference varies.")
+    return lines
 
 
 def list_notes(comparison: Mapping[str, Any]) -> Section:
@@ -154,12 +157,16 @@ def list_teachers(comparison: Mapping[str, Any]) -> Section:
     factor, unit = table.find_unit(comparison["metric"])
     lines = [
         "These methods train their own teachers. Their mean test "
-        f"{comparison['metric']}{unit}, compared to {factor * comparison['teacher']:.2f} for the "
-        "common teachers:",
+        f"{comparison['metric']}{unit}, compared to {_format(comparison['teacher'], factor)} for "
+        "the common teachers:",
         "",
     ]
-    lines += [f"- {row['method']}: {factor * row['teacher']:.2f}" for row in rows]
+    lines += [f"- {row['method']}: {_format(row['teacher'], factor)}" for row in rows]
     return Section("Methods with their own teachers", "\n".join(lines))
+
+
+def _format(value: float | None, factor: float) -> str:
+    return table.format_number(value, 2, factor) or "unknown"
 
 
 def describe_projections(config: Config) -> Section:

@@ -60,20 +60,44 @@ def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
         if "value" in row:
             cells += [
                 *_format_test(row),
-                _format_number(row["nll"], 3),
-                _format_number(row["ece"], 3),
-                _format_number(row["agreement"], 1, 100),
+                format_number(row["nll"], 3),
+                format_number(row["ece"], 3),
+                format_number(row["agreement"], 1, 100),
                 str(row["num_outputs"]),
                 f"{row['parameters']:,}",
-                _format_number(row["train_seconds"], 3),
+                format_number(row["train_seconds"], 3),
             ]
         cells += [""] * (width - 1 - len(cells))
         result.append([*cells, _format_trials(row)])
     if is_known(comparison["teacher"]):
         name = f"teacher ({comparison['teachers']})"
-        cells = [name, _format_number(comparison["teacher"], 2, factor)]
+        cells = [name, format_number(comparison["teacher"], 2, factor)]
         result.append([*cells, *[""] * (width - 2)])
     return result
+
+
+def explain_scope(comparison: Mapping[str, Any]) -> str:
+    """Writes of whom the intervals and p-values speak, or why there are none."""
+    replicates, teachers = comparison["replicates"], comparison["teachers"]
+    count = f"{replicates} replicate{'s' * (replicates != 1)}"
+    of_teachers = f"{teachers} teacher{'s' * (teachers != 1)}"
+    scope = comparison["scope"]
+    if scope == "too few replicates":
+        return (
+            f"Too short to compare methods: {count} of {of_teachers} allow no interval and no "
+            "p-value. They need 3 replicates of one teacher, 4 of two, or 3 teachers."
+        )
+    if scope == "these teachers":
+        these = "this teacher" if teachers == 1 else f"these {teachers} teachers"
+        return (
+            f"Intervals and p-values are for {these}: they speak of new students and new test "
+            "rows, but another teacher may rank the methods differently. Three or more teachers "
+            "make them speak of new teachers, too."
+        )
+    return (
+        "Intervals and p-values speak of new students, new teachers and new test rows "
+        f"({count}, {of_teachers}, {comparison['test_rows']} test rows)."
+    )
 
 
 def list_notes(comparison: Mapping[str, Any]) -> list[str]:
@@ -89,9 +113,9 @@ def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
     if "value" not in row:
         return ["every trial diverged", same]
     value, difference = row["value"], row.get("difference")
-    mean = _format_number(value["mean"], 2, factor)
-    spread = f" ± {factor * value['std']:.2f}" if is_known(value["std"]) else ""
-    return [mean + spread, same or (_format_interval(difference, factor) if difference else "")]
+    mean = format_number(value["mean"], 2, factor) or "undefined"
+    spread = f" ± {format_number(value['std'], 2, factor)}" if is_known(value["std"]) else ""
+    return [mean + spread, same or (format_interval(difference, factor) if difference else "")]
 
 
 def _format_test(row: Mapping[str, Any]) -> list[str]:
@@ -114,27 +138,28 @@ def _format_trials(row: Mapping[str, Any]) -> str:
     return f"{row['trials']}{diverged}"
 
 
-def _format_number(value: float | None, digits: int, factor: float = 1.0) -> str:
-    """Formats a number; an unknown one becomes an empty cell."""
-    return "" if value is None or not is_known(value) else f"{factor * value:.{digits}f}"
-
-
-def _format_interval(value: Mapping[str, float], factor: float) -> str:
-    if not is_known(value["mean"]):
+def format_number(
+    value: float | None, digits: int, factor: float = 1.0, *, signed: bool = False
+) -> str:
+    """Formats a number, never as -0; an unknown one becomes an empty text."""
+    if value is None or not is_known(value):
         return ""
-    # One replicate has a difference but no interval.
-    if not is_known(value["low"]):
-        return f"{factor * value['mean']:+.2f}"
-    return (
-        f"{factor * value['mean']:+.2f} "
-        f"[{factor * value['low']:+.2f}, {factor * value['high']:+.2f}]"
+    return f"{factor * value:{'+' * signed}z.{digits}f}"
+
+
+def format_interval(value: Mapping[str, float | None], factor: float) -> str:
+    """Formats a difference with its interval, if it has one."""
+    mean, low, high = (
+        format_number(value[key], 2, factor, signed=True) for key in ("mean", "low", "high")
     )
+    return f"{mean} [{low}, {high}]" if low else mean
 
 
 def print_table(comparison: Mapping[str, Any], title: str) -> None:
-    """Prints the table to standard output, with the notes on single methods below it.
+    """Prints the table to standard output, with notes below it.
 
-    A terminal too narrow for the table gets the first columns that fit; the report has all of them.
+    A terminal too narrow for the table gets the first columns that fit, and the names of the
+    others; the report has all of them.
 
     Args:
         comparison: The comparison.
@@ -161,8 +186,11 @@ def print_table(comparison: Mapping[str, Any], title: str) -> None:
         table.add_row(*map(Text, row[:num_columns]))
     console.print(title, soft_wrap=True)
     console.print(table)
-    for note in list_notes(comparison):
-        console.print(note, soft_wrap=True)
+    hidden = cells[0][num_columns:]
+    notes = [f"Too narrow for: {', '.join(hidden)}. The report has all columns."] * bool(hidden)
+    for note in [*notes, explain_scope(comparison), *list_notes(comparison)]:
+        # A log file gets each note on one line.
+        console.print(note, soft_wrap=not console.is_terminal)
 
 
 def render_table(comparison: Mapping[str, Any]) -> str:
