@@ -26,6 +26,7 @@ from lelp_jax.experiment import checks, sweep
 from lelp_jax.experiment.config import Config, from_config_dict, resolve_steps
 from lelp_jax.experiment.run import Run
 from lelp_jax.experiment.sweep import Point
+from lelp_jax.references import stage as references
 from lelp_jax.report import stage as report
 from lelp_jax.report import swept
 from lelp_jax.report.stage import Finished
@@ -160,6 +161,7 @@ def _run_experiment(
             banks.append(bank.ensure(root, config.bank, teacher, dataset, session))
             session.reporter.advance(1)
     drawn = replicates.draw(config, dataset, teachers, banks)
+    references.ensure(run, drawn)
     students = grid.build_grid(run, trials, OwnTeachers(run, drawn).replicates)
     _write_run(output, name, raw, {"trials": {key: len(value) for key, value in trials.items()}})
     labels = {"classes": dataset.class_names, "fine_labels": dataset.fine_names}

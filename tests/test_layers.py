@@ -47,6 +47,7 @@ ALLOWED = {
         *("bank", "data", "experiment", "methods", "models registry", "projection"),
         *("projection/engine", "storage", "teachers", "train"),
     ],
+    "references": ["data", "experiment", "students", "train"],
     "deploy": [
         *("experiment", "inputs registry", "methods", "methods registry", "models"),
         *("models registry", "students"),
@@ -74,8 +75,8 @@ ALLOWED = {
         *("report/figures", "report/results", "students", "teachers"),
     ],
     "pipeline": [
-        *("bank", "data", "data registry", "deploy", "experiment", "report", "storage"),
-        "students",
+        *("bank", "data", "data registry", "deploy", "experiment", "references", "report"),
+        *("storage", "students"),
     ],
     "main": ["cli", "experiment", "pipeline", "report/results"],
     "project": ["cli", "deploy/targets"],

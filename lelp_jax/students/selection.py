@@ -56,14 +56,33 @@ def choose(trials: Mapping[int, Sequence[Trained]], metric: str) -> int | None:
         trials: The students of every replicate, by trial number.
         metric: Name of the validation metric.
     """
+    return choose_by_validation(
+        {
+            number: [student.validation for student in students]
+            for number, students in trials.items()
+            # Leaving out diverged students would average over fewer, possibly easier replicates.
+            if not any(student.diverged for student in students)
+        },
+        metric,
+    )
+
+
+def choose_by_validation(
+    candidates: Mapping[int, Sequence[Mapping[str, float]]], metric: str
+) -> int | None:
+    """Chooses the candidate with the best mean; None if the metric is defined for none of them.
+
+    Ties go to the lower mean NLL, then to the lower number.
+
+    Args:
+        candidates: The validation metrics of every replicate, by the candidate's number.
+        metric: Name of the validation metric.
+    """
     sign = metrics.find_direction(metric)
     ranked = []
-    for number, students in trials.items():
-        # Leaving out diverged students would average over fewer, possibly easier replicates.
-        if any(student.diverged for student in students):
-            continue
-        value = float(np.mean([student.validation[metric] for student in students]))
-        loss = float(np.mean([student.validation["nll"] for student in students]))
+    for number, replicates in candidates.items():
+        value = float(np.mean([validation[metric] for validation in replicates]))
+        loss = float(np.mean([validation["nll"] for validation in replicates]))
         if np.isfinite(value):
             # Rounding makes means of the same values in another order equal, hence a tie.
             ranked.append((-sign * round(value, 12), loss, number))
