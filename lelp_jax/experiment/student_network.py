@@ -128,7 +128,9 @@ class FromCheckpoint:
             for field in dataclasses.fields(self)
             if field.name != "checkpoint"
         } | {"pooling": loaded.choose_pooling(self.pooling)}
-        model = sections.call_with_place(_PLACE, Encoder, num_outputs, loaded.architecture, **options)
+        model = sections.call_with_place(
+            _PLACE, Encoder, num_outputs, loaded.architecture, **options
+        )
         if inputs.num_tokens > loaded.architecture.num_tokens:
             raise UserError(
                 f"config.student.model.checkpoint embeds {loaded.architecture.num_tokens} tokens, "

@@ -48,7 +48,8 @@ def answer(made: Sequence[dict[str, Any]], metric: str) -> tuple[Any, dict[str, 
             logits = np.tile([0.0, 1.0], (90, 1))
         logits = logits.astype(np.float32)
         teacher_logits = random.normal(size=(90, 2))
-        entry["test"] = metrics.evaluate(logits, label) | metrics.agreement(logits, teacher_logits)
+        agreement = metrics.measure_agreement(logits, teacher_logits)
+        entry["test"] = metrics.evaluate(logits, label) | agreement
         student = entry["method"], entry["replicate"]
         shares[student] = contributions.split(metric, logits, label)
         kept.append((*student, logits))

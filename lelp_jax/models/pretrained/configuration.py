@@ -99,7 +99,9 @@ def _read_sizes(
             raise UserError(f"{place}: {path} has no {key}; take an undamaged copy of it")
         sizes[field] = value
     if sizes["activation"] not in _ACTIVATIONS:
-        raise make_unknown_name_error(f"activation in {place}: {path}", str(sizes["activation"]), _ACTIVATIONS)
+        raise make_unknown_name_error(
+            f"activation in {place}: {path}", str(sizes["activation"]), _ACTIVATIONS
+        )
     sizes["activation"] = _ACTIVATIONS[sizes["activation"]]
     return sizes
 
