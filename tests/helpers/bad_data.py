@@ -76,6 +76,14 @@ DATA = (
     table("empty_file", "", "Empty CSV"),
     table("header_only", "x,label\n", "no rows"),
     table("fraction", changed(5, "1,2,0.5"), "line 5", "label 0.5 is not a whole number"),
+    table("second_header", RIGHT + RIGHT, "train.csv line 202 repeats the header; remove it"),
+    table("open_quote", changed(7, '1,2,"1'), "line 7: a quotation mark opens a field"),
+    table(
+        "minus_one_as_a_class",
+        RIGHT + "1,2,-1\n" * 100,
+        "line 2: label -1, in 100 of 300 training rows, would mean that they have no label",
+        "--config.data.unlabelled= if -1 is a class",
+    ),
     table("label_minus_two", changed(5, "1,2,-2"), "line 5", "label -2 is outside 0..1"),
     table(
         "label_outside",
@@ -128,7 +136,7 @@ DATA = (
         ("train.csv line 2", "'label' holds 90 different texts in 90 rows", "such as 'row 0'"),
         {"train.csv": "x,label\n" + "".join(f"1,row {i}\n" for i in range(90))},
     ),
-    table("text_feature", "x,label\na,0\nb,1\n" * 9, "no numeric feature column"),
+    table("text_feature", "x,label\n" + "a,0\nb,1\n" * 9, "no numeric feature column"),
     Case(
         "constant",
         (TABLE, "--config.data.train=train.csv"),
@@ -239,7 +247,7 @@ DATA = (
         labels=np.where(np.arange(200) == 3, -2, LABELS),
     ),
     arrays("test_shape", "test.npz", "(2,)", "(3,)", test={"inputs": INPUTS[:, :2]}),
-    arrays("test_label", "test.npz row 0", "label 5 is outside 0..1", test={"labels": LABELS + 5}),
+    arrays("test_label", "test.npz row 0", "labels 5 is outside 0..1", test={"labels": LABELS + 5}),
     arrays("no_fine", "the test rows have no fine labels", test={}, fine_labels=LABELS),
     arrays("few_rows", "batch_size 64 exceeds", inputs=INPUTS[:60], labels=LABELS[:60]),
     Case(
