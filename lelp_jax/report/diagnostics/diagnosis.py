@@ -280,11 +280,11 @@ def _format_embedding_row(entry: Mapping[str, Any]) -> list[str]:
     return [
         entry["name"],
         _format_pair(entry["rows"], "{:d}"),
-        _format_pair(entry["outside"], "{:.0%}").replace("%", ""),
-        _format_pair(entry["effective_rank"], "{:.1f}"),
+        _format_pair(entry["outside"], "{:z.0%}").replace("%", ""),
+        _format_pair(entry["effective_rank"], "{:z.1f}"),
         str(entry["rank"]),
-        _format_pair(entry["entropy"], "{:.3f}"),
-        _format_pair(entry["correct"], "{:.1%}").replace("%", ""),
+        _format_pair(entry["entropy"], "{:z.3f}"),
+        _format_pair(entry["correct"], "{:z.1%}").replace("%", ""),
     ]
 
 
@@ -294,7 +294,7 @@ def _format_split_rows(entry: Mapping[str, Any]) -> list[list[str]]:
             entry["name"],
             name,
             *(
-                "" if values[key] is None else f"{values[key]:.2f}"
+                "" if values[key] is None else f"{values[key]:z.2f}"
                 for key in ("stability", "by_chance", "from_input", "fine")
             ),
         ]

@@ -183,7 +183,7 @@ def _grade(measure: Measure, value: float | None) -> list[Sign]:
         return []
     above = "a sign for" if measure.is_sign else "usual"
     text = (
-        f"{measure.subject}: {value:.2f} ({measure.high:g} or more is {above}, below "
+        f"{measure.subject}: {value:z.2f} ({measure.high:g} or more is {above}, below "
         f"{measure.low:g} a sign against)."
     )
     if value >= measure.high:
@@ -231,7 +231,7 @@ def _judge_probabilities(facts: Facts) -> list[Sign]:
     entropy = average(facts, "entropy", "held_out")
     if entropy is not None and entropy < _LOW_ENTROPY * np.log2(classes):
         text = (
-            f"The teacher is confident: {entropy:.2f} of {np.log2(classes):.2f} bits per row "
+            f"The teacher is confident: {entropy:z.2f} of {np.log2(classes):.2f} bits per row "
             f"(below {100 * _LOW_ENTROPY:g} %), so at temperature 1 its probabilities add little "
             "to the label."
         )

@@ -97,7 +97,7 @@ def draw(path: Path, title: str, grids: Sequence[Grid], metric: str, sign: int) 
         axes.imshow(factor * grid.mean, cmap=palette, vmin=low, vmax=high, aspect="auto")
         axes.set_facecolor("0.92")
         for (row, column), mean in np.ndenumerate(grid.mean):
-            text = f"{factor * mean:.4g}"
+            text = f"{factor * mean:z.4g}"
             if np.isnan(mean):
                 text = "div" if grid.tried[row, column] else ""
             # White text on dark cells, black text on bright ones.

@@ -30,8 +30,10 @@ Degrees of freedom: V_units has few, V_rows has R - 1. Satterthwaite's approxima
 `1 / df = sum((V_k / V)^2 / df_k)`, takes V_units too seriously where it happens to be small: with
 three teachers, nominal 95 % intervals cover down to 92.2 %. Weighting by the share itself,
 `1 / df = sum((V_k / V) / df_k)`, is exact at both ends and covers 94.2 to 96.3 % in between (three
-teachers; 94.9 to 96.1 % with four, 94.9 to 95.7 % with eight), by integration over normal effects.
-`tests/report/test_coverage.py` measures coverage by simulation.
+teachers; 94.9 to 96.1 % with four, 94.9 to 95.9 % with eight), by integration over normal effects.
+With 30 test rows, whose number counts too, nominal 95 % intervals covered 93.9 to 96.8 % in 10,000
+draws each of 480 simulations: 3, 4, 8 and 16 teachers, one to four replicates of each, teachers 0
+to 2 times as variable as replicates, and rows of five kinds (`tests/report/test_coverage.py`).
 """
 
 from __future__ import annotations
