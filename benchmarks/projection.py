@@ -221,7 +221,10 @@ def accelerator() -> dict[str, Any]:
     best = 2 * size**3 / statistics.median(spent)
     rows = jnp.ones((8192, DIMS), jnp.float32)
     state = moments.Moments(
-        jnp.zeros(CLASSES), jnp.zeros((CLASSES, DIMS)), jnp.zeros((CLASSES, DIMS, DIMS))
+        jnp.zeros(CLASSES),
+        jnp.zeros((CLASSES, DIMS)),
+        jnp.zeros((CLASSES, DIMS, DIMS)),
+        jnp.zeros(CLASSES),
     )
     step = jax.jit(moments.add, donate_argnums=0)
     origin, removed = jnp.zeros((CLASSES, DIMS)), jnp.zeros((DIMS, CLASSES))

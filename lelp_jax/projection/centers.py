@@ -25,7 +25,7 @@ class Centers:
     Attributes:
         mean: Mean of each class, [c, d].
         centers: From the class's mean, [c, s, m], or [c, s, d] without a basis.
-        spread: Mean squared distance of a class's rows to their nearest centre, [c].
+        radius: Root mean squared distance of a class's rows to their nearest centre, [c].
         soft: If True, weights all clusters by distance; if False, assigns the nearest. [] bool.
         column_mask: Which pseudo-subclasses exist: all of them.
         basis: Orthonormal columns in which distances are measured, [c, d, m], or None.
@@ -33,7 +33,7 @@ class Centers:
 
     mean: Array
     centers: Array
-    spread: Array
+    radius: Array
     soft: Array
     column_mask: Array
     basis: Array | None = None
@@ -42,33 +42,41 @@ class Centers:
     def scores(self, rows: EmbeddedRows) -> jax.Array:
         """Computes scores, [n, c, s].
 
-        Soft: `-distance^2 / (2 spread)`. Hard: 0 for the nearest centre of each class, -inf for the
-        others.
+        Soft: `-(distance / radius)^2 / 2`. Hard: 0 for the nearest centre of each class, -inf for
+        the others.
         """
         return _scores(self, jnp.asarray(rows.embedding))
 
 
 @jax.jit
 def _scores(fitted: Centers, embedding: jax.Array) -> jax.Array:
-    distance = squared_distances(fitted, embedding)
+    radius = jnp.asarray(fitted.radius)
+    # In units of a power of two, which rounds nothing: of embeddings that are themselves in
+    # float32 the squares may not be.
+    exponent = -jnp.frexp(radius.max())[1]
+    embedding, mean, centers, radius = (
+        jnp.ldexp(array, exponent) for array in (embedding, fitted.mean, fitted.centers, radius)
+    )
+    distance = _squared_distances(embedding, mean, centers, fitted.basis)
     nearest = jax.nn.one_hot(distance.argmin(axis=-1), distance.shape[-1], dtype=bool)
     return jnp.where(
         fitted.soft,
-        -distance / (2 * fitted.spread[:, None]),
+        -distance / radius[:, None] / (2 * radius[:, None]),
         jnp.where(nearest, 0.0, -jnp.inf),
     )
 
 
-def squared_distances(fitted: Centers, embedding: jax.Array) -> jax.Array:
+def _squared_distances(
+    embedding: jax.Array, mean: jax.Array, centers: jax.Array, basis: Array | None
+) -> jax.Array:
     """Computes the squared distance of rows [n, d] to every centre of every class, [n, c, s]."""
-    mean, centers = jnp.asarray(fitted.mean), jnp.asarray(fitted.centers)
     with jax.default_matmul_precision("highest"):
         # From the middle of the means: a large common mean would round differences away.
         middle = mean.mean(axis=0)
         offset, mean = embedding - middle, mean - middle
-        if fitted.basis is not None:
-            coordinates = jnp.einsum("nd,cdm->ncm", offset, fitted.basis)
-            coordinates -= jnp.einsum("cd,cdm->cm", mean, fitted.basis)
+        if basis is not None:
+            coordinates = jnp.einsum("nd,cdm->ncm", offset, basis)
+            coordinates -= jnp.einsum("cd,cdm->cm", mean, basis)
             return jnp.square(coordinates[:, :, None] - centers).sum(axis=-1)
         # Rows times classes times subclasses times dims would not fit into memory.
         along = jnp.einsum("nd,csd->ncs", offset, centers)
@@ -81,7 +89,7 @@ def squared_distances(fitted: Centers, embedding: jax.Array) -> jax.Array:
 def around(
     mean: np.ndarray,
     centers: np.ndarray,
-    spread: np.ndarray,
+    radius: np.ndarray,
     *,
     soft: bool,
     basis: np.ndarray | None = None,
@@ -90,7 +98,7 @@ def around(
     return Centers(
         mean=mean.astype(np.float32),
         centers=centers.astype(np.float32),
-        spread=np.maximum(spread, np.finfo(np.float32).tiny).astype(np.float32),
+        radius=radius.astype(np.float32),
         soft=np.array(soft),
         column_mask=np.ones(centers.shape[:2], bool),
         basis=None if basis is None else basis.astype(np.float32),
@@ -109,7 +117,8 @@ def check_distinct(distinct: np.ndarray, wanted: int) -> None:
     """
     if (distinct < wanted).any():
         worst = int(np.argmin(distinct))
+        least = int(distinct[worst])
+        hint = f"take num_subclasses of at most {least}" if least > 1 else "leave the method out"
         raise UserError(
-            f"num_subclasses {wanted} exceeds the {distinct[worst]} distinct rows of class "
-            f"{worst}; take num_subclasses of at most {distinct[worst]}"
+            f"num_subclasses {wanted} exceeds the {least} distinct rows of class {worst}; {hint}"
         )

@@ -36,14 +36,14 @@ def fit(
     return centers.around(
         mean,
         found.centers,
-        found.spread,
+        found.radius,
         soft=hyperparameters["assignment"] == "soft",
     )
 
 
 PROJECTOR = Projector(
     name="kmeans",
-    version=1,
+    version=2,
     search_space={
         "num_subclasses": search_space.NUM_SUBCLASSES,
         "assignment": search_space.ASSIGNMENT,

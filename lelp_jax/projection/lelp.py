@@ -90,7 +90,7 @@ def rotate(directions: jax.Array, key: jax.Array) -> jax.Array:
 
 PROJECTOR = Projector(
     name="lelp",
-    version=2,
+    version=3,
     search_space={
         "num_subclasses": search_space.NUM_SUBCLASSES,
         "null_space": search_space.NULL_SPACE,

@@ -45,7 +45,7 @@ def fit(
 
 PROJECTOR = Projector(
     name="lelp_ensemble",
-    version=1,
+    version=2,
     search_space={
         "num_rotations": search_space.NUM_ROTATIONS,
         **{

@@ -81,6 +81,7 @@ def along_directions(
         basis=basis,
         mean=mean if hyperparameters["center"] else np.zeros_like(mean),
         scale=scale.astype(np.float32),
-        explained_variance=variance,
+        # float32 may not hold the square of what it holds.
+        explained_variance=np.asarray(variance, np.float64),
         column_mask=np.ones((*basis.shape[:-2], basis.shape[-1]), bool),
     )

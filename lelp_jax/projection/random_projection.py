@@ -20,7 +20,7 @@ from lelp_jax.core.search_space import Value
 from lelp_jax.projection import linear
 from lelp_jax.projection.base import Projector
 from lelp_jax.projection.engine import moments, pca, stream
-from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.engine.rows import EmbeddedRows, rescale
 from lelp_jax.projection.linear import LinearProjection
 
 
@@ -96,6 +96,7 @@ class _DirectionSums(NamedTuple):
 def _moments(rows: EmbeddedRows, basis: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Computes the mean [c, d], the variance along directions [c, s] and its rounding error [c]."""
     num_classes, dims, count = basis.shape
+    rows, unit = rescale(rows)
     origin = stream.origin(rows, num_classes)
     shapes = ((), (dims,), (count,), ())
     like = _DirectionSums(*(jnp.zeros((num_classes, *shape)) for shape in shapes))
@@ -109,11 +110,9 @@ def _moments(rows: EmbeddedRows, basis: np.ndarray) -> tuple[np.ndarray, np.ndar
     # The origin is a mean of rows, so that little is lost in the difference.
     between = size[:, None] * np.square(np.einsum("cd,cds->cs", offset, basis))
     variance = np.maximum(sums.along - between, 0) / np.maximum(size - 1, 1)[:, None]
-    # Of a few eps of the rows, which a product with a direction orthogonal to them leaves.
-    rounding = np.square(4 * np.finfo(np.float32).eps) * (
-        np.square(mean).sum(axis=1) + sums.squares / size
-    )
-    return mean.astype(np.float32), variance.astype(np.float32), rounding
+    total = sums.squares / size
+    rounding = moments.rounding_variance(total, np.square(mean).sum(axis=1) + total)
+    return (unit * mean).astype(np.float32), unit**2 * variance, unit**2 * rounding
 
 
 def _add(
@@ -124,7 +123,7 @@ def _add(
     origin: jax.Array,
     basis: jax.Array,
 ) -> _DirectionSums:
-    offset = moments.offsets(rows, label, count, origin, jnp.zeros((rows.shape[1], 0)))
+    offset = moments.offsets(rows, label, count, origin)
     along = offset @ basis[label]
     return _DirectionSums(
         state.size.at[label].add(count),
@@ -136,7 +135,7 @@ def _add(
 
 PROJECTOR = Projector(
     name="random_projection",
-    version=1,
+    version=2,
     search_space={
         "num_subclasses": search_space.NUM_SUBCLASSES,
         "null_space": search_space.NULL_SPACE,

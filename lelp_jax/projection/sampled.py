@@ -16,7 +16,7 @@ from lelp_jax.projection import centers
 from lelp_jax.projection.base import Projector
 from lelp_jax.projection.centers import Centers
 from lelp_jax.projection.engine import moments, sample
-from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.engine.rows import ROUNDING, EmbeddedRows, rescale
 
 SEARCH_SPACE = {
     "num_subclasses": search_space.NUM_SUBCLASSES,
@@ -56,24 +56,31 @@ def fit(
     """
     num_classes = output_weights.shape[1]
     count, size = int(hyperparameters["num_subclasses"]), int(hyperparameters["sample_size"])
+    rows, unit = rescale(rows)
     mean = moments.means(rows, num_classes)
     drawn = sample.stratified(rows, num_classes, size, _LEAST * count, seed)
     points = [
         np.asarray(rows.embedding[own], np.float32) - mean[label] for label, own in enumerate(drawn)
     ]
-    found = [sample.distinct(own, count) for own in points]
+    rounding = ROUNDING * np.linalg.norm(mean, axis=1)
+    found = [
+        sample.distinct(own, count, float(least))
+        for own, least in zip(points, rounding, strict=True)
+    ]
     centers.check_distinct(np.array(found), count)
-    middle, spread = [], []
+    middle, radius = [], []
     for own in points:
         member = cluster(own, count, seed)
         centre = np.stack([own[member == number].mean(axis=0) for number in range(count)])
         distance = np.square(own[:, None] - centre).sum(axis=-1).min(axis=1)
         middle.append(centre)
-        spread.append(distance.mean())
+        # As of k-means, at least rounding: clusters of one row each have none of their own.
+        floor = np.finfo(np.float32).eps * np.square(own).sum(axis=1).mean()
+        radius.append(np.sqrt(max(distance.mean(), floor)) or 1.0)
     return centers.around(
-        mean,
-        np.stack(middle),
-        np.array(spread),
+        unit * mean,
+        unit * np.stack(middle),
+        unit * np.array(radius),
         soft=hyperparameters["assignment"] == "soft",
     )
 
@@ -105,7 +112,7 @@ def _cluster_map(points: np.ndarray, count: int, seed: int) -> np.ndarray:
 def _projector(name: str, cluster: Cluster) -> Projector:
     return Projector(
         name=name,
-        version=1,
+        version=2,
         search_space=SEARCH_SPACE,
         fit=functools.partial(fit, cluster),
         projection=Centers,

@@ -28,7 +28,7 @@ def fit(
         seed: Seed of the centres' start.
 
     Raises:
-        UserError: `num_subclasses` exceeds the distinct rows of a class.
+        UserError: A class does not vary, or `num_subclasses` exceeds its distinct rows.
     """
     count = int(hyperparameters["num_subclasses"])
     components = pca.fit(
@@ -38,6 +38,9 @@ def fit(
         count=int(hyperparameters["num_components"]),
         solver=str(hyperparameters["solver"]),
     )
+    # One direction is enough to tell clusters apart.
+    where = "null-space embedding" if hyperparameters["null_space"] else "embedding"
+    pca.check_rank(components, count, where, needed=min(count - 1, 1))
     width = min(int(hyperparameters["num_components"]), components.variance.shape[1])
     used = np.arange(width) < components.rank[:, None]
     basis = components.components[:, :, :width] * used[:, None, :]
@@ -46,7 +49,7 @@ def fit(
     return centers.around(
         components.mean,
         found.centers,
-        found.spread,
+        found.radius,
         soft=True,
         basis=basis,
     )
@@ -54,7 +57,7 @@ def fit(
 
 PROJECTOR = Projector(
     name="soft_kmeans",
-    version=2,
+    version=3,
     search_space={
         "num_subclasses": search_space.NUM_SUBCLASSES,
         "num_components": search_space.NUM_COMPONENTS,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.projection.engine import moments, stream
-from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.engine.rows import EmbeddedRows, rescale
 from lelp_jax.storage.rows import RowArray
 
 _LOG = logging.getLogger(__name__)
@@ -66,11 +66,11 @@ def estimate(
     Returns:
         Weights [dims, classes] float32 and R^2 in [0, 1].
     """
-    rows = EmbeddedRows(
-        _Concatenated(embeddings, logits, centre),
-        np.arange(len(embeddings)),
-        np.zeros(len(embeddings), np.int32),
-    )
+    everyone = np.arange(len(embeddings)), np.zeros(len(embeddings), np.int32)
+    # Each by its own power of two: weights are the same of rows and logits of any size.
+    scaled = [rescale(EmbeddedRows(array, *everyone)) for array in (embeddings, logits)]
+    (given, unit), (answers, unit_of_logits) = scaled
+    rows = EmbeddedRows(_Concatenated(given.embedding, answers.embedding, centre), *everyone)
     origin = stream.origin(rows, 1)
     collected = moments.collect(rows, 1, origin, np.zeros((origin.shape[1], 0), np.float32))
     scatter = np.asarray(collected.scatter[0], np.float64)
@@ -93,4 +93,4 @@ def estimate(
         else f", below {_LEAST_R_SQUARED}: the embedding is not the input of the output layer; "
         "save the output weights, or the last hidden layer as embedding",
     )
-    return weights.astype(np.float32), explained
+    return (unit_of_logits / unit * weights).astype(np.float32), explained

@@ -60,7 +60,7 @@ def test_centres_are_the_means_of_their_rows(kind):
         order = [np.linalg.norm(wanted - centre, axis=1).argmin() for centre in found]
         np.testing.assert_allclose(found, wanted[order], atol=1e-4)
         spread = np.square(rows.embedding[own] - wanted[cluster[own]]).sum(axis=1).mean()
-        np.testing.assert_allclose(fitted.spread[index], spread, rtol=1e-3)
+        np.testing.assert_allclose(fitted.radius[index] ** 2, spread, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,7 +71,7 @@ def test_soft_scores_are_distances_and_hard_ones_their_nearest(kind):
     arrays = {name: values.astype(np.float64) for name, values in arrays_of(soft).items()}
     offset = rows.embedding.astype(np.float64)[:, None] - arrays["mean"]
     squared = np.square(offset[:, :, None] - arrays["centers"]).sum(axis=-1)
-    wanted = -squared / (2 * arrays["spread"][:, None])
+    wanted = -squared / (2 * np.square(arrays["radius"])[:, None])
     scores = scoring.collect(soft, rows)
     np.testing.assert_allclose(scores, wanted, rtol=1e-3, atol=1e-3)
     # In the row's own class to the last digits: they decide how it is split.

@@ -184,7 +184,7 @@ def test_few_distinct_rows_and_none_stay_finite():
         assert np.isfinite(field).all()
     np.testing.assert_array_equal(found.distinct, [2, 1, 2, 0])
     np.testing.assert_allclose(found.inertia, 0, atol=1e-9)
-    assert (found.spread > 0).all()
+    assert (found.radius > 0).all()
 
 
 @pytest.mark.parametrize("kinds", [1, 2, 3, 5])
@@ -319,7 +319,7 @@ def test_rows_far_from_the_origin_are_clustered(far):
         assert found.inertia[kind] == pytest.approx(inertia(own, found.centers[kind]), rel=1e-5)
         assert found.inertia[kind] < 0.8 * np.square(own).sum()
     sizes = np.bincount(rows.label[rows.label >= 0])
-    np.testing.assert_allclose(found.spread, found.inertia / sizes, rtol=1e-6)
+    np.testing.assert_allclose(found.radius**2, found.inertia / sizes, rtol=1e-6)
 
 
 @pytest.mark.slow

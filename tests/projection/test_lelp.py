@@ -289,9 +289,9 @@ def test_dependent_output_weights_remove_their_range_only():
 def test_saved_projections_come_back(tmp_path):
     rows, weights = example()
     projection = lelp.fit(rows, weights, LELP, 0)
-    base.save(tmp_path / "projection.npz", base.Stored(projection, "lelp", 2, LELP))
+    base.save(tmp_path / "projection.npz", base.Stored(projection, "lelp", 3, LELP))
     stored = base.load(tmp_path / "projection.npz", PROJECTORS)
-    assert (stored.projector, stored.version, stored.hyperparameters) == ("lelp", 2, LELP)
+    assert (stored.projector, stored.version, stored.hyperparameters) == ("lelp", 3, LELP)
     again = stored.projection
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
     np.testing.assert_array_equal(again.scores(rows), projection.scores(rows))
@@ -312,7 +312,7 @@ def test_saved_projections_come_back(tmp_path):
 def test_projections_of_another_projector_or_version_are_refused(tmp_path):
     projection = lelp.fit(*example(), LELP, 0)
     path = tmp_path / "projection.npz"
-    for name, version, told in (("lelp", 1, "version 1 of lelp"), ("other", 2, "'other'")):
+    for name, version, told in (("lelp", 1, "version 1 of lelp"), ("other", 3, "'other'")):
         base.save(path, base.Stored(projection, name, version, LELP))
         with pytest.raises(ValueError, match=told):
             base.load(path, PROJECTORS)

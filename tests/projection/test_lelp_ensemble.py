@@ -100,11 +100,11 @@ def test_stored_ensembles_come_back_and_can_be_applied_in_a_program(tmp_path):
     rows, _ = example()
     projection = fit()
     base.save(
-        tmp_path / "projection.npz", base.Stored(projection, "lelp_ensemble", 1, SEARCH_SPACE)
+        tmp_path / "projection.npz", base.Stored(projection, "lelp_ensemble", 2, SEARCH_SPACE)
     )
     stored = base.load(tmp_path / "projection.npz", PROJECTORS)
     again = stored.projection
-    assert (stored.projector, stored.version) == ("lelp_ensemble", 1)
+    assert (stored.projector, stored.version) == ("lelp_ensemble", 2)
     np.testing.assert_array_equal(again.column_mask, projection.column_mask)
 
     @jax.jit

@@ -17,7 +17,7 @@ import numpy as np
 
 from lelp_jax.core import parallel, seeds
 from lelp_jax.projection.engine import kmeans, sample, stream
-from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.engine.rows import ROUNDING, EmbeddedRows, rescale
 from lelp_jax.storage.rows import Selection
 
 # Points beyond it are read anew in every pass: memory does not grow with the number of rows.
@@ -51,7 +51,8 @@ class Clusters(NamedTuple):
 
     Attributes:
         centers: From the class's mean, [c, k, m] float32.
-        inertia: Sum of the squared distances of the class's rows to their nearest centre, [c].
+        inertia: Sum of the squared distances of the class's rows to their nearest centre, [c]; of
+            `fit` float64, which holds the square of any embedding.
         iterations: Iterations done; passes over all rows where not all fit into memory, [c].
         distinct: How many of the class's rows differ by more than rounding, at most k, [c].
         size: Rows of each class, [c].
@@ -66,14 +67,14 @@ class Clusters(NamedTuple):
     mean_square: np.ndarray
 
     @property
-    def spread(self) -> np.ndarray:
-        """Mean squared distance of the class's rows to their nearest centre, [c] float32.
+    def radius(self) -> np.ndarray:
+        """Root mean squared distance of the class's rows to their nearest centre, [c] float32.
 
-        It is above zero, at least the rounding of squared distances.
+        It is above zero: at least the rounding of squared distances, and 1 where all rows are one.
         """
-        limits = np.finfo(np.float32)
-        floor = np.maximum(limits.eps * self.mean_square, limits.tiny)
-        return np.maximum(self.inertia / np.maximum(self.size, 1), floor).astype(np.float32)
+        floor = np.finfo(np.float32).eps * self.mean_square
+        radius = np.sqrt(np.maximum(self.inertia / np.maximum(self.size, 1), floor))
+        return np.where(radius > 0, radius, 1.0).astype(np.float32)
 
 
 class Points(NamedTuple):
@@ -114,6 +115,18 @@ def fit(
         options: What is asked for.
         basis: Columns along which rows are clustered, [c, d, m]; along all dims if None.
     """
+    rows, unit = rescale(rows)
+    found = _fit_scaled(rows, mean / np.float32(unit), options, basis)
+    return found._replace(
+        centers=unit * found.centers,
+        inertia=unit**2 * found.inertia.astype(np.float64),
+        mean_square=unit**2 * found.mean_square.astype(np.float64),
+    )
+
+
+def _fit_scaled(
+    rows: EmbeddedRows, mean: np.ndarray, options: Options, basis: np.ndarray | None
+) -> Clusters:
     num_classes, dims = len(mean), mean.shape[1] if basis is None else basis.shape[2]
     sizes = np.bincount(rows.label[rows.label >= 0], minlength=num_classes)
     most = max(MEMORY // (4 * dims * num_classes), _ROWS_PER_CENTER * options.num_clusters)
@@ -155,8 +168,11 @@ def collect(rows: EmbeddedRows, mean: np.ndarray, basis: np.ndarray | None) -> P
             norms = np.sqrt(np.einsum("nd,nd->n", offset, offset))
             largest[label] = max(largest[label], norms.max(initial=0))
             filled[label] = target.stop
-    # Of a product with the basis, which does not make the offsets' rounding smaller.
-    rounding = kmeans.relative_rounding(dims) * largest
+    # Of a product with the basis, which does not make the offsets' rounding smaller, and of the
+    # rows themselves, which a common mean far from zero leaves few digits for their differences.
+    rounding = np.maximum(
+        kmeans.relative_rounding(dims) * largest, ROUNDING * np.linalg.norm(mean, axis=1)
+    ).astype(np.float32)
     points, rounding = parallel.gather_processes((points, rounding))
     return Points(functools.reduce(np.add, points), index, size, rounding.max(axis=0))
 

@@ -30,19 +30,26 @@ class Spectrum(NamedTuple):
         mean: Mean of the rows' offsets from the origin, [c, d].
         values: Eigenvalues, largest first; more than vectors where they are known, [c, k or more].
         vectors: Eigenvectors in columns, [c, d, k].
+        square: Mean squared offset from the origin before anything is taken out, [c].
     """
 
     mean: jax.Array
     values: jax.Array
     vectors: jax.Array
+    square: jax.Array
 
 
 class _BlockSums(NamedTuple):
-    """Sums over the rows of each class: their number [c], offsets [c, d], products [c, d, k]."""
+    """Sums over the rows of each class.
+
+    Their number [c], offsets outside the range taken out [c, d], products of these [c, d, k], and
+    squares of the whole offsets [c].
+    """
 
     size: jax.Array
     offset: jax.Array
     product: jax.Array
+    square: jax.Array
 
 
 def solve(rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: int) -> Spectrum:
@@ -60,13 +67,14 @@ def solve(rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, count: in
     block = _orthonormal(noise, removed)
     blocks = [block]
     while len(blocks) < _BLOCKS and len(blocks) * width < dims:
-        _, product = _times_covariance(rows, origin, removed, block)
+        product = _times_covariance(rows, origin, removed, block)[1]
         block = _orthonormal(product, removed)
         blocks.append(block)
     # As many columns as dims span everything: then the result is exact.
     basis = _orthonormal(jnp.concatenate(blocks, axis=2)[:, :, :dims], removed)
-    mean, product = _times_covariance(rows, origin, removed, basis)
-    return Spectrum(mean, *_rotate(basis, product))
+    mean, product, square = _times_covariance(rows, origin, removed, basis)
+    values, vectors = _rotate(basis, product)
+    return Spectrum(mean, values, vectors, square)
 
 
 @jax.jit
@@ -82,9 +90,10 @@ def _orthonormal(columns: jax.Array, removed: jax.Array) -> jax.Array:
 
 def _times_covariance(
     rows: EmbeddedRows, origin: np.ndarray, removed: np.ndarray, vectors: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Computes the means and each class's covariance times its vectors, [c, d, k]."""
-    like = _BlockSums(jnp.zeros(len(origin)), jnp.zeros(origin.shape), jnp.zeros(vectors.shape))
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Computes the means, each class's covariance times its vectors, and mean squared offsets."""
+    classes = jnp.zeros(len(origin))
+    like = _BlockSums(classes, jnp.zeros(origin.shape), jnp.zeros(vectors.shape), classes)
     sums = stream.reduce(_add, stream.add_up, like, rows, len(origin), (origin, removed, vectors))
     return _centred(sums, vectors)
 
@@ -97,21 +106,25 @@ def _add(
     *constants: jax.Array,
 ) -> _BlockSums:
     origin, removed, vectors = constants
-    offset = moments.offsets(rows, label, count, origin, removed)
+    whole = moments.offsets(rows, label, count, origin)
+    offset = moments.outside(whole, removed)
     return _BlockSums(
         state.size.at[label].add(count),
         state.offset.at[label].add(offset.sum(axis=0)),
         state.product.at[label].add(offset.T @ (offset @ vectors[label])),
+        state.square.at[label].add(jnp.square(whole).sum()),
     )
 
 
 @jax.jit
-def _centred(sums: _BlockSums, vectors: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _centred(sums: _BlockSums, vectors: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     with jax.default_matmul_precision("highest"):
-        mean = sums.offset / jnp.maximum(sums.size, 1)[:, None]
+        size = jnp.maximum(sums.size, 1)
+        mean = sums.offset / size[:, None]
         along = jnp.einsum("cd,cdk->ck", mean, vectors)
         between = sums.offset[:, :, None] * along[:, None]
-        return mean, (sums.product - between) / jnp.maximum(sums.size - 1, 1)[:, None, None]
+        covariance = (sums.product - between) / jnp.maximum(sums.size - 1, 1)[:, None, None]
+        return mean, covariance, sums.square / size
 
 
 @jax.jit

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
 from lelp_jax.projection.engine import krylov, moments, stream
-from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.projection.engine.rows import EmbeddedRows, rescale
 
 # Replicates and methods ask for the components of the same rows: more are kept than one asks for.
 _LEAST_COMPONENTS = 64
@@ -36,7 +36,7 @@ class ClassPCA(NamedTuple):
         mean: Mean of the class's rows outside the span taken out, [c, d] float32.
         components: Eigenvectors of the class's covariance in columns, [c, d, k] float32; beyond
             the rank they have no meaning.
-        variance: Eigenvalues, [c, k] float32.
+        variance: Eigenvalues, [c, k] float64, which holds the square of any embedding.
         rank: Numerical rank of the class's covariance, [c] int, counted among the components found,
             which are at least those asked for.
     """
@@ -95,9 +95,11 @@ def fit(
     if rows.name and key in _FITTED:
         return _FITTED[key]
     removed = range_basis(output_weights)[:, slice(None) if null_space else slice(0)]
-    origin = stream.origin(rows, num_classes)
-    found = _SOLVERS[solver](rows, origin, removed, count)
-    result = _ranked(rows, origin, removed, found, count)
+    scaled, unit = rescale(rows)
+    origin = stream.origin(scaled, num_classes)
+    found = _SOLVERS[solver](scaled, origin, removed, count)
+    result = _ranked(scaled, origin, removed, found, count)
+    result = result._replace(mean=unit * result.mean, variance=unit**2 * result.variance)
     if rows.name:
         while len(_FITTED) >= _KEPT:
             _FITTED.pop(next(iter(_FITTED)))
@@ -114,22 +116,30 @@ def _ranked(
         stream.refuse_bad_rows(rows)
     centre = origin.astype(np.float64)
     mean = centre - centre @ wide @ wide.T + np.asarray(found.mean, np.float64)
-    # Rounding leaves a few eps of the largest variance, and a few eps of the mean in every row;
-    # neither grows with the number of rows.
-    eps = np.finfo(np.float32).eps
-    floor = np.maximum(
-        max(origin.shape[1], 10) * eps * values[:, :1],
-        np.square(4 * eps * mean).sum(axis=1, keepdims=True),
-    )
+    total = np.asarray(found.square, np.float64)
+    rounding = moments.rounding_variance(total, np.square(centre).sum(axis=1) + total)
     sizes = np.bincount(rows.label[rows.label >= 0], minlength=len(origin))
-    # Centred rows of a class span at most one dimension less than there are rows.
-    rank = np.minimum((values > floor).sum(axis=1), np.maximum(sizes - 1, 0))
     return ClassPCA(
         mean.astype(np.float32),
         np.asarray(found.vectors)[:, :, :count],
-        np.maximum(values[:, :count], 0),
-        rank,
+        np.maximum(values[:, :count], 0).astype(np.float64),
+        count_rank(values, rounding, sizes, origin.shape[1]),
     )
+
+
+def count_rank(values: np.ndarray, rounding: np.ndarray, size: np.ndarray, dims: int) -> np.ndarray:
+    """Counts the eigenvalues of each class's covariance that are more than rounding, [c] int.
+
+    Args:
+        values: Eigenvalues, largest first, [c, k].
+        rounding: As by `moments.rounding_variance`, [c].
+        size: Rows of each class, [c].
+        dims: d.
+    """
+    # A decomposition leaves a few eps of the largest eigenvalue in the others.
+    floor = np.maximum(max(dims, 10) * np.finfo(np.float32).eps * values[:, :1], rounding[:, None])
+    # Centred rows of a class span at most one dimension less than there are rows.
+    return np.minimum((values > floor).sum(axis=1), np.maximum(size - 1, 0))
 
 
 def _by_covariance(
@@ -146,7 +156,10 @@ def _decompose(collected: moments.Moments, removed: jax.Array, count: int) -> kr
         values, vectors = _eigh(collected.scatter, count)
     freedom = jnp.maximum(collected.size - 1, 1)[:, None]
     return krylov.Spectrum(
-        collected.mean, jnp.asarray(values) / freedom, _outside(jnp.asarray(vectors), removed)
+        collected.mean,
+        jnp.asarray(values) / freedom,
+        _outside(jnp.asarray(vectors), removed),
+        collected.square / jnp.maximum(collected.size, 1),
     )
 
 
@@ -194,7 +207,9 @@ def orientation(rows: EmbeddedRows, mean: np.ndarray, directions: np.ndarray) ->
         directions: Columns, [c, d, k].
     """
     like = jnp.zeros((len(mean), directions.shape[2]))
-    third = stream.reduce(_add_third, stream.add_up, like, rows, len(mean), (mean, directions))
+    rows, unit = rescale(rows)
+    constants = (mean / unit, directions)
+    third = stream.reduce(_add_third, stream.add_up, like, rows, len(mean), constants)
     return np.where(np.asarray(third) < 0, np.float32(-1), np.float32(1))
 
 
@@ -211,18 +226,19 @@ def _add_third(
     return state.at[label].add(cubes.sum(axis=0))
 
 
-def check_rank(pca: ClassPCA, wanted: int, where: str) -> None:
+def check_rank(pca: ClassPCA, wanted: int, where: str, needed: int | None = None) -> None:
     """Refuses more directions than a class varies in.
 
     Args:
         pca: The classes' components.
-        wanted: Directions wanted in every class.
-        where: What they are of, for the message ("null-space embedding").
+        wanted: Pseudo-subclasses wanted in every class.
+        where: What the directions are of, for the message ("null-space embedding").
+        needed: Directions that these take; one for each by default.
 
     Raises:
         UserError: A class has a smaller numerical rank.
     """
-    if (pca.rank < wanted).any():
+    if (pca.rank < (wanted if needed is None else needed)).any():
         worst = int(np.argmin(pca.rank))
         least = pca.rank[worst]
         hint = f"take num_subclasses of at most {least}" if least else "leave the method out"

@@ -222,13 +222,18 @@ def origin(rows: EmbeddedRows, num_classes: int) -> np.ndarray:
 
 
 def refuse_bad_rows(rows: EmbeddedRows) -> None:
-    """Raises the error that names the first row which is not finite, or says that rows overflow."""
+    """Raises the error that names the first row which is not finite, or the largest of all."""
+    largest = (0.0, 0)
     size = batch_rows(rows.embedding.shape[1], 1, len(rows))
     for start in range(0, len(rows), size):
-        finite = np.isfinite(np.asarray(rows.embedding[start : start + size])).all(axis=1)
+        values = np.asarray(rows.embedding[start : start + size])
+        finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             row = rows.index[start + int(np.argmin(finite))]
             raise UserError(f"the embedding of row {row} is not finite; fix or remove the row")
+        length = np.abs(values).max(axis=1)
+        largest = max(largest, (float(length.max()), start + int(length.argmax())))
     raise UserError(
-        "the embeddings are too large: their squares are beyond the range of float32; scale them"
+        f"the embedding of row {rows.index[largest[1]]} is too large: beside the other rows its "
+        "square is beyond the range of float32; fix or remove the row"
     )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lelp_jax.projection.engine import pca
+from lelp_jax.projection.engine import moments, pca
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
 
@@ -53,11 +53,12 @@ def _compute_spectrum(points: np.ndarray, removed: np.ndarray) -> ClassSpectrum:
     # X'X and XX' have the same non-zero eigenvalues; take the smaller matrix.
     product = outside.T @ outside if dims <= count else outside @ outside.T
     values = np.maximum(np.linalg.eigvalsh(product)[::-1], 0)
-    # Eigenvalues below the rounding error of float32 embeddings count as 0; the projections use the
-    # same bound, so that this rank is the number of directions that a fit accepts.
-    eps = np.finfo(np.float32).eps
-    floor = max(max(dims, 10) * eps * values[0], (count - 1) * np.square(4 * eps * mean).sum())
-    rank = min(int((values > floor).sum()), count - 1)
+    # The same bound as that of the projections, so that this rank is the number of directions that
+    # a fit accepts.
+    rounding = moments.rounding_variance(
+        np.array([total / count]), np.array([np.square(points).sum() / count])
+    )
+    rank = int(pca.count_rank(values[None] / (count - 1), rounding, np.array([count]), dims)[0])
     if not rank:
         return ClassSpectrum(0.0, 0.0, 0)
     weights = values[:rank] / values[:rank].sum()
