@@ -94,7 +94,7 @@ class Ours:
             batch_size=BATCH,
             members=(Member("0", NUMERIC, 0, 0, 0),),
             rows=jax.tree.map(lambda array: array[None], rows),
-            buckets=buckets.make_buckets(tokens, [np.arange(BATCH)], (1.0,), 0),
+            buckets=buckets.make_buckets(tokens, [np.arange(BATCH)], buckets.WHOLE, 0),
             inputs=tokens,
             validation_inputs=tokens,
             validation_labels=np.zeros(BATCH, np.int32),

@@ -1,15 +1,20 @@
 """Length buckets: batches of texts of about the same length, so that little of them is padding.
 
 Every step of a fleet sees rows of one bucket, the same for all members, since they share the
-program of its shape; several steps in a row do, so that they may be one call. A bucket is a stretch
-of ranks when a member's rows are sorted by length: any subset of the rows has the same share of its
-rows in it, so that each row is seen as often as any other.
+program of its shape; several steps in a row do, a run, so that they may be one call. A bucket is a
+stretch of ranks when a member's rows are sorted by length: any subset of the rows has the same
+share of its rows in it.
+
+Every epoch deals to each bucket as many runs as its rows fill, and draws their order. All buckets
+but that of the longest rows hold a whole number of runs, so that each of their rows is seen once
+per epoch. The longest rows take the rest, and with it what does not fill a last run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,12 +31,66 @@ _OPERATIONS_OF_COMPILING = 5e10
 # Steps in a row that see rows of one bucket. Not those of a dispatch: how many these are depends on
 # the size of the fleet, and the order of a member's examples must not.
 RUN = 4
-# Multiples of it modulo 1 are spread as evenly as possible, however many of them are taken.
-_GOLDEN = (5**0.5 - 1) / 2
+# Of a quotient that is whole but for rounding.
+_SLACK = 1e-9
+
+
+@dataclasses.dataclass(frozen=True)
+class Division:
+    """How rows are divided by length.
+
+    Attributes:
+        runs: Whole runs that an epoch deals to each bucket but the last.
+        rows: Rows of a run.
+        seen: Rows of an epoch; those that the other buckets do not hold are in the last.
+    """
+
+    runs: tuple[int, ...]
+    rows: int
+    seen: int
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the rows up to the end of each bucket, rising to 1."""
+        ends = np.cumsum(self.runs) * self.rows / self.seen
+        return (*ends.tolist(), 1.0)
+
+    def first_run(self, epoch: int) -> int:
+        """Computes the number of runs before an epoch begins."""
+        return -(-epoch * self.seen // self.rows)
+
+    def epoch_of(self, run: int) -> int:
+        """Finds the epoch that a run belongs to."""
+        # The last epoch e with ceil(e * seen / rows) <= run.
+        return run * self.rows // self.seen
+
+
+# The single bucket of inputs that are not tokens.
+WHOLE = Division((), 1, 1)
+
+
+def divide(lengths: np.ndarray, batch_size: int, seen: int, work: float) -> Division:
+    """Divides rows by length, with little padding for the number of buckets.
+
+    Args:
+        lengths: Tokens of each row, [rows].
+        batch_size: Examples per step.
+        seen: How many rows a member sees; a sample of the rows.
+        work: Operations of a training in which every row is as long as the longest.
+
+    Returns:
+        As few buckets as leave less than 14 % of the tokens as padding, at most 8, each of a run at
+        least, and no more than are worth their compilation.
+    """
+    rows = RUN * batch_size
+    shares = find_ends(lengths, min(rows / seen, 1.0), work)
+    # Down to a whole number of runs: the few rows beyond it are seen with longer ones.
+    stops = [math.floor(share * seen / rows + _SLACK) for share in shares[:-1]]
+    return Division(tuple(np.diff([0, *stops]).tolist()), rows, seen)
 
 
 def find_ends(lengths: np.ndarray, least: float, work: float) -> tuple[float, ...]:
-    """Divides rows by length, with the least padding for the number of buckets.
+    """Finds where buckets end with the least padding for their number; see `divide`.
 
     Args:
         lengths: Tokens of each row, [rows].
@@ -39,8 +98,7 @@ def find_ends(lengths: np.ndarray, least: float, work: float) -> tuple[float, ..
         work: Operations of a training in which every row is as long as the longest.
 
     Returns:
-        The share of the rows up to the end of each bucket, rising to 1. As few as leave less than
-        14 % of the tokens as padding, at most 8, and no more than are worth their compilation.
+        The share of the rows up to the end of each bucket, rising to 1.
     """
     values, counts = np.unique(lengths, return_counts=True)
     below = np.concatenate([[0], np.cumsum(counts)])
@@ -74,25 +132,17 @@ class Buckets:
     """Which rows the members of a fleet see in each step.
 
     Attributes:
-        ends: As `find_ends` returns them.
+        division: How rows are divided.
         lengths: How many tokens of a row are seen in each bucket; (0,) if inputs are not tokens,
             and all of a row is seen.
         orders: Each group's rows by length, positions among its rows, [rows of the group].
         seed: Of the sequence of buckets.
     """
 
-    ends: tuple[float, ...]
+    division: Division
     lengths: tuple[int, ...]
     orders: tuple[np.ndarray, ...]
     seed: int
-
-    def sequence(self, runs: int) -> np.ndarray:
-        """Computes the bucket of each run, [runs]; a longer sequence begins with a shorter one."""
-        if len(self.ends) == 1:
-            return np.zeros(runs, int)
-        start = seeds.derive(self.seed, "buckets") / 2**31
-        points = (start + np.arange(runs) * _GOLDEN) % 1
-        return np.searchsorted(np.array(self.ends[:-1]), points, side="right")
 
     def positions(
         self, first_step: int, steps: int, batch_size: int, seed: int, group: int
@@ -110,10 +160,10 @@ class Buckets:
             Positions among its group's rows, [steps, batch_size] int32.
         """
         run, offset = divmod(first_step, RUN)
-        assert len(self.ends) == 1 or offset + steps <= RUN
+        assert len(self.lengths) == 1 or offset + steps <= RUN
         bucket, before = self._place(run)
         order = self.orders[group]
-        start, stop = _ranks(self.ends, len(order))[bucket]
+        start, stop = _ranks(self.division.shares, len(order))[bucket]
         ranks = loader.batch_positions(
             seeds.derive(seed, "bucket", bucket) if bucket else seed,
             before * RUN + offset,
@@ -129,19 +179,34 @@ class Buckets:
 
     def _place(self, run: int) -> tuple[int, int]:
         """Finds a run's bucket, and how many runs before it had the same."""
-        sequence = _cached_sequence(self.ends, self.seed, 1 << max(run, 1).bit_length())
-        bucket = int(sequence[run])
-        return bucket, int((sequence[:run] == bucket).sum())
+        division = self.division
+        if not division.runs:
+            return 0, run
+        epoch = division.epoch_of(run)
+        first = division.first_run(epoch)
+        dealt = _deal_epoch(division, self.seed, epoch)
+        bucket = int(dealt[run - first])
+        before = int((dealt[: run - first] == bucket).sum())
+        if bucket < len(division.runs):
+            return bucket, before + epoch * division.runs[bucket]
+        return bucket, before + first - epoch * sum(division.runs)
 
 
-@functools.lru_cache(maxsize=8)
-def _cached_sequence(ends: tuple[float, ...], seed: int, runs: int) -> np.ndarray:
-    return Buckets(ends, (), (), seed).sequence(runs)
+@functools.lru_cache(maxsize=64)
+def _deal_epoch(division: Division, seed: int, epoch: int) -> np.ndarray:
+    """Computes the bucket of each run of an epoch, [runs]."""
+    count = division.first_run(epoch + 1) - division.first_run(epoch)
+    last = len(division.runs)
+    dealt = np.repeat(np.arange(last + 1), [*division.runs, count - sum(division.runs)])
+    words = seeds.hash_words(seeds.derive(seed, "buckets", epoch), np.arange(count))
+    # A training may end before the last run of an epoch is whole: the longest rows come then, which
+    # alone are not counted in whole runs.
+    return np.append(dealt[:-1][np.argsort(words[:-1])], last)
 
 
-def _ranks(ends: tuple[float, ...], rows: int) -> list[tuple[int, int]]:
+def _ranks(shares: tuple[float, ...], rows: int) -> list[tuple[int, int]]:
     """Computes first rank and end of each bucket among so many rows; none is empty."""
-    stops = [max(round(end * rows), 1) for end in ends]
+    stops = [max(round(share * rows), 1) for share in shares]
     return [
         (min(start, stop - 1), stop) for start, stop in zip([0, *stops[:-1]], stops, strict=True)
     ]
@@ -153,14 +218,14 @@ def keep_whole_rows(group_sizes: Sequence[int]) -> Buckets:
     Args:
         group_sizes: Rows of each group.
     """
-    return Buckets((1.0,), (0,), tuple(np.arange(size) for size in group_sizes), 0)
+    return Buckets(WHOLE, (0,), tuple(np.arange(size) for size in group_sizes), 0)
 
 
-def sort_groups(ends: tuple[float, ...], lengths: Sequence[np.ndarray], seed: int) -> Buckets:
+def sort_groups(division: Division, lengths: Sequence[np.ndarray], seed: int) -> Buckets:
     """Sorts the rows of each group by length.
 
     Args:
-        ends: As `find_ends` returns them.
+        division: How rows are divided.
         lengths: Tokens of each of a group's rows, [rows of the group] each.
         seed: Of the sequence of buckets.
     """
@@ -169,17 +234,17 @@ def sort_groups(ends: tuple[float, ...], lengths: Sequence[np.ndarray], seed: in
         max(
             int(group[order[stop - 1]])
             for group, order in zip(lengths, orders, strict=True)
-            for stop in [_ranks(ends, len(order))[bucket][1]]
+            for stop in [_ranks(division.shares, len(order))[bucket][1]]
         )
-        for bucket in range(len(ends))
+        for bucket in range(len(division.shares))
     ]
-    return Buckets(ends, tuple(longest), orders, seed)
+    return Buckets(division, tuple(longest), orders, seed)
 
 
 def make_buckets(
     inputs: np.ndarray,
     rows: Sequence[np.ndarray],
-    shares: tuple[float, ...],
+    division: Division,
     seed: int,
 ) -> Buckets:
     """Makes the buckets of a fleet for inputs of any kind.
@@ -187,24 +252,24 @@ def make_buckets(
     Args:
         inputs: [all rows, features...] or tokens [all rows, length].
         rows: Which of them each group sees, [rows of the group] each.
-        shares: As `choose_ends` returns them.
+        division: How they are divided.
         seed: Of the sequence of buckets.
     """
     if not tokens.are_tokens(inputs):
         return keep_whole_rows([len(group) for group in rows])
     lengths = tokens.lengths(inputs)
-    return sort_groups(shares, [lengths[group] for group in rows], seed)
+    return sort_groups(division, [lengths[group] for group in rows], seed)
 
 
-def choose_ends(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> tuple[float, ...]:
+def choose_ends(inputs: np.ndarray, batch_size: int, seen: int, work: float) -> Division:
     """Chooses how rows are divided into buckets; only tokens are.
 
     Args:
         inputs: [rows, features...] or tokens [rows, length].
-        batch_size: Examples per step; a bucket has as many rows at least.
+        batch_size: Examples per step.
         seen: How many rows a member sees.
         work: Operations of its training on rows as long as the longest.
     """
     if not tokens.are_tokens(inputs):
-        return (1.0,)
-    return find_ends(tokens.lengths(inputs), min(batch_size / seen, 1.0), work)
+        return WHOLE
+    return divide(tokens.lengths(inputs), batch_size, seen, work)

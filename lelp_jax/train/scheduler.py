@@ -19,7 +19,7 @@ from lelp_jax.train import plan
 from lelp_jax.train.fleet import FleetJob, trace_member
 from lelp_jax.train.state import StepSpec
 
-_VERSION = 2
+_VERSION = 3
 # What training needs in a fleet's folder, and a finished fleet does not.
 _UNFINISHED = ("checkpoints", "checkpoint_checksums")
 

@@ -60,7 +60,7 @@ for name, mesh, count in json.loads(sys.argv[1]):
         model, method.loss, method.readout, optimizer.OptimizerConfig(), 25,
         targets=method.targets, accumulate=accumulate,
     )
-    order = buckets.make_buckets(inputs, [np.arange(40)], (0.5, 1.0), 0)
+    order = buckets.make_buckets(inputs, [np.arange(40)], buckets.Division((1,), 20, 40), 0)
     job = FleetJob("students", spec, 16, members, rows, order, inputs, inputs, rows.label[0])
     runner = Runner(job)
     state = runner.new_state()
