@@ -31,7 +31,12 @@ def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
-    """Computes distillation and `1 - CKA` of the batch, [batch]. There are no parameters."""
+    """Computes distillation and `1 - CKA` of the batch, [batch]. There are no parameters.
+
+    CKA is that of Kornblith et al. (arXiv 1905.00414). The code of Dasgupta and Cohn takes its
+    square root, `1 - sqrt(CKA)`: the gradient has the same direction and is `1 / (2 sqrt(CKA))`
+    times as long, which is half where the embeddings agree.
+    """
     del constants
     assert inputs.teacher_embedding is not None
     teacher = jax.lax.stop_gradient(inputs.teacher_embedding)

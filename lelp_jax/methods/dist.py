@@ -90,8 +90,9 @@ METHOD = Method(
     "arXiv 2205.10536, 2022",
     search_space={
         **COMMON,
-        # Without the label the confidence, and with two classes the threshold, are not taught.
-        "alpha": search_space.ALPHA.replace_default(0.1, 0.5),
+        # Without the label the confidence, and with two classes the threshold, are not taught. The
+        # authors weigh both relations 2 beside the label's 1: 0.333.
+        "alpha": search_space.ALPHA.replace_default(0.1, 0.333, 0.5),
         "temperature": search_space.TEMPERATURE,
         **WEIGHTS,
     },

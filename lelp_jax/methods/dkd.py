@@ -133,6 +133,9 @@ METHOD = Method(
     reference="Zhao et al., Decoupled Knowledge Distillation, arXiv 2203.08679, 2022",
     search_space={
         **COMMON,
+        # The paper always adds the label's loss, of the same weight: 0.5. Its other weights are 1
+        # and, for most pairs of networks, 8, at temperature 4.
+        "alpha": search_space.ALPHA.replace_default(0.0, 0.5),
         "temperature": search_space.TEMPERATURE,
         "target_weight": search_space.TARGET_WEIGHT,
         "nontarget_weight": search_space.NONTARGET_WEIGHT.replace_default(1.0, 2.0, 4.0, 8.0),

@@ -81,6 +81,9 @@ METHOD = Method(
     "arXiv 2303.13005, 2023",
     search_space={
         **COMMON,
+        # The paper always adds the label's loss, of the same weight: 0.5, with the others' shares
+        # at temperature 1 and a weight of 1.5.
+        "alpha": search_space.ALPHA.replace_default(0.0, 0.5),
         "temperature": search_space.TEMPERATURE.replace_default(1.0, 2.0, 4.0),
         "nontarget_weight": search_space.NONTARGET_WEIGHT.replace_default(1.5),
     },

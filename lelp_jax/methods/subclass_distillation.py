@@ -33,6 +33,8 @@ from lelp_jax.models.outputs import Outputs
 _EPSILON = 1e-9
 SEARCH_SPACE: Mapping[str, Hyperparameter] = {
     **COMMON,
+    # The authors' code gives label and teacher the same weight, at temperature 4.
+    "alpha": search_space.ALPHA.replace_default(0.0, 0.5),
     "temperature": search_space.TEMPERATURE,
     "num_subclasses": search_space.NUM_SUBCLASSES,
     "auxiliary_weight": search_space.AUXILIARY_WEIGHT,

@@ -37,6 +37,12 @@ def weigh_classes(dataset: Dataset, wanted: tuple[Any, ...]) -> np.ndarray:
 def weigh_rows(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Computes the weight of each row, float32; 1 where the class is not known.
 
+    The loss of a batch is the sum of its rows' weighted losses over the sum of their weights, as in
+    PyTorch. As in scikit-learn and Keras the weight is that of the whole row: of all that it
+    teaches, by its label and by the teacher, so that `alpha` means the same in every class. With
+    label smoothing this differs from PyTorch's `cross_entropy`, which weighs the share of each
+    class in the smoothed target by the weight of that class. Without smoothing they agree.
+
     Args:
         weights: [classes].
         labels: Class of each row, -1 where unknown.

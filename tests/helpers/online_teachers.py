@@ -46,7 +46,7 @@ PROJECTIONS = {
         basis=normal(8, CLASSES, DIMS, 2),
         mean=normal(9, CLASSES, DIMS),
         centers=normal(10, CLASSES, SUBCLASSES, 2),
-        spread=1 + np.abs(normal(11, CLASSES)),
+        radius=1 + np.abs(normal(11, CLASSES)),
         soft=np.ones(GROUPS, bool),
         column_mask=np.ones((GROUPS, CLASSES, SUBCLASSES), bool),
     ),
@@ -77,7 +77,7 @@ def embedded(method: str, group: int, hidden: np.ndarray) -> np.ndarray:
     if method == "lelp":
         return coordinates / arrays["scale"][:, None]
     distance = np.square(coordinates[:, :, None] - arrays["centers"]).sum(axis=-1)
-    return -distance / (2 * arrays["spread"][:, None])
+    return -distance / (2 * np.square(arrays["radius"])[:, None])
 
 
 def teach(

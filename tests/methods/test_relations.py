@@ -65,3 +65,15 @@ def test_a_point_is_aligned_with_nothing():
     alignment = jax.jit(cka.alignment)
     assert alignment(point, rows) == 0
     np.testing.assert_allclose(alignment(rows, rows), 1, rtol=1e-6)
+
+
+def test_the_square_root_of_the_alignment_is_what_the_authors_code_takes():
+    inputs = problem("cka", 2).inputs
+    first, second = (
+        np.asarray(rows, np.float64) - np.asarray(rows, np.float64).mean(axis=0)
+        for rows in (inputs.embedding, inputs.teacher_embedding)
+    )
+    within = [np.linalg.norm(rows.T @ rows) for rows in (first, second)]
+    theirs = np.linalg.norm(first.T @ second) / np.sqrt(within[0] * within[1])
+    ours = jax.jit(cka.alignment)(inputs.embedding, inputs.teacher_embedding)
+    np.testing.assert_allclose(ours, theirs**2, rtol=1e-5)
