@@ -16,7 +16,7 @@ from lelp_jax import data
 from lelp_jax.bank import stage as bank
 from lelp_jax.core import artifacts, files
 from lelp_jax.core.curves import CurveLog
-from lelp_jax.core.errors import Damaged, UserError
+from lelp_jax.core.errors import Damaged
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
@@ -77,11 +77,10 @@ def run(
         UserError: The config is invalid or does not fit the data, or the workdir is in use.
         Interrupted: The run was asked to stop.
     """
+    artifacts.check_root(root)
     points = sweep.expand(raw)
     # Check all points first: an error in the last one should not show up after hours of training.
     experiments = [_check(name, point, root) for point in points]
-    if root.exists() and not root.is_dir():
-        raise UserError(f"--workdir={root} is a file; choose a folder")
     with artifacts.lock(root):
         seconds = experiments[0].config.checkpoint.every_seconds
         session = Session(reporter, interrupts, CurveLog(root / "metrics.jsonl"), seconds)

@@ -105,7 +105,7 @@ def parse(
     if values["workdir"].value is not None and not values["workdir"].value.strip():
         raise UserError("--workdir is empty; give a folder, or leave the flag out")
     name = Path(file).stem + (f"-{argument}" if argument else "")
-    workdir = _expand_home(values["workdir"].value or str(Path("runs") / name))
+    workdir = _read_workdir(values["workdir"].value or str(Path("runs") / name))
     return Arguments(name, config.to_dict(), workdir, help_key)
 
 
@@ -224,12 +224,18 @@ def asks_for_help(argv: Sequence[str]) -> bool:
     return bool({"-h", "--help", "-help"} & set(argv))
 
 
-def _expand_home(workdir: str) -> Path:
-    """Replaces ~ by the home folder.
+def _read_workdir(workdir: str) -> Path:
+    """Reads --workdir, in which ~ is the home folder.
 
     Raises:
-        UserError: There is no such home.
+        UserError: It is an address, or there is no such home.
     """
+    # A path would be made of it silently: gs://a/b becomes gs:/a/b.
+    if "://" in workdir:
+        raise UserError(
+            f"--workdir={workdir} is an address, but must be a folder of this machine; banks alone "
+            "may be elsewhere (--config.bank.root)"
+        )
     path = os.path.expanduser(workdir)
     # Without this, a folder named ~ would be made in the current one.
     if path.startswith("~"):

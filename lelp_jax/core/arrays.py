@@ -32,10 +32,14 @@ def read_array(path: Path) -> np.ndarray:
 
     Raises:
         Damaged: The file is missing, or does not hold an array.
+        OSError: The file cannot be read, which does not mean that it is damaged.
     """
     try:
         values: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
+        # NumPy's own errors about what a file holds have no number.
+        if isinstance(error, OSError) and error.errno and not isinstance(error, files.LOST):
+            raise
         reason = " ".join(str(error).split())[:160]
         raise Damaged(f"{path} cannot be read ({reason})", path.parent) from error
     return values

@@ -29,7 +29,11 @@ from lelp_jax.core.errors import Damaged, Unavailable, UserError
 _LOG = logging.getLogger(__name__)
 _MARKER = "stage.json"
 _LOCK = ".lock"
-_LOST = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+# Orbax finds its own files by patterns that begin with the path of the workdir, so it would find
+# none, or those of another folder; TensorStore takes a backslash for a slash.
+_PATTERNS = "*?[\\"
+# Orbax takes /gs/a and gs:/a for gs://a, and so on.
+_BUCKETS = (("gs",), ("s3",), ("az",), ("hf",))
 Artifact = TypeVar("Artifact")
 
 
@@ -144,7 +148,8 @@ def check_files(folder: Path) -> None:
     """Compares every file of a finished artifact with its marker.
 
     Raises:
-        Damaged: A file is missing, has other content, or cannot be read.
+        Damaged: A file is missing or has other content.
+        OSError: A file cannot be read, which does not mean that it is damaged.
     """
     content = json.loads((folder / _MARKER).read_text())
     for name, (size, digest) in content["files"].items():
@@ -153,10 +158,8 @@ def check_files(folder: Path) -> None:
             # The size first: it needs no reading.
             if path.stat().st_size != size or files.hash_file(path) != digest:
                 raise Damaged(f"{path} has changed since it was written", folder)
-        except FileNotFoundError as error:
+        except files.LOST as error:
             raise Damaged(f"{path} is missing", folder) from error
-        except OSError as error:
-            raise Damaged(f"{path} cannot be read ({error.strerror})", folder) from error
 
 
 @contextlib.contextmanager
@@ -175,7 +178,7 @@ def discard_if_damaged(folder: Path, *, anything: bool = False) -> Iterator[None
     except Exception as error:
         # A full disk or an error of the user's does not mean that the artifact is damaged; a file
         # that is gone, or a folder in its place, does.
-        elsewhere = isinstance(error, (UserError, OSError)) and not isinstance(error, _LOST)
+        elsewhere = isinstance(error, (UserError, OSError)) and not isinstance(error, files.LOST)
         if not anything or elsewhere:
             raise
         discard(folder, f"{folder} cannot be read ({type(error).__name__})")
@@ -197,6 +200,7 @@ def _read_marker(folder: Path) -> tuple[Mapping[str, Any] | None, bool]:
 
     Raises:
         Damaged: The marker has changed since it was written, or belongs to another artifact.
+        OSError: The marker cannot be read, which does not mean that it is damaged.
     """
     path = folder / _MARKER
     try:
@@ -205,8 +209,8 @@ def _read_marker(folder: Path) -> tuple[Mapping[str, Any] | None, bool]:
         facts, inputs = content["facts"], content["inputs"]
     except (FileNotFoundError, NotADirectoryError):
         return None, False
-    except OSError as error:
-        raise Damaged(f"{path} cannot be read ({error.strerror})", folder) from error
+    except IsADirectoryError as error:
+        raise Damaged(f"{path} is a folder", folder) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{path} has changed since it was written", folder) from error
     if checksum is None and "files" not in content:
@@ -233,6 +237,26 @@ def _list_files(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.is_file() and path.name != _MARKER and not path.name.startswith(".")
     )
+
+
+def check_root(root: Path) -> None:
+    """Checks that artifacts can be stored in a workdir, before anything is computed.
+
+    Raises:
+        UserError: It is a file, or its path means something else to the libraries that store them.
+    """
+    path = root.absolute().as_posix()
+    problem = ""
+    if set(path) & set(_PATTERNS):
+        problem = f"contains one of {' '.join(_PATTERNS)}, which make a path a pattern"
+    elif root.absolute().parts[1:2] in _BUCKETS or "gs:/" in f"{path}/":
+        problem = "is taken for the address of a bucket"
+    elif path.encode(errors="replace").decode() != path:
+        problem = "is not UTF-8"
+    if problem:
+        raise UserError(f"workdir {path} {problem}; give another --workdir")
+    if root.exists() and not root.is_dir():
+        raise UserError(f"--workdir={root} is a file; choose a folder")
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from lelp_jax.core import files
+from lelp_jax.core.errors import UserError
 
 _SECONDS_FOR_READS = 1.0
 _LOG = logging.getLogger(__name__)
@@ -71,72 +72,100 @@ class Checkpoints:
     def restore(self, abstract: Any) -> tuple[int, Any, Mapping[str, Any]] | None:
         """Restores step, state and facts of the newest undamaged state.
 
-        A damaged state is logged and removed, and the one before it is tried.
+        Only a state whose files differ from their checksums is deleted. One that has no checksums
+        and cannot be restored is set aside, in a folder beside the others. In both cases the one
+        before it is tried, after a warning.
 
         Args:
             abstract: Pytree of `jax.ShapeDtypeStruct` with shardings.
 
         Returns:
             Step, state and facts; None if no undamaged state exists.
+
+        Raises:
+            OSError: A file cannot be read, which does not mean that it is damaged.
+            UserError: A state cannot be restored although its files are those that were written.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
-            reason = self._find_damage(step)
-            if not reason:
-                with silence_orbax_tasks():
-                    try:
-                        result = self._manager.restore(
-                            step,
-                            args=ocp.args.Composite(
-                                state=ocp.args.StandardRestore(abstract),
-                                facts=ocp.args.JsonRestore(),
-                            ),
-                        )
-                        return step, result["state"], result["facts"]
-                    except Exception as error:  # Orbax raises bare Exceptions for damaged files
-                        reason = " ".join(str(error).split())[:80]
-                        # Reads of the other arrays are still in progress; their errors should be
-                        # collected while they are silenced.
-                        time.sleep(_SECONDS_FOR_READS)
-                    gc.collect()
+            folder = self._folder / str(step)
+            checksums = self._read_checksums(step)
+            problem = "" if checksums is None else _find_damage(folder, checksums)
+            if not problem:
+                restored = self._restore(step, abstract)
+                if not isinstance(restored, str):
+                    return step, *restored
+                problem = restored
+                if checksums is not None:
+                    raise UserError(
+                        f"checkpoint {folder} is as it was written, but cannot be restored "
+                        f"({problem}); delete {self._folder} to train from the beginning"
+                    )
             _LOG.warning(
                 "checkpoint %s cannot be used (%s); resuming from the one before it",
-                self._folder / str(step),
-                reason,
+                folder,
+                problem,
             )
-            # Removed, so that the run can save this step again.
-            shutil.rmtree(self._folder / str(step), ignore_errors=True)
-            self._get_checksum_path(step).unlink(missing_ok=True)
+            # Out of the way, so that the run can save this step again.
+            if checksums is None:
+                self._set_aside(folder)
+            else:
+                shutil.rmtree(folder)
+                self._get_checksum_path(step).unlink()
             self._manager.reload()
         return None
+
+    def _restore(self, step: int, abstract: Any) -> tuple[Any, Mapping[str, Any]] | str:
+        """Restores the state and the facts of a step, or says why they cannot be restored."""
+        items = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), facts=ocp.args.JsonRestore()
+        )
+        with _silence_orbax_tasks():
+            try:
+                result = self._manager.restore(step, args=items)
+                return result["state"], result["facts"]
+            except Exception as error:  # Orbax raises bare Exceptions for damaged files
+                reason = " ".join(str(error).split())[:80]
+                # Reads of the other arrays are still in progress; their errors should be collected
+                # while they are silenced.
+                time.sleep(_SECONDS_FOR_READS)
+            gc.collect()
+        return reason
+
+    def _set_aside(self, folder: Path) -> None:
+        aside = self._folder.with_name("checkpoints_set_aside")
+        aside.mkdir(exist_ok=True)
+        shutil.rmtree(aside / folder.name, ignore_errors=True)
+        folder.rename(aside / folder.name)
 
     def _get_checksum_path(self, step: int) -> Path:
         return self._sums / f"{step}.json"
 
-    def _find_damage(self, step: int) -> str:
-        """Describes how the files of a state differ from their checksums; "" if they match.
+    def _read_checksums(self, step: int) -> Mapping[str, str] | None:
+        """Reads the checksums of a state; None if there are none, or none that can be read.
 
-        A state without checksums counts as undamaged, since a run may be killed before they are
-        written; Orbax then finds most kinds of damage itself.
+        A run may be killed before they are written, and Orbax finds most kinds of damage itself.
         """
-        path = self._get_checksum_path(step)
-        if not path.exists():
-            return ""
         try:
-            expected = json.loads(path.read_bytes())
-            actual = files.hash_folder(self._folder / str(step))
-        except (OSError, ValueError) as error:
-            return " ".join(str(error).split())[:80]
-        names = {*expected, *actual}
-        changed = sorted(name for name in names if expected.get(name) != actual.get(name))
-        return f"{changed[0]} has changed since it was written" if changed else ""
+            content = json.loads(self._get_checksum_path(step).read_bytes())
+        except (*files.LOST, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
 
     def close(self) -> None:
         """Releases the manager's threads."""
         self._manager.close()
 
 
+def _find_damage(folder: Path, checksums: Mapping[str, str]) -> str:
+    """Describes how the files of a state differ from their checksums; "" if they match."""
+    actual = files.hash_folder(folder)
+    names = sorted({*checksums, *actual})
+    changed = [name for name in names if checksums.get(name) != actual.get(name)]
+    return f"{changed[0]} has changed since it was written" if changed else ""
+
+
 @contextlib.contextmanager
-def silence_orbax_tasks() -> Iterator[None]:
+def _silence_orbax_tasks() -> Iterator[None]:
     """Silences the tasks of a failed restore when they are garbage-collected.
 
     The error itself is raised; without this, each of the sibling tasks prints another traceback.

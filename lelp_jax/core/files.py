@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+# A file is gone, or a folder is in its place. All other errors of the operating system, such as
+# missing permissions or a failing disk, say nothing about what the file holds.
+LOST = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 # Metadata and the rounding up to whole chunks and blocks need space beside the arrays themselves.
 _OVERHEAD = 1.2
 _RESERVE = 1 << 20
@@ -65,18 +68,30 @@ def hash_file(path: Path) -> str:
     Raises:
         OSError: The file cannot be read.
     """
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        # An error while reading, unlike one while opening, does not name the file.
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
     """Computes the SHA-256 of every file below a folder, by its path relative to the folder.
 
     Raises:
-        OSError: A file cannot be read.
+        OSError: A file or folder cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hash_file(path) for path in paths}
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = {}
+    # `Path.rglob` passes over folders that it may not read, as if they were empty.
+    for place, _, names in os.walk(folder, onerror=refuse):
+        for path in (Path(place, name) for name in names):
+            found[path.relative_to(folder).as_posix()] = hash_file(path)
+    return found
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ _UNDECODABLE = (
     "DATA_LOSS",
     "INVALID_ARGUMENT: Error reading",
 )
+# How TensorStore writes the number of an error of the operating system.
+OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 # About a minute in all: the library's own 32 tries take a quarter of an hour to report a host that
 # cannot be reached.
 _RETRIES = {"max_retries": 8, "initial_delay": "500ms", "max_delay": "16s"}
@@ -66,10 +68,14 @@ def folder_spec(location: str | os.PathLike[str]) -> Any:
     """Makes TensorStore's specification of the folder at a location.
 
     Raises:
-        UserError: TensorStore does not support the address.
+        UserError: TensorStore does not support the address or the path.
     """
     if not is_url(location):
-        return {"driver": "file", "path": f"{local_path(location)}/"}
+        path = local_path(location).as_posix()
+        if "\\" in path:
+            # TensorStore would write into another folder.
+            raise UserError(f"{path} contains a backslash; give a path without one")
+        return {"driver": "file", "path": f"{path}/"}
     import tensorstore as ts
 
     try:
@@ -91,6 +97,10 @@ def shorten_error(error: Exception) -> str:
 def make_read_error(location: str | os.PathLike[str], error: Exception) -> UserError:
     """Makes the error for something that exists but cannot be read."""
     problem = f"{location} cannot be read: {shorten_error(error)}"
+    code = OS_ERROR.search(str(error))
+    if code and not isinstance(OSError(int(code[1]), ""), files.LOST):
+        # Missing permissions or a failing disk do not mean that anything is damaged.
+        return Unavailable(f"{problem}; check the permissions and the disk")
     # What arrived cannot be decoded: no later try would change that.
     arrived = shorten_error(error).startswith(_UNDECODABLE)
     if is_url(location) and not arrived:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +25,6 @@ _COMPLETE = {"every_chunk_is_stored": True}
 _STORE_ALL = {"store_data_equal_to_fill_value": True}
 # Bytes of the chunks that are read at the same time when rows are given by positions.
 _READ_BYTES = 1 << 23
-_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 
 
 class ZarrArray(StoredRows):
@@ -215,7 +213,7 @@ def _writing(location: str, size: int) -> Iterator[None]:
         with files.convert_storage_errors(objects.local_path(location), size):
             yield
     except ValueError as error:
-        if (found := _OS_ERROR.search(str(error))) is None:
+        if (found := objects.OS_ERROR.search(str(error))) is None:
             raise objects.make_read_error(location, error) from error
         code = int(found[1])
         raise OSError(code, os.strerror(code), location) from error

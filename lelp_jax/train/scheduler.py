@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from lelp_jax.core import artifacts
-from lelp_jax.core.errors import Damaged
+from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.train import plan
 from lelp_jax.train.fleet import FleetJob, trace_member
@@ -21,7 +21,7 @@ from lelp_jax.train.state import StepSpec
 
 _VERSION = 3
 # What training needs in a fleet's folder, and a finished fleet does not.
-_UNFINISHED = ("checkpoints", "checkpoint_checksums")
+_UNFINISHED = ("checkpoints", "checkpoint_checksums", "checkpoints_set_aside")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +95,12 @@ def _load_fleet(folder: Path, size: int, spec: StepSpec, example: jax.ShapeDtype
     stacked = jax.tree.map(lambda x: jax.ShapeDtypeStruct((size, *x.shape), x.dtype), single)
     try:
         return jax.device_get(load_tree(folder / "parameters", stacked))
-    except Exception as error:  # Orbax raises bare Exceptions for damaged files
-        raise Damaged(f"{folder / 'parameters'} cannot be read", folder) from error
+    except Exception as error:  # Orbax raises bare Exceptions
+        # The files are those that were written: what went wrong is outside of them.
+        reason = " ".join(str(error).split())[:80]
+        raise UserError(
+            f"{folder / 'parameters'} cannot be read ({reason}); delete {folder} to train it again"
+        ) from error
 
 
 def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:

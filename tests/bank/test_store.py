@@ -13,7 +13,7 @@ import pytest
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.core.errors import Damaged
+from lelp_jax.core.errors import Damaged, Unavailable
 from tests.helpers import stored, tiny
 from tests.helpers.banks import (
     CHUNK,
@@ -260,6 +260,16 @@ def test_a_damaged_chunk_is_refused_by_name(name: str, damage: str, dtype: str) 
     with pytest.raises(Damaged) as error:
         use(read("bank"), name)
     one_line(error, f"bank/{name}: chunk ", f"bank/{FIRST[name]}", "delete bank to build")
+
+
+@pytest.mark.parametrize("name", [*FIRST.values(), "embeddings/zarr.json"])
+def test_a_bank_that_cannot_be_read_for_another_reason_is_kept(name: str) -> None:
+    write("bank")
+    stored.block(Path("bank", name))
+    with pytest.raises((Unavailable, OSError), match="Too many levels of symbolic links"):
+        use(read("bank"), name.partition("/")[0])
+    stored.unblock(Path("bank", name))
+    use(read("bank"), name.partition("/")[0])
 
 
 def test_sound_rows_of_a_damaged_bank_are_told_from_others() -> None:

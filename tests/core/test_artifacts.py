@@ -1,5 +1,7 @@
 """Artifacts are built once and repaired; a workdir belongs to one process at a time."""
 
+import errno
+import hashlib
 import json
 import logging
 import os
@@ -10,11 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lelp_jax.core import artifacts
+from lelp_jax.core import arrays, artifacts
 from lelp_jax.core.errors import Damaged, UserError
 from tests.helpers import fault_runs, stored, tiny
 
@@ -162,6 +165,51 @@ def test_what_is_damaged_is_built_again_with_one_warning(
     assert all(str(path) in m and m.endswith("building it again") for m in warnings(package_log))
     assert stage.run(tmp_path) == WHOLE
     assert stage.built == 2
+
+
+@pytest.mark.parametrize("name", ["deep/values", "stage.json"])
+def test_what_cannot_be_read_for_another_reason_is_kept(tmp_path: Path, name: str) -> None:
+    stage = Counted()
+    stage.run(tmp_path)
+    (marker,) = tmp_path.glob("things/*/stage.json")
+    stored.block(marker.parent / name)
+    with pytest.raises(OSError, match="Too many levels of symbolic links") as error:
+        stage.run(tmp_path)
+    assert error.value.filename == str(marker.parent / name)
+    stored.unblock(marker.parent / name)
+    assert stage.run(tmp_path) == WHOLE
+    assert stage.built == 1
+
+
+def test_a_failing_disk_is_told_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Counted()
+    stage.run(tmp_path)
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    # Reading, unlike opening, does not name the file in its error.
+    monkeypatch.setattr(hashlib, "file_digest", fail)
+    with pytest.raises(OSError, match=r"Input/output error: '.*/deep/values'"):
+        stage.run(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY\x01\x00", None])
+def test_an_array_that_is_none_is_damaged(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.npy"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Damaged, match=r"a\.npy cannot be read"):
+        arrays.read_array(path)
+
+
+def test_an_array_that_cannot_be_read_is_not_damaged(tmp_path: Path) -> None:
+    arrays.write_array(tmp_path / "a.npy", np.arange(3))
+    stored.block(tmp_path / "a.npy")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        arrays.read_array(tmp_path / "a.npy")
 
 
 @settings(max_examples=60)

@@ -120,6 +120,12 @@ OVERRIDES = (
     Case("no_value", (DIGITS, "--config.seed"), ("--config.seed has no value",)),
     Case("empty_workdir", (DIGITS, "--workdir="), ("--workdir is empty",)),
     Case("workdir_is_a_file", (DIGITS, "--workdir=f"), ("--workdir=f is a file",), {"f": "mine"}),
+    Case("workdir_with_brackets", (DIGITS, "--workdir=lr=[0.1]"), ("/lr=[0.1] contains one of",)),
+    Case("workdir_below_brackets", (DIGITS, "--workdir=[a]/b"), ("/[a]/b contains", "another")),
+    Case("workdir_with_backslash", (DIGITS, r"--workdir=a\b"), (r"/a\b contains one of * ? [",)),
+    Case("workdir_at_an_address", (DIGITS, "--workdir=a://b"), ("--workdir=a://b is an address",)),
+    Case("workdir_like_an_address", (DIGITS, "--workdir=logs:/a"), ("/logs:/a is taken for",)),
+    Case("workdir_of_a_bucket", (DIGITS, "--workdir=/gs/a"), ("workdir /gs/a is taken for",)),
 )
 
 CONFIG_FILES = (

@@ -63,6 +63,17 @@ def cut(path: Path, size: int) -> None:
     path.write_bytes(path.read_bytes()[:size])
 
 
+def block(path: Path) -> None:
+    """Makes a file unreadable, for the superuser, too, and keeps its content beside it."""
+    path.rename(path.with_name(f".{path.name}.kept"))
+    path.symlink_to(path)
+
+
+def unblock(path: Path) -> None:
+    """Makes a file that was blocked readable again."""
+    path.with_name(f".{path.name}.kept").replace(path)
+
+
 def read_or_refused(open_array: Callable[[], Any], place: str) -> np.ndarray | None:
     """Returns all rows, or None where they are refused in one line that names the place."""
     try:
