@@ -67,9 +67,19 @@ def _format_table(points: Sequence[Point], comparisons: Sequence[Mapping[str, An
     lines = "\n".join("| " + " | ".join(cells) + " |" for cells in [head, *body])
     return (
         f"Test {first['metric']}{unit}: mean over replicates, and in parentheses the paired "
-        f"difference to {first['baseline']} with its {100 * first['confidence']:g} % interval."
-        f"\n\n{lines}"
+        f"difference to {first['baseline']} with its {100 * first['confidence']:g} % interval, if "
+        f"there is one.\n\n{lines}\n\n{_explain_scopes(points, comparisons)}"
     )
+
+
+def _explain_scopes(points: Sequence[Point], comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """Explains of whom the intervals speak, which may depend on the point."""
+    values: dict[str, list[str]] = {}
+    for point, comparison in zip(points, comparisons, strict=True):
+        values.setdefault(table.explain_scope(comparison), []).append(str(point.value))
+    if len(values) == 1:
+        return next(iter(values))
+    return "\n".join(f"- {', '.join(names)}: {text}" for text, names in values.items())
 
 
 def _format_cell(row: Mapping[str, Any] | None, factor: float) -> str:
@@ -77,7 +87,7 @@ def _format_cell(row: Mapping[str, Any] | None, factor: float) -> str:
         return ""
     if "value" not in row:
         return str(row["status"])
-    text = table.format_number(row["value"]["mean"], 2, factor)
+    text = table.format_number(row["value"]["mean"], 2, factor) or table.UNDEFINED
     difference = row.get("difference")
     # Without an interval, a difference adds nothing to the two means.
     if difference and table.is_known(difference["low"]):

@@ -112,7 +112,9 @@ def everything() -> list[dict[str, Any]]:
 def split(made: Sequence[dict[str, Any]], metric: str) -> dict[tuple[str, int], np.ndarray]:
     """Returns what each of four equal test rows contributes to the metric of a student."""
     return {
-        (entry["method"], entry["replicate"]): np.full(4, entry["test"][metric], float)
+        (entry["method"], entry["replicate"]): np.full(
+            4, np.nan if entry["test"][metric] is None else entry["test"][metric]
+        )
         for entry in made
         if entry["test"] is not None and entry["status"] == "ok"
     }

@@ -82,6 +82,46 @@ def test_what_is_not_a_number_is_left_empty() -> None:
         assert cells(shown)["lelp"]["minus kd [95 % interval]"] == "+0.00"
 
 
+def test_no_number_is_minus_zero_or_nan() -> None:
+    made = [line("kd", r, v, teacher=r) for r, v in enumerate((0.5, 0.6, 0.7))]
+    made += [line("a", r, v - 1e-5, teacher=r) for r, v in enumerate((0.5, 0.6, 0.7))]
+    made += [line("b", r, v - 1e-5, teacher=r) for r, v in enumerate((0.500001, 0.599999, 0.7))]
+    made += [line("c", r, 0.5, teacher=r) for r in range(3)]
+    for entry in made:
+        if entry["method"] == "c":
+            entry["test"] |= {"accuracy": None, "nll": None}
+    for shown in (compared(made), files.clean(compared(made))):
+        text = table.render_table(shown)
+        assert "-0.00" not in text
+        assert "nan" not in text.lower()
+        rows = cells(shown)
+        assert rows["a"]["minus kd [95 % interval]"] == "+0.00"
+        assert rows["b"]["minus kd [95 % interval]"] == "+0.00 [+0.00, +0.00]"
+        assert rows["c"]["test accuracy %"] == "undefined"
+        assert rows["c"]["minus kd [95 % interval]"] == rows["c"]["p (Holm)"] == ""
+
+
+@pytest.mark.parametrize(
+    ("replicates", "teachers", "said"),
+    [
+        (1, 1, "Too short to compare methods: 1 replicate of 1 teacher."),
+        (2, 2, "Too short to compare methods: 2 replicates of 2 teachers."),
+        (3, 2, "Intervals and p-values need 3 replicates of one teacher, 4 of two, or 3 teachers."),
+        (3, 1, "Intervals and p-values are for this teacher: they speak of new students and new"),
+        (4, 2, "for these 2 teachers"),
+        (4, 3, "new students, new teachers and new test rows (4 replicates, 3 teachers, 4 test"),
+    ],
+)
+def test_the_table_says_of_whom_it_speaks(
+    replicates: int, teachers: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = compared(drawn({"kd": 0.0, "lelp": 0.01}, replicates, teachers))
+    table.print_table(comparison, "title")
+    assert said in capsys.readouterr().out
+    interval = cells(comparison)["lelp"]["minus kd [95 % interval]"]
+    assert ("[" in interval) == ("Too short" not in table.explain_scope(comparison))
+
+
 def test_a_bar_in_a_note_breaks_no_row() -> None:
     made = [line("kd", 0, 0.5), *refused("a", 1, "p(x|y) is flat")]
     assert r"p(x\|y) is flat" in table.render_table(compared(made))

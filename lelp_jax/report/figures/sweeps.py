@@ -85,7 +85,11 @@ def draw(path: Path, label: str, points: Sequence[Point]) -> None:
     if "difference" in labels:
         panels[-1].axhline(0, color=BASELINE, lw=1)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
-    text = f"{label}; mean and {100 * first['confidence']:g} % interval, if there is one"
+    text = f"{label}; mean"
+    scopes = dict.fromkeys(comparison["scope"] for comparison in comparisons)
+    known = [scope for scope in scopes if scope != "too few replicates"]
+    if known:
+        text += f" and {100 * first['confidence']:g} % interval for {' or '.join(known)}"
     figure.supxlabel(text, fontsize=10)
     figure.savefig(path, dpi=150)
 

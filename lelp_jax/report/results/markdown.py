@@ -166,7 +166,7 @@ def list_teachers(comparison: Mapping[str, Any]) -> Section:
 
 
 def _format(value: float | None, factor: float) -> str:
-    return table.format_number(value, 2, factor) or "unknown"
+    return table.format_number(value, 2, factor) or table.UNDEFINED
 
 
 def describe_projections(config: Config) -> Section:

@@ -16,6 +16,8 @@ from lelp_jax.report.results.comparison import EQUALS
 
 # Metrics that are shares are printed in percent, all others as they are.
 _PERCENT = frozenset({"accuracy", "roc_auc", "pr_auc", "matthews"})
+# In place of a metric that the test rows do not define, such as areas without positive rows.
+UNDEFINED = "undefined"
 # The table shows the beginning of a reason; the notes below the table have the whole of it.
 _REASON_LENGTH = 32
 
@@ -84,8 +86,8 @@ def explain_scope(comparison: Mapping[str, Any]) -> str:
     scope = comparison["scope"]
     if scope == "too few replicates":
         return (
-            f"Too short to compare methods: {count} of {of_teachers} allow no interval and no "
-            "p-value. They need 3 replicates of one teacher, 4 of two, or 3 teachers."
+            f"Too short to compare methods: {count} of {of_teachers}. Intervals and p-values need "
+            "3 replicates of one teacher, 4 of two, or 3 teachers."
         )
     if scope == "these teachers":
         these = "this teacher" if teachers == 1 else f"these {teachers} teachers"
@@ -113,7 +115,7 @@ def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
     if "value" not in row:
         return ["every trial diverged", same]
     value, difference = row["value"], row.get("difference")
-    mean = format_number(value["mean"], 2, factor) or "undefined"
+    mean = format_number(value["mean"], 2, factor) or UNDEFINED
     spread = f" ± {format_number(value['std'], 2, factor)}" if is_known(value["std"]) else ""
     return [mean + spread, same or (format_interval(difference, factor) if difference else "")]
 
