@@ -68,8 +68,8 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
         f"{len(dataset.test)} test rows.",
         table.render_table(comparison),
         table.explain_scope(comparison),
-        "Values are mean ± standard deviation over replicates. For each method, the "
-        "hyperparameters with the best mean validation "
+        "Values are mean ± standard deviation over replicates; every teacher counts equally in "
+        "the mean. For each method, the hyperparameters with the best mean validation "
         f"{config.report.selection_metric} were selected; only the selected students were "
         "evaluated on the test rows.",
     ]
