@@ -1,6 +1,8 @@
 """The table recomputed without the project's code."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from scipy import stats
 from lelp_jax.core import files, metrics
 from lelp_jax.report.results import contributions
 from lelp_jax.report.results.comparison import compare
-from tests.helpers import recompute
+from tests.helpers import recompute, tiny
 from tests.helpers.result_lines import GAINS, copies, drawn, line, refused
 
 
@@ -90,6 +92,31 @@ def pick(row: dict[str, Any]) -> dict[str, Any]:
     """Returns what is recomputed of a row of the table."""
     names = ("value", "difference", "control_difference", "control_p", "p_raw", "p", "wins")
     return {name: row[name] for name in names if name in row}
+
+
+@pytest.mark.slow
+def test_a_relaunch_recomputes_the_publication_without_training(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also after the report's version has risen; four replicates of three teachers."""
+    few = [f"--config.methods.{name}.trials=0" for name in ("labels", "lelp", "oracle")]
+    sizes = ("--config.teacher.count=3", "--config.replicates=4")
+    assert tiny.run(tmp_path, *few, *sizes) == 0
+    assert "speak of new students, new teachers and new test rows" in capfd.readouterr().out
+    published = [*(tmp_path / "report").iterdir(), tmp_path / "results.jsonl"]
+    before = {path: path.read_bytes() for path in published}
+    (marker,) = tmp_path.glob("reports/*/stage.json")
+    rows = {row["method"]: row for row in json.loads(marker.read_text())["facts"]["methods"]}
+    assert_same(rows, recompute.recompute(tmp_path)["methods"])
+    assert rows["soft_kmeans"]["difference"]["low"] is not None
+    shutil.rmtree(tmp_path / "report")
+    shutil.rmtree(tmp_path / "reports")
+    (tmp_path / "results.jsonl").unlink()
+    assert tiny.run(tmp_path, *few, *sizes) == 0
+    trained = re.findall(r"(\d+) to train, (\d+) reused", capfd.readouterr().err)
+    assert trained
+    assert all(new == "0" != old for new, old in trained)
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_recomputed_table_of_known_answers() -> None:
