@@ -10,9 +10,9 @@ from typing import ClassVar
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
-from lelp_jax.inputs import token_stage
+from lelp_jax.inputs import checkpoint_tokenizer, token_stage
 from lelp_jax.inputs.base import Inputs
-from lelp_jax.inputs.text_encoding import TextEncoding, read_tokenizer
+from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
 from lelp_jax.models.pretrained import Pretrained
 
@@ -85,19 +85,12 @@ def make_tokens(root: Path, checkpoint: Pretrained, dataset: Dataset, session: S
             f"config.data.max_length {dataset.max_length} exceeds the {architecture.longest} "
             f"tokens that the checkpoint {checkpoint.folder} can read; lower it"
         )
-    hint = (
-        "download it again, or write one with "
-        f"`transformers.AutoTokenizer.from_pretrained({str(path.parent)!r}).save_pretrained(DIR)`"
-    )
-    encoding = TextEncoding(read_tokenizer(path, hint), dataset.max_length)
-    if encoding.num_tokens > architecture.num_tokens:
-        raise UserError(
-            f"{path} has {encoding.num_tokens} tokens, but the checkpoint beside it embeds "
-            f"{architecture.num_tokens}; replace it by the tokenizer that it was trained with"
-        )
+    tokenizer, overruled = checkpoint_tokenizer.load(checkpoint, dataset.max_length)
+    encoding = TextEncoding(tokenizer, dataset.max_length)
     what = {
         "what": "tokens",
         "max_length": dataset.max_length,
         "tokenizer": hashlib.sha256(path.read_bytes()).hexdigest(),
+        **({"overruled": overruled} if overruled else {}),
     }
     return token_stage.ensure(root, what, lambda: encoding, dataset, session)

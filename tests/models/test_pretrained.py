@@ -19,6 +19,8 @@ from tests.helpers import checkpoints
 from tests.helpers.trees import assert_equal
 
 PLACE = "config.teacher.checkpoint"
+FILES = ("config.json", "tokenizer.json", "model.safetensors")
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 442\n"
 
 
 @pytest.fixture
@@ -141,10 +143,68 @@ def test_weights_in_several_files(folder):
     assert load(folder).fingerprint == whole.fingerprint
     assert_equal(load(folder).parameters, whole.parameters)
     (folder / next(iter(file_of.values()))).unlink()
-    with pytest.raises(UserError, match=r"of-00002\.safetensors cannot be read"):
+    with pytest.raises(
+        UserError, match=r"index.json names model-0000.-of-00002\.safetensors, of wh"
+    ):
         load(folder)
     (folder / "model.safetensors.index.json").write_text("{}")
     with pytest.raises(UserError, match="no weight_map"):
+        load(folder)
+
+
+def test_the_single_file_goes_before_shards(folder, tmp_path, caplog):
+    stale = checkpoints.write(tmp_path / "stale", seed=1)
+    shard(stale)
+    for path in stale.glob("*-of-*"):
+        path.rename(folder / path.name)
+    (stale / "model.safetensors.index.json").rename(folder / "model.safetensors.index.json")
+    fresh = load(checkpoints.write(tmp_path / "fresh"))
+    assert load(folder).fingerprint == fresh.fingerprint
+    assert_equal(load(folder).parameters, fresh.parameters)
+    assert "model.safetensors is read, not the files that model.safetensors.index" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            ["pytorch_model.bin"],
+            r"pytorch_model.bin, are not read; .*AutoModel.from_pretrained\('/",
+        ),
+        (
+            ["model.fp16.safetensors"],
+            r"has model.fp16.safetensors, but neither .*; rename a single",
+        ),
+        (
+            [f"model-{part}-of-5.safetensors" for part in range(1, 6)],
+            r"has model-1-of-5.safetensors, .*-3-of-5.safetensors and 2 more, but neither .* index",
+        ),
+    ],
+)
+def test_weights_under_other_names_are_refused(folder, names, message):
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").unlink()
+    for name in names:
+        (folder / name).write_bytes(weights)
+    with pytest.raises(UserError, match=f"^{PLACE}: .*{message}") as error:
+        load(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "module.bert.", "_orig_mod.", "model.", "_orig_mod.module.encoder."]
+)
+def test_prefixes_of_wrappers(folder, prefix, tmp_path):
+    wrapped = checkpoints.write(tmp_path / "wrapped", prefix=prefix)
+    assert load(wrapped).fingerprint == load(folder).fingerprint
+
+
+def test_the_usual_encoder_is_taken_from_several(folder):
+    whole = load(folder)
+    rewrite(folder, lambda old: {**old, **{f"draft.{name}": 2 * old[name] for name in old}})
+    assert load(folder).fingerprint == whole.fingerprint
+    rewrite(folder, lambda old: {f"a.{name}": tensor for name, tensor in old.items()})
+    with pytest.raises(UserError, match=r"several encoders: 'a.emb.* and 'a.draft.emb.* its own"):
         load(folder)
 
 
@@ -173,7 +233,10 @@ def test_pooler_may_be_missing(folder):
     ("change", "message"),
     [
         (without("layer.1.output.dense.bias"), "'encoder.layer.1.output.dense.bias'"),
-        (without("word_embeddings"), "are of no encoder of the families albert, bert"),
+        (
+            without("word_embeddings"),
+            "no tensor .*, whatever is before its name; the first are 'embeddings.LayerN",
+        ),
         (with_value(np.nan), "'encoder.layer.0.output.dense.weight' .* not finite"),
         (with_value(np.inf), "'encoder.layer.0.output.dense.weight' .* not finite"),
         (
@@ -196,8 +259,10 @@ def test_damaged_weights_are_refused(folder, change, message):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"model_type": "brt"}, "did you mean 'bert'"),
-        ({"model_type": None}, "known: albert, bert, camembert, distilbert, roberta, xlm-roberta"),
+        ({"model_type": "brt"}, r"model_type 'brt', of which .* -m lelp_jax.answer --model=/"),
+        ({"model_type": ["bert"]}, r"model_type \['bert'\], of which there is no network here"),
+        ({"model_type": None}, 'has no model_type; .*"model_type": "bert"; known: albert, bert, '),
+        ({"hidden_act": ["gelu"]}, "unknown activation"),
         ({"hidden_size": None}, "no hidden_size"),
         ({"hidden_size": "32"}, "dims must be a whole number"),
         ({"num_attention_heads": 5}, "multiple of heads"),
@@ -226,6 +291,10 @@ def test_other_networks_are_refused(folder, entries, message):
         ("model.safetensors", None, "pytorch_model.bin, are not read; .*save_pretrained"),
         ("model.safetensors", b"", "model.safetensors cannot be read"),
         ("model.safetensors", b"\x10" + bytes(7) + b'{"a": 1', "model.safetensors cannot be read"),
+        ("model.safetensors", bytes(7) + b"\x40" + bytes(99), "model.safetensors cannot be read"),
+        ("config.json", b'{"a": ' * 100_000, "config.json cannot be read"),
+        ("config.json", b"[" * 100_000 + b"]" * 100_000, "config.json cannot be read"),
+        *((file, POINTER, rf"{file} is a Git LFS pointer .*`git lfs pull` in /") for file in FILES),
     ],
 )
 def test_missing_and_damaged_files_are_refused(folder, file, content, message):
@@ -252,11 +321,13 @@ class Hub:
     def __init__(self, cached: Path | Exception, fetched: Path | Exception) -> None:
         self.answers = {True: cached, False: fetched}
         self.calls: list[bool] = []
+        self.wanted: list[list[str]] = []
 
     def __call__(self, name: str, *, allow_patterns, local_files_only: bool = False) -> str:
         assert name == "somebody/encoder"
         assert not {"pytorch_model.bin", "onnx/model.onnx"} & set(allow_patterns)
         self.calls.append(local_files_only)
+        self.wanted.append(allow_patterns)
         answer = self.answers[local_files_only]
         if isinstance(answer, Exception):
             raise answer
@@ -269,14 +340,30 @@ NOT_CACHED = huggingface_hub.errors.LocalEntryNotFoundError("Cannot find a snaps
 def test_names_on_the_hub_are_fetched_once(folder, tmp_path, monkeypatch):
     (tmp_path / "broken off").mkdir()
     for cached, calls in (
-        (folder, [True]),
-        (NOT_CACHED, [True, False]),
-        (tmp_path / "broken off", [True, False]),
+        (folder, [True, True]),
+        (NOT_CACHED, [True, False, True, False]),
+        (tmp_path / "broken off", [True, False, True, False]),
     ):
         hub = Hub(cached, folder)
         monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
         assert pretrained.load("somebody/encoder", PLACE).folder == folder
         assert hub.calls == calls
+
+
+def test_other_families_are_refused_before_their_weights_are_fetched(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text('{"model_type": "xlnet"}')
+    hub = Hub(NOT_CACHED, tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
+    with pytest.raises(UserError) as error:
+        pretrained.load("somebody/encoder", PLACE)
+    assert hub.wanted == [["config.json"]] * 2
+    assert str(error.value) == (
+        f"{PLACE}: {tmp_path}/config.json has model_type 'xlnet', of which there is no network "
+        "here (known: albert, bert, camembert, deberta-v2, distilbert, electra, modernbert, mpnet, "
+        "roberta, xlm-roberta); let PyTorch answer as a teacher with `python -m lelp_jax.answer "
+        "--model=somebody/encoder --data=DATA --out=teacher.npz`, and take config.teacher.source "
+        "'arrays'"
+    )
 
 
 def test_unreachable_hub_is_said_in_one_line(monkeypatch):

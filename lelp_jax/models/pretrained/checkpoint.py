@@ -110,6 +110,7 @@ def load(name: str, place: str) -> Pretrained:
             f"`transformers.AutoTokenizer.from_pretrained({name!r}).save_pretrained(DIR)` "
             "writes one into the folder DIR, for this one"
         )
+    folder.check_content(found / folder.TOKENIZER, place)
     path = folder.find_weights(found, name, place)
     if path.name == folder.WEIGHTS and (found / folder.INDEX).is_file():
         _LOG.warning("%s is read, not the files that %s names", path, folder.INDEX)

@@ -41,7 +41,8 @@ def read_family(folder: Path, name: str, place: str) -> str:
             f"{place}: {path} has no model_type; write the one of its network into it, such as "
             f'"model_type": "bert"; known: {known}'
         )
-    if model_type not in MODEL_TYPES:
+    # What is not a text is no name.
+    if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         raise UserError(
             f"{place}: {path} has model_type {model_type!r}, of which there is no network here "
             f"(known: {known}); let PyTorch answer as a teacher with `python -m lelp_jax.answer "
@@ -85,7 +86,7 @@ def read(folder: Path, family: str, pooler: Pooler | None, place: str) -> Archit
     if pooler:
         source, activation = (_look_up(values, at) for at in (pooler.source, pooler.activation))
         sizes |= {"pooler": True, "pooler_input": source, "pooler_norm": bool(pooler.norm)}
-        sizes["pooler_activation"] = {"tanh": "tanh", **_ACTIVATIONS}.get(activation, activation)
+        sizes["pooler_activation"] = _ACTIVATIONS.get(str(activation), activation)
     return sections.build(Architecture, sizes, f"{place}: {path}")
 
 
@@ -98,11 +99,10 @@ def _read_sizes(
         if value is None:
             raise UserError(f"{place}: {path} has no {key}; take an undamaged copy of it")
         sizes[field] = value
-    if sizes["activation"] not in _ACTIVATIONS:
-        raise make_unknown_name_error(
-            f"activation in {place}: {path}", str(sizes["activation"]), _ACTIVATIONS
-        )
-    sizes["activation"] = _ACTIVATIONS[sizes["activation"]]
+    activation = str(sizes["activation"])
+    if activation not in _ACTIVATIONS:
+        raise make_unknown_name_error(f"activation in {place}: {path}", activation, _ACTIVATIONS)
+    sizes["activation"] = _ACTIVATIONS[activation]
     return sizes
 
 

@@ -1,0 +1,157 @@
+"""The tokenizer of a checkpoint, from two files that may contradict each other.
+
+tokenizer.json holds the whole tokenizer. The tokenizer_config.json beside it says some of that
+again, and transformers lets it overrule a part. What transformers does in all of its versions is
+done here, too, and logged; other contradictions are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tokenizers import Tokenizer, normalizers
+
+from lelp_jax.core.errors import UserError
+from lelp_jax.inputs.text_encoding import read_tokenizer
+from lelp_jax.models.pretrained import Pretrained
+from lelp_jax.models.pretrained.folder import TOKENIZER_CONFIG, read_json
+
+_LOG = logging.getLogger(__name__)
+# Keys of tokenizer_config.json, and what BERT's normalizer in tokenizer.json calls them.
+_BERT_KEYS = {
+    "do_lower_case": "lowercase",
+    "strip_accents": "strip_accents",
+    "tokenize_chinese_chars": "handle_chinese_chars",
+}
+# Whose tokenizers lower-case as do_lower_case says in some versions of transformers, and as
+# tokenizer.json says in others. Those of further families do not know the key.
+_UNSETTLED = ("albert", "deberta")
+
+
+class CheckpointTokenizer(NamedTuple):
+    """A tokenizer, and how it differs from its file.
+
+    Attributes:
+        tokenizer: The tokenizer.
+        overruled: Settings of its normalizer that tokenizer_config.json overrules.
+    """
+
+    tokenizer: Tokenizer
+    overruled: Mapping[str, Any]
+
+
+def load(checkpoint: Pretrained, max_length: int) -> CheckpointTokenizer:
+    """Reads the tokenizer of a checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        max_length: How many tokens of a text are kept at most.
+
+    Raises:
+        UserError: A file is missing or damaged, both contradict each other, or there are more
+            tokens than the checkpoint embeds.
+    """
+    path, architecture = checkpoint.tokenizer_file, checkpoint.architecture
+    hint = (
+        "download it again, or write one with "
+        f"`transformers.AutoTokenizer.from_pretrained({str(path.parent)!r}).save_pretrained(DIR)`"
+    )
+    tokenizer = read_tokenizer(path, hint)
+    # Padding, which some files ask for, is none of the tokens around a text.
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= architecture.num_tokens:
+        raise UserError(
+            f"{path} has {largest + 1} tokens, but the checkpoint beside it embeds "
+            f"{architecture.num_tokens}; replace it by the tokenizer that it was trained with"
+        )
+    other = path.with_name(TOKENIZER_CONFIG)
+    if not other.is_file():
+        return CheckpointTokenizer(tokenizer, {})
+    config = read_json(other, checkpoint.place)
+    parts = json.loads(tokenizer.to_str())
+    for key, ours, theirs in _find_contradictions(config, tokenizer, parts, architecture.family):
+        raise UserError(
+            f"{checkpoint.place}: {other} has {key} {theirs!r}, but {path} {ours!r}; take both "
+            "files from one checkpoint, or correct the wrong one"
+        )
+    longest = config.get("model_max_length")
+    # Where nothing is known, transformers writes a number of thirty digits.
+    if isinstance(longest, int) and longest < min(max_length, architecture.longest):
+        _LOG.warning(
+            "texts keep up to %d tokens, as config.data.max_length says, more than the %d of "
+            "model_max_length in %s",
+            *(max_length, longest, other),
+        )
+    return CheckpointTokenizer(tokenizer, _overrule(tokenizer, config, parts, str(other)))
+
+
+def _overrule(
+    tokenizer: Tokenizer, config: Mapping[str, Any], parts: Mapping[str, Any], file: str
+) -> Mapping[str, Any]:
+    """Gives BERT's normalizer the settings of tokenizer_config.json; returns those that differ."""
+    normalizer = parts["normalizer"] or {}
+    if normalizer.get("type") != "BertNormalizer":
+        return {}
+    settings = {name: normalizer[name] for name in ("clean_text", *_BERT_KEYS.values())}
+    changed = {
+        name: config[key]
+        for key, name in _BERT_KEYS.items()
+        if key in config
+        and config[key] != settings[name]
+        and (isinstance(config[key], bool) or key == "strip_accents")
+    }
+    if changed:
+        tokenizer.normalizer = normalizers.BertNormalizer(**{**settings, **changed})
+        said = " and ".join(
+            f"{key} {config[key]!r}" for key in _BERT_KEYS if _BERT_KEYS[key] in changed
+        )
+        _LOG.warning("%s has %s, which overrules tokenizer.json, as in transformers", file, said)
+    return changed
+
+
+def _find_contradictions(
+    config: Mapping[str, Any], tokenizer: Tokenizer, parts: Mapping[str, Any], family: str
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yields key, value of tokenizer.json and value of tokenizer_config.json where they differ."""
+    lower = config.get("do_lower_case")
+    if family in _UNSETTLED and isinstance(lower, bool) and lower != _lowercases(parts):
+        yield "do_lower_case", _lowercases(parts), lower
+    unknown = parts["model"].get("unk_token")
+    if unknown is not None and _content(config.get("unk_token")) not in (None, unknown):
+        yield "unk_token", unknown, _content(config["unk_token"])
+    frame = tokenizer.encode("").tokens
+    for key, index in (("cls_token", 0), ("sep_token", -1)):
+        wanted = _content(config.get(key))
+        if wanted is not None and frame and frame[index] != wanted:
+            yield key, frame[index], wanted
+    if not frame and _content(config.get("cls_token")) is not None:
+        _LOG.warning(
+            "tokenizer.json puts no tokens around a text, although tokenizer_config.json names "
+            "cls_token %r",
+            _content(config["cls_token"]),
+        )
+    added = config.get("added_tokens_decoder")
+    for number, token in added.items() if isinstance(added, Mapping) else ():
+        ours = tokenizer.token_to_id(str(_content(token)))
+        if ours is not None and str(ours) != number:
+            yield f"{_content(token)!r} in added_tokens_decoder as", str(ours), number
+
+
+def _lowercases(parts: Mapping[str, Any]) -> bool:
+    """Tells whether a normalizer lower-cases, which may be a part of a sequence."""
+    normalizer = parts["normalizer"] or {}
+    return any(
+        part.get("type") == "Lowercase" or part.get("lowercase") is True
+        for part in (normalizer, *normalizer.get("normalizers", ()))
+    )
+
+
+def _content(token: Any) -> str | None:
+    """Returns the text of a special token, which may be written with its settings."""
+    text = token.get("content") if isinstance(token, Mapping) else token
+    return text if isinstance(text, str) else None
