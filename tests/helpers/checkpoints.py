@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lelp_jax.models.pretrained import configuration, families, names
+
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 _TEXT = """
     a the it is was not very so and but film plot cast music scene ending
@@ -20,7 +22,21 @@ _FACTS: Mapping[str, Mapping[str, Any]] = {
     "roberta": {"type_vocab_size": 1, "layer_norm_eps": 1e-5, "pad_token_id": 1},
     "distilbert": {},
     "albert": {"type_vocab_size": 2, "embedding_size": 16, "hidden_act": "gelu_new"},
+    "deberta": {
+        "relative_attention": True,
+        "position_biased_input": False,
+        "share_att_key": True,
+        "norm_rel_ebd": "layer_norm",
+        "pos_att_type": "p2c|c2p",
+        "position_buckets": 16,
+    },
+    "electra": {"type_vocab_size": 2, "embedding_size": 16},
+    "modernbert": {"local_attention": 8, "global_attn_every_n_layers": 2},
+    "mpnet": {},
 }
+FAMILIES = tuple(_FACTS)
+# Their tensors are written as they are read; the others' names are spelt out below.
+_AS_READ = ("deberta", "electra", "modernbert", "mpnet")
 _SHORT = {"hidden_size": "dim", "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads"}
 _SHORT["intermediate_size"] = "hidden_dim"
 
@@ -38,7 +54,7 @@ def write(
 
     Args:
         folder: Made where it is not there.
-        family: "bert", "roberta", "distilbert" or "albert".
+        family: One of `FAMILIES`.
         seed: Of the random parameters.
         words: What the tokenizer knows besides the special tokens; pieces begin with "##".
         prefix: In front of every tensor's name, such as "bert.".
@@ -63,12 +79,35 @@ def write(
         **_FACTS[family],
         **sizes,
     }
-    tensors = {prefix + name: array for name, array in random_tensors(config, seed).items()}
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    written = dict(config)
+    if family == "deberta":
+        written["model_type"] = "deberta-v2"
     if family == "distilbert":
-        config = {_SHORT.get(key, key): value for key, value in config.items()}
-    (folder / "config.json").write_text(json.dumps(config))
+        written = {_SHORT.get(key, key): value for key, value in config.items()}
+    (folder / "config.json").write_text(json.dumps(written))
+    if family in _AS_READ:
+        tensors = _tensors_as_read(folder, family, seed)
+    else:
+        tensors = random_tensors(config, seed)
+    tensors = {prefix + name: array for name, array in tensors.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def _tensors_as_read(folder: Path, family: str, seed: int) -> dict[str, np.ndarray]:
+    """Returns the tensors that are read of an encoder without a head for classification."""
+    random = np.random.default_rng(seed)
+    pooler = next((p for p in families.BY_NAME[family].poolers if not p.in_head), None)
+    architecture = configuration.read(folder, "", family, pooler, "")
+    tensors = {}
+    for parameter in names.parameters(architecture, pooler):
+        *outer, width = parameter.shape
+        shape = (*outer, width // len(parameter.tensors))
+        about = 1.0 if parameter.path[-1] == "scale" else 0.0
+        for name in parameter.tensors:
+            array = (about + 0.2 * random.normal(size=shape)).astype(np.float32)
+            tensors[name] = np.ascontiguousarray(array.T if parameter.transposed else array)
+    return tensors
 
 
 def random_tensors(config: Mapping[str, Any], seed: int) -> dict[str, np.ndarray]:

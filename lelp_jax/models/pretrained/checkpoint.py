@@ -119,7 +119,7 @@ def load(name: str, place: str) -> Pretrained:
         pooler = next(
             (p for p in poolers if weights.has(f"{p.dense}.weight", in_head=p.in_head)), None
         )
-        architecture = configuration.read(found, family, pooler, place)
+        architecture = configuration.read(found, name, family, pooler, place)
         digest = hashlib.blake2b(
             json.dumps(architecture.describe(), sort_keys=True).encode(), digest_size=16
         )

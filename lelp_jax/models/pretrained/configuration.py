@@ -45,18 +45,17 @@ def read_family(folder: Path, name: str, place: str) -> str:
     if not isinstance(model_type, str) or model_type not in MODEL_TYPES:
         raise UserError(
             f"{place}: {path} has model_type {model_type!r}, of which there is no network here "
-            f"(known: {known}); let PyTorch answer as a teacher with `python -m lelp_jax.answer "
-            f"--model={name} --data=DATA --out=teacher.npz`, and take config.teacher.source "
-            "'arrays'"
+            f"(known: {known}); {_suggest_answers(name)}"
         )
     return MODEL_TYPES[model_type]
 
 
-def read(folder: Path, family: str, pooler: Pooler | None, place: str) -> Architecture:
+def read(folder: Path, name: str, family: str, pooler: Pooler | None, place: str) -> Architecture:
     """Reads the architecture of a checkpoint.
 
     Args:
         folder: The checkpoint.
+        name: What the user called it, for messages.
         family: Its family.
         pooler: The pooler that its tensors have; None for none.
         place: Where it was named, for messages.
@@ -70,14 +69,14 @@ def read(folder: Path, family: str, pooler: Pooler | None, place: str) -> Archit
         if values.get(key, default) not in allowed:
             raise UserError(
                 f"{place}: {path} has {key} {values.get(key, default)!r}, of which only "
-                f"{allowed[0]!r} is supported; take another checkpoint"
+                f"{allowed[0]!r} is supported; {_suggest_answers(name)}"
             )
     sizes = {"family": family, **record.fixed, **_read_sizes(values, record, path, place)}
     if record.derive:
         try:
             sizes.update(record.derive(values, sizes))
         except UserError as error:
-            raise UserError(f"{place}: {path} {error}; take another checkpoint") from error
+            raise UserError(f"{place}: {path} {error}; {_suggest_answers(name)}") from error
         except (TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
             raise UserError(
                 f"{place}: {path} holds a value of another type than it should ({error}); take an "
@@ -104,6 +103,14 @@ def _read_sizes(
         raise make_unknown_name_error(f"activation in {place}: {path}", activation, _ACTIVATIONS)
     sizes["activation"] = _ACTIVATIONS[activation]
     return sizes
+
+
+def _suggest_answers(name: str) -> str:
+    """Says what can be done with a network that is not built here."""
+    return (
+        f"let PyTorch answer as a teacher with `python -m lelp_jax.answer --model={name} "
+        "--data=DATA --out=teacher.npz`, and take config.teacher.source 'arrays'"
+    )
 
 
 def _look_up(values: Mapping[str, Any], at: str | tuple[str, str]) -> Any:
