@@ -1,8 +1,8 @@
-"""The tokenizer of a checkpoint, from two files that may contradict each other.
+"""The tokenizer of a checkpoint, from files that may contradict each other.
 
 tokenizer.json holds the whole tokenizer. The tokenizer_config.json beside it says some of that
-again, and transformers lets it overrule a part. What transformers does in all of its versions is
-done here, too, and logged; other contradictions are refused.
+again, and transformers lets it overrule a part; sentence-transformers adds a file of its own. What
+these do in all of their versions is done here, too, and logged; other contradictions are refused.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, normalizers
 from lelp_jax.core.errors import UserError
 from lelp_jax.inputs.text_encoding import read_tokenizer
 from lelp_jax.models.pretrained import Pretrained
-from lelp_jax.models.pretrained.folder import TOKENIZER_CONFIG, read_json
+from lelp_jax.models.pretrained.folder import SENTENCES, TOKENIZER_CONFIG, read_json
 
 _LOG = logging.getLogger(__name__)
 # Keys of tokenizer_config.json, and what BERT's normalizer in tokenizer.json calls them.
@@ -36,7 +36,7 @@ class CheckpointTokenizer(NamedTuple):
 
     Attributes:
         tokenizer: The tokenizer.
-        overruled: Settings of its normalizer that tokenizer_config.json overrules.
+        overruled: Settings of its normalizer that another file overrules.
     """
 
     tokenizer: Tokenizer
@@ -69,30 +69,38 @@ def load(checkpoint: Pretrained, max_length: int) -> CheckpointTokenizer:
             f"{path} has {largest + 1} tokens, but the checkpoint beside it embeds "
             f"{architecture.num_tokens}; replace it by the tokenizer that it was trained with"
         )
-    other = path.with_name(TOKENIZER_CONFIG)
-    if not other.is_file():
-        return CheckpointTokenizer(tokenizer, {})
-    config = read_json(other, checkpoint.place)
+    other, sentences = path.with_name(TOKENIZER_CONFIG), path.with_name(SENTENCES)
+    config, sentence_config = (
+        read_json(file, checkpoint.place) if file.is_file() else {} for file in (other, sentences)
+    )
     parts = json.loads(tokenizer.to_str())
     for key, ours, theirs in _find_contradictions(config, tokenizer, parts, architecture.family):
         raise UserError(
             f"{checkpoint.place}: {other} has {key} {theirs!r}, but {path} {ours!r}; take both "
             "files from one checkpoint, or correct the wrong one"
         )
-    longest = config.get("model_max_length")
-    # Where nothing is known, transformers writes a number of thirty digits.
-    if isinstance(longest, int) and longest < min(max_length, architecture.longest):
-        _LOG.warning(
-            "texts keep up to %d tokens, as config.data.max_length says, more than the %d of "
-            "model_max_length in %s",
-            *(max_length, longest, other),
-        )
-    return CheckpointTokenizer(tokenizer, _overrule(tokenizer, config, parts, str(other)))
+    lengths = ((config, "model_max_length", other), (sentence_config, "max_seq_length", sentences))
+    for values, key, file in lengths:
+        longest = values.get(key)
+        # Where nothing is known, transformers writes a number of thirty digits.
+        if isinstance(longest, int) and longest < max_length:
+            _LOG.warning(
+                "texts keep up to %d tokens, as config.data.max_length says, more than the %d of "
+                "%s in %s",
+                *(max_length, longest, key, file),
+            )
+    overruled = _overrule(tokenizer, config, parts, str(other))
+    if sentence_config.get("do_lower_case") is True and not _lowercases(tokenizer):
+        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+        overruled["lowercased_first"] = True
+        _LOG.warning("texts are lower-cased before they are split, as %s says", sentences)
+    return CheckpointTokenizer(tokenizer, overruled)
 
 
 def _overrule(
     tokenizer: Tokenizer, config: Mapping[str, Any], parts: Mapping[str, Any], file: str
-) -> Mapping[str, Any]:
+) -> dict[str, Any]:
     """Gives BERT's normalizer the settings of tokenizer_config.json; returns those that differ."""
     normalizer = parts["normalizer"] or {}
     if normalizer.get("type") != "BertNormalizer":
@@ -119,8 +127,8 @@ def _find_contradictions(
 ) -> Iterator[tuple[str, Any, Any]]:
     """Yields key, value of tokenizer.json and value of tokenizer_config.json where they differ."""
     lower = config.get("do_lower_case")
-    if family in _UNSETTLED and isinstance(lower, bool) and lower != _lowercases(parts):
-        yield "do_lower_case", _lowercases(parts), lower
+    if family in _UNSETTLED and isinstance(lower, bool) and lower != _lowercases(tokenizer):
+        yield "do_lower_case", _lowercases(tokenizer), lower
     unknown = parts["model"].get("unk_token")
     if unknown is not None and _content(config.get("unk_token")) not in (None, unknown):
         yield "unk_token", unknown, _content(config["unk_token"])
@@ -142,9 +150,9 @@ def _find_contradictions(
             yield f"{_content(token)!r} in added_tokens_decoder as", str(ours), number
 
 
-def _lowercases(parts: Mapping[str, Any]) -> bool:
-    """Tells whether a normalizer lower-cases, which may be a part of a sequence."""
-    normalizer = parts["normalizer"] or {}
+def _lowercases(tokenizer: Tokenizer) -> bool:
+    """Tells whether a tokenizer lower-cases, which may be one of several steps."""
+    normalizer = json.loads(tokenizer.to_str())["normalizer"] or {}
     return any(
         part.get("type") == "Lowercase" or part.get("lowercase") is True
         for part in (normalizer, *normalizer.get("normalizers", ()))

@@ -130,6 +130,23 @@ def test_longer_texts_than_the_files_say_are_logged(longest, logged, tmp_path, c
     assert ("more than the 30 of model_max_length" in caplog.text) == logged
 
 
+def test_sentence_transformers_lowercases_first(tmp_path, caplog):
+    folder = write(tmp_path / "encoder", do_lower_case=False)
+    other = folder / "sentence_bert_config.json"
+    other.write_text('{"do_lower_case": true, "max_seq_length": 20}')
+    found = load(folder)
+    assert found.overruled == {"lowercase": False, "lowercased_first": True}
+    assert f"texts are lower-cased before they are split, as {other} says" in caplog.text
+    assert f"more than the 20 of max_seq_length in {other}" in caplog.text
+    # Unlike BERT's own lower-casing, this keeps accents.
+    assert encode(found.tokenizer)[0] == [2, 5, 14, 8, 20, 44, 1, 43, 3]
+    assert encode(found.tokenizer)[1].count(1) == 2
+    caplog.clear()
+    (folder / "tokenizer_config.json").unlink()
+    assert not load(folder).overruled
+    assert "lower-cased" not in caplog.text
+
+
 def test_more_tokens_than_are_embedded_are_refused(tmp_path):
     folder = checkpoints.write(tmp_path / "encoder")
     rewrite(folder, lambda tokenizer: tokenizer.add_tokens(["splendid"]))

@@ -308,6 +308,11 @@ def test_missing_and_damaged_files_are_refused(folder, file, content, message):
     assert "\n" not in str(error.value)
 
 
+def test_a_folder_around_the_checkpoint_is_told(folder):
+    with pytest.raises(UserError, match=rf"config.json is missing; .*, such as {folder}$"):
+        load(folder.parent)
+
+
 def test_weights_that_end_early_are_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

@@ -12,12 +12,14 @@ from lelp_jax.models.pretrained.folder import (
     CONFIG,
     INDEX,
     MODULES,
+    SENTENCES,
     TOKENIZER,
     TOKENIZER_CONFIG,
     WEIGHTS,
 )
 
-_WANTED = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, "model*.safetensors", INDEX, MODULES, f"*/{CONFIG}"]
+_WANTED = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, "model*.safetensors", INDEX, MODULES, SENTENCES]
+_WANTED += [f"*/{CONFIG}"]
 _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 

@@ -14,6 +14,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MODULES = "modules.json"
+SENTENCES = "sentence_bert_config.json"
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -32,8 +33,10 @@ def read_json(path: Path, place: str, kind: type[Any] = dict) -> Any:
     try:
         values = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
+        below = sorted(path.parent.glob(f"*/{WEIGHTS}"))
+        example = f", such as {below[0].parent}" if below else ""
         raise UserError(
-            f"{place}: {path} is missing; give the folder of a Hugging Face checkpoint"
+            f"{place}: {path} is missing; give the folder of a Hugging Face checkpoint{example}"
         ) from error
     # A file may be nested more deeply than Python can follow.
     except (OSError, ValueError, RecursionError) as error:
