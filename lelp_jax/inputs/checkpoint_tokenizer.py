@@ -2,13 +2,12 @@
 
 tokenizer.json holds the whole tokenizer. The tokenizer_config.json beside it says some of that
 again, and transformers lets it overrule a part; sentence-transformers adds a file of its own. What
-these do in all of their versions is done here, too, and logged; other contradictions are refused.
+these do in all of their versions is done here, too, and noted; other contradictions are refused.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +18,6 @@ from lelp_jax.inputs.text_encoding import read_tokenizer
 from lelp_jax.models.pretrained import Pretrained
 from lelp_jax.models.pretrained.folder import SENTENCES, TOKENIZER_CONFIG, read_json
 
-_LOG = logging.getLogger(__name__)
 # Keys of tokenizer_config.json, and what BERT's normalizer in tokenizer.json calls them.
 _BERT_KEYS = {
     "do_lower_case": "lowercase",
@@ -37,10 +35,12 @@ class CheckpointTokenizer(NamedTuple):
     Attributes:
         tokenizer: The tokenizer.
         overruled: Settings of its normalizer that another file overrules.
+        notes: What a user should know of it.
     """
 
     tokenizer: Tokenizer
     overruled: Mapping[str, Any]
+    notes: tuple[str, ...]
 
 
 def load(checkpoint: Pretrained, max_length: int) -> CheckpointTokenizer:
@@ -79,27 +79,36 @@ def load(checkpoint: Pretrained, max_length: int) -> CheckpointTokenizer:
             f"{checkpoint.place}: {other} has {key} {theirs!r}, but {path} {ours!r}; take both "
             "files from one checkpoint, or correct the wrong one"
         )
-    lengths = ((config, "model_max_length", other), (sentence_config, "max_seq_length", sentences))
-    for values, key, file in lengths:
-        longest = values.get(key)
+    notes = [
+        f"texts keep up to {max_length} tokens, as config.data.max_length says, more than the "
+        f"{values[key]} of {key} in {file}"
+        for values, key, file in (
+            (config, "model_max_length", other),
+            (sentence_config, "max_seq_length", sentences),
+        )
         # Where nothing is known, transformers writes a number of thirty digits.
-        if isinstance(longest, int) and longest < max_length:
-            _LOG.warning(
-                "texts keep up to %d tokens, as config.data.max_length says, more than the %d of "
-                "%s in %s",
-                *(max_length, longest, key, file),
-            )
-    overruled = _overrule(tokenizer, config, parts, str(other))
+        if isinstance(values.get(key), int) and values[key] < max_length
+    ]
+    if _content(config.get("cls_token")) is not None and not tokenizer.encode("").ids:
+        notes.append(
+            f"{path} puts no tokens around a text, although {other} has cls_token "
+            f"{_content(config['cls_token'])!r}"
+        )
+    overruled = _overrule(tokenizer, config, parts)
+    keys = [key for key, name in _BERT_KEYS.items() if name in overruled]
+    if keys:
+        said = " and ".join(f"{key} {config[key]!r}" for key in keys)
+        notes.append(f"{other} has {said}, which overrules {path}, as in transformers")
     if sentence_config.get("do_lower_case") is True and not _lowercases(tokenizer):
         steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(steps)
         overruled["lowercased_first"] = True
-        _LOG.warning("texts are lower-cased before they are split, as %s says", sentences)
-    return CheckpointTokenizer(tokenizer, overruled)
+        notes.append(f"texts are lower-cased before they are split, as {sentences} says")
+    return CheckpointTokenizer(tokenizer, overruled, tuple(notes))
 
 
 def _overrule(
-    tokenizer: Tokenizer, config: Mapping[str, Any], parts: Mapping[str, Any], file: str
+    tokenizer: Tokenizer, config: Mapping[str, Any], parts: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Gives BERT's normalizer the settings of tokenizer_config.json; returns those that differ."""
     normalizer = parts["normalizer"] or {}
@@ -115,10 +124,6 @@ def _overrule(
     }
     if changed:
         tokenizer.normalizer = normalizers.BertNormalizer(**{**settings, **changed})
-        said = " and ".join(
-            f"{key} {config[key]!r}" for key in _BERT_KEYS if _BERT_KEYS[key] in changed
-        )
-        _LOG.warning("%s has %s, which overrules tokenizer.json, as in transformers", file, said)
     return changed
 
 
@@ -137,12 +142,6 @@ def _find_contradictions(
         wanted = _content(config.get(key))
         if wanted is not None and frame and frame[index] != wanted:
             yield key, frame[index], wanted
-    if not frame and _content(config.get("cls_token")) is not None:
-        _LOG.warning(
-            "tokenizer.json puts no tokens around a text, although tokenizer_config.json names "
-            "cls_token %r",
-            _content(config["cls_token"]),
-        )
     added = config.get("added_tokens_decoder")
     for number, token in added.items() if isinstance(added, Mapping) else ():
         ours = tokenizer.token_to_id(str(_content(token)))

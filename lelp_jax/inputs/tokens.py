@@ -85,7 +85,9 @@ def make_tokens(root: Path, checkpoint: Pretrained, dataset: Dataset, session: S
             f"config.data.max_length {dataset.max_length} exceeds the {architecture.longest} "
             f"tokens that the checkpoint {checkpoint.folder} can read; lower it"
         )
-    tokenizer, overruled = checkpoint_tokenizer.load(checkpoint, dataset.max_length)
+    tokenizer, overruled, notes = checkpoint_tokenizer.load(checkpoint, dataset.max_length)
+    for note in notes:
+        session.reporter.log(note)
     encoding = TextEncoding(tokenizer, dataset.max_length)
     what = {
         "what": "tokens",

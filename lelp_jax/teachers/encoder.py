@@ -12,6 +12,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import call_with_place
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.inputs import checkpoint_tokenizer
 from lelp_jax.inputs.tokens import Tokens
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
@@ -63,6 +64,8 @@ class Encoders(TrainedTeachers):
                 f"{loaded.architecture.longest} tokens that config.teacher.checkpoint can read; "
                 "lower it"
             )
+        # Reports what is wrong with its files before anything is written.
+        checkpoint_tokenizer.load(loaded, dataset.max_length)
 
     # Cached, since checking the data and building the network both need the checkpoint.
     @functools.cached_property
