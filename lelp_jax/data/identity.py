@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -61,6 +62,40 @@ def _text(value: object) -> str:
     if value is None:
         return ""
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+
+
+# A whole number with zeros before it, or as a column of floats writes it.
+_PADDED = re.compile(r"0*(\d+?)(\.0)?")
+
+
+def refuse_other_spelling(wanted: np.ndarray, there: np.ndarray, where: str) -> None:
+    """Checks that names are not the same numbers, written as "007" on one side and 7 on the other.
+
+    Args:
+        wanted: Names of the data's rows, [wanted] texts.
+        there: Names of the rows that they are joined with, each once, [rows] texts.
+        where: The file that holds these, for the message.
+
+    Raises:
+        UserError: A name is missing there, but for how a number is written.
+    """
+    missing = wanted[find_positions(wanted, there) < 0]
+    if not len(missing):
+        return
+    numbers = {number: name for name in there.tolist() if (number := _number(name))}
+    for name in missing.tolist():
+        other = numbers.get(_number(name))
+        if other is not None:
+            raise UserError(
+                f"{where}: the id {name!r} of the data is not the id {other!r} there; ids are "
+                "compared as texts, so write them in the same way in both"
+            )
+
+
+def _number(name: str) -> str:
+    """Writes a number without zeros before it; "" for other names."""
+    match = _PADDED.fullmatch(name)
+    return match[1] if match else ""
 
 
 def find_positions(wanted: np.ndarray, there: np.ndarray) -> np.ndarray:

@@ -22,13 +22,12 @@ from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.content import hash_bundle
 from lelp_jax.storage.open import open_bundle
-from lelp_jax.storage.rows import Selection
-from lelp_jax.teachers import imported, weights
+from lelp_jax.teachers import agreement, imported, weights
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.imported import Imported
 
 _LOG = logging.getLogger(__name__)
-_VERSION = 1
+_VERSION = 2
 _ID = "ids"
 
 
@@ -42,7 +41,8 @@ class ImportedTeachers:
     optionally, `output_weights` [dims, classes] and `ids` [rows]. Its rows are matched with those
     of the data by id if both have ids, and by order otherwise (training, validation, test).
     Training and validation rows are required; without test rows the teacher's test metrics stay
-    empty.
+    empty. How the range of the output weights follows from these arrays, where it is taken out of
+    the embedding, says `teachers.weights`.
 
     Attributes:
         files: .npz, .parquet, a folder of .npy files, or a zarr group, local or at an address.
@@ -99,8 +99,8 @@ class ImportedTeachers:
 
     def _read_teacher(self, number: int, root: Path, dataset: Dataset) -> Teacher:
         arrays, positions = self._join(number, dataset)
-        _check_agreement(arrays, positions, dataset)
         _drop_partial_test_rows(arrays, positions, dataset)
+        agreement.check(arrays, positions, dataset)
         given = arrays.output_weights
         # The fingerprint covers content, not paths: a file may be moved, and a file with other
         # content under an old name is another teacher.
@@ -117,15 +117,7 @@ class ImportedTeachers:
 
         @functools.cache
         def output_weights() -> np.ndarray:
-            if given is not None:
-                return given
-            train = positions[dataset.train]
-            return weights.estimate(
-                Selection(arrays.embeddings, train),
-                Selection(arrays.logits, train),
-                arrays.from_probabilities,
-                arrays.bundle.location,
-            )[0]
+            return weights.find(arrays, positions[dataset.train])
 
         return Teacher(
             fingerprint=fingerprint,
@@ -207,6 +199,7 @@ class ImportedTeachers:
             names = identity.read(raw, self.id, lambda row: bundle.place(self.id, row))
             assert dataset.ids is not None
             identity.refuse_twice(dataset.ids, "id", lambda row: f"data row {row}")
+            identity.refuse_other_spelling(dataset.ids, names, bundle.location)
             return identity.find_positions(dataset.ids, names)
         # Test rows may be missing if they come last, that is, if they were read from a separate
         # file. Test rows that were split off at random are spread over the whole order.
@@ -220,31 +213,6 @@ class ImportedTeachers:
                 "equal numbers: save the outputs for every row, or match by id (config.teacher.id)"
             )
         return np.where(np.arange(total) < rows, np.arange(total), -1)
-
-
-def _check_agreement(arrays: Imported, positions: np.ndarray, dataset: Dataset) -> None:
-    """Warns if a teacher is no better than chance, since its rows may be in another order."""
-    rows = dataset.labelled_train
-    label, predicted = dataset.labels[rows], arrays.logits[positions[rows]].argmax(axis=1)
-    right = float((predicted == label).mean())
-    # Chance is the expected accuracy of the same predictions in random order. Three standard
-    # deviations above it, fewer than one in 700 teachers with shuffled rows escape the warning.
-    shares = [
-        np.bincount(values, minlength=dataset.num_classes) / len(rows)
-        for values in (label, predicted)
-    ]
-    chance = float(shares[0] @ shares[1])
-    ordered = right > chance + 3 * np.sqrt(chance * (1 - chance) / len(rows))
-    log = _LOG.info if ordered else _LOG.warning
-    log(
-        "%s: right on %.1f %% of the labelled training rows%s",
-        arrays.bundle.location,
-        100 * right,
-        ""
-        if ordered
-        else f", no better than chance ({100 * chance:.1f} %); check that rows and classes are in "
-        "the order of the data",
-    )
 
 
 def _drop_partial_test_rows(arrays: Imported, positions: np.ndarray, dataset: Dataset) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,10 +13,15 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.rows import RowArray
 
+_LOG = logging.getLogger(__name__)
 # Probabilities are raised to this before the logarithm. A stored 0 is a probability that was too
 # small to represent next to 1: float32 rounds 1 - 2e-8 to 1.
-_LEAST_PROBABILITY = 1e-7
-_SUM_TOLERANCE = 1e-3
+LEAST_PROBABILITY = 1e-7
+# How far rounding may put a probability, or the sum of a row, from where it belongs: by the
+# distance of bfloat16 numbers just above 1, the coarsest type in which teachers answer.
+_ROUNDING = 2.0**-7
+# Sums of squares of smaller logits stay within float32. No softmax tells larger ones apart.
+_LARGEST_LOGIT = 1e15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +90,7 @@ class _Logits:
         """
         self._array, self._locate, self._probabilities = array, locate, probabilities
         self._one = len(array.shape) == 1 or array.shape[1] == 1
+        self._told = False
         self.shape = (array.shape[0], 2 if self._one else array.shape[1])
         self.dtype = np.dtype(np.float32)
 
@@ -94,29 +101,62 @@ class _Logits:
         values = np.asarray(self._array[rows], np.float64).reshape(
             -1, 1 if self._one else self.shape[1]
         )
-        self._refuse(np.any(~np.isfinite(values), axis=1), rows, "is not finite")
+        self._refuse(~np.isfinite(values), values, rows, "holds {}, which is not finite")
         if self._probabilities:
             return self._convert_probabilities(values, rows)
         # A single output is the logit of the second class, with that of the first fixed at 0.
         result = np.pad(values, ((0, 0), (1, 0))) if self._one else values
-        large = np.any(np.abs(result) > np.finfo(np.float32).max, axis=1)
-        self._refuse(large, rows, "is too large")
+        self._refuse(
+            np.abs(values) > _LARGEST_LOGIT,
+            values,
+            rows,
+            f"holds {{}}, which is too large, beyond {_LARGEST_LOGIT:g}: the teacher has diverged, "
+            "or the value is a mask; save logits of ordinary size",
+        )
         return result.astype(np.float32)
 
     def _convert_probabilities(self, values: np.ndarray, rows: Any) -> np.ndarray:
-        wrong = np.any((values < 0) | (values > 1), axis=1)
-        self._refuse(wrong, rows, "is outside 0..1")
+        self._refuse(
+            (values < -_ROUNDING) | (values > 1 + _ROUNDING),
+            values,
+            rows,
+            "holds {}, which is outside 0..1; logits belong under the key 'logits'",
+        )
+        outside = (values < 0) | (values > 1)
+        if outside.any() and not self._told:
+            self._told = True
+            row, value = self._find(outside, values, rows)
+            _LOG.info(
+                "%s: the probability %.9g is beyond 0..1 by a rounding error, and is clipped, as "
+                "are others like it",
+                self._locate(row),
+                value,
+            )
+        values = np.clip(values, 0, 1)
         if self._one:
             values = np.concatenate([1 - values, values], axis=1)
-        off = np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
-        self._refuse(off, rows, "does not sum to 1; logits belong under the key 'logits'")
-        return np.log(np.maximum(values, _LEAST_PROBABILITY)).astype(np.float32)
+        total = values.sum(axis=1, keepdims=True)
+        self._refuse(
+            np.abs(total - 1) > _ROUNDING,
+            total,
+            rows,
+            "sums to {}, not to 1; logits belong under the key 'logits'",
+        )
+        return np.log(np.maximum(values, LEAST_PROBABILITY)).astype(np.float32)
 
-    def _refuse(self, wrong: np.ndarray, rows: Any, problem: str) -> None:
+    def _refuse(self, wrong: np.ndarray, values: np.ndarray, rows: Any, problem: str) -> None:
+        """Raises the error for the first wrong value of rows, [n, ...], which `problem` shows."""
         if wrong.any():
-            row = int(np.arange(len(self))[rows][int(np.argmax(wrong))])
+            row, value = self._find(wrong, values, rows)
             name = "probabilities" if self._probabilities else "logits"
-            raise UserError(f"{self._locate(row)}: the row of {name} {problem}")
+            raise UserError(
+                f"{self._locate(row)}: the row of {name} {problem.format(f'{value:.9g}')}"
+            )
+
+    def _find(self, wrong: np.ndarray, values: np.ndarray, rows: Any) -> tuple[int, float]:
+        """Finds the first wrong value and its row in the file."""
+        position = tuple(np.argwhere(wrong)[0])
+        return int(np.arange(len(self))[rows][position[0]]), float(values[position])
 
 
 def read(bundle: Bundle) -> Imported:

@@ -1,7 +1,18 @@
-"""Estimates the range of an unknown output layer by least squares.
+"""The weights of an imported teacher's output layer: checked where given, else estimated.
 
-The layer maps the embedding to the logits linearly. Regressing the logits on the embedding
-therefore recovers its weights in every direction in which the embedding varies.
+The layer maps the embedding to the logits linearly. So given weights can be checked against logits
+and embeddings, and unknown ones recovered by regression, in every direction in which the embedding
+varies.
+
+LELP takes the range of the weights W out of the embedding (arXiv 2409.20449, section 3.1:
+distillation of the logits already carries what lies along it). Weights that are given are taken as
+they are, and their range has as many dims as they have independent columns, as in the paper. What
+is estimated is their differences between classes, W - mean of its columns, whose range has a dim
+less than there are classes. Of these alone the outputs tell: a vector added to all columns of W
+adds a constant to the logits of a row, which changes no probability, and which probabilities, a
+sigmoid's single output, and programs that store logits relative to one class have dropped. A
+student that matches the teacher's probabilities learns nothing of it either. So the same teacher
+has the same targets, in whichever of these forms its outputs are stored.
 """
 
 from __future__ import annotations
@@ -11,27 +22,138 @@ import logging
 from typing import Any
 
 import numpy as np
+import scipy.optimize
 
+from lelp_jax.core.errors import UserError
 from lelp_jax.projection.engine import moments, stream
 from lelp_jax.projection.engine.rows import EmbeddedRows, rescale
-from lelp_jax.storage.rows import RowArray
+from lelp_jax.storage.rows import RowArray, Selection
+from lelp_jax.teachers.imported import LEAST_PROBABILITY, Imported
 
 _LOG = logging.getLogger(__name__)
 # A linear layer that takes this embedding gives 1 up to rounding. Less means that the layer takes
 # something else, such as the embedding after a nonlinearity.
 _LEAST_R_SQUARED = 0.99
+# Rows by which given weights are checked.
+_CHECKED_ROWS = 4096
+_CHUNK_ROWS = 1 << 16
+
+
+def find(arrays: Imported, rows: np.ndarray | None = None) -> np.ndarray:
+    """Checks the output weights of a teacher, or estimates them where they are not given.
+
+    Args:
+        arrays: The teacher.
+        rows: Positions of the rows to use; None uses all.
+
+    Returns:
+        [dims, classes] float32.
+
+    Raises:
+        UserError: Given weights are in another order than the embedding and the logits.
+    """
+    where = arrays.bundle.location
+    embeddings, logits = arrays.embeddings, arrays.logits
+    if rows is not None:
+        embeddings, logits = Selection(embeddings, rows), Selection(logits, rows)
+    given = arrays.output_weights
+    if given is None:
+        return estimate(embeddings, logits, arrays.from_probabilities, where)[0]
+    chosen = np.unique(np.linspace(0, len(embeddings) - 1, _CHECKED_ROWS).astype(int))
+    some = np.asarray(logits[chosen], np.float64)
+    known = ~_is_saturated(some) if arrays.from_probabilities else np.full(len(some), True)
+    check(np.asarray(embeddings[chosen], np.float64)[known], some[known], given, where)
+    return given
+
+
+def check(embeddings: np.ndarray, logits: np.ndarray, weights: np.ndarray, where: str) -> float:
+    """Checks that output weights give the logits of the embeddings.
+
+    Args:
+        embeddings: [rows, dims] float64.
+        logits: [rows, classes] float64.
+        weights: [dims, classes].
+        where: The file, for messages.
+
+    Returns:
+        R^2 of logits = embeddings @ weights + bias, each relative to the mean over the classes; at
+        most 1, and below 0 where the weights are worse than none.
+
+    Raises:
+        UserError: The weights fit in another layout or order of classes.
+    """
+    target = _centre(logits)
+    variation = float(target.var(axis=0).sum()) if len(target) else 0.0
+    if not variation or not np.isfinite(embeddings).all():
+        # Nothing to explain; a row that is not finite is told where it is read.
+        return 1.0
+
+    def r_squared(candidate: np.ndarray) -> float:
+        left = target - _centre(embeddings @ candidate)
+        return 1 - float(left.var(axis=0).sum()) / variation
+
+    exact = weights.astype(np.float64)
+    found = r_squared(exact)
+    if found >= _LEAST_R_SQUARED:
+        return found
+    dims, classes = exact.shape
+    if r_squared(exact.reshape(classes, dims).T) >= _LEAST_R_SQUARED:
+        raise UserError(
+            f"{where}: output_weights hold [classes, dims] = {(classes, dims)} in the shape "
+            f"{(dims, classes)}, reshaped instead of transposed; save their transpose, weights.T"
+        )
+    given = _centre(embeddings @ exact)
+    given = given - given.mean(axis=0)
+    _, order = scipy.optimize.linear_sum_assignment(target.T @ given, maximize=True)
+    if r_squared(exact[:, order]) >= _LEAST_R_SQUARED:
+        raise UserError(
+            f"{where}: the columns of output_weights are in another order of classes than the "
+            f"logits; save output_weights[:, {order.tolist()}]"
+        )
+    factor = float(np.sum(target * given) / max(np.square(given).sum(), np.finfo(float).tiny))
+    if factor > 0 and r_squared(factor * exact) >= _LEAST_R_SQUARED:
+        _LOG.info(
+            "%s: the logits are %.3g times those of the output weights, as at another temperature; "
+            "the range of the weights is the same",
+            where,
+            factor,
+        )
+        return found
+    _LOG.warning(
+        "%s: the output weights explain the logits with R^2 = %.4f, below %s: they are not those "
+        "of a layer that makes these logits of this embedding; leave them out to have their range "
+        "estimated, or save the last hidden layer as embedding",
+        where,
+        found,
+        _LEAST_R_SQUARED,
+    )
+    return found
+
+
+def _centre(logits: np.ndarray) -> np.ndarray:
+    """Takes the mean over the classes out of each row: it changes no probability."""
+    return logits - logits.mean(axis=1, keepdims=True)
+
+
+def _is_saturated(logits: np.ndarray) -> np.ndarray:
+    """Finds rows of which a probability is 0, and its logit not known, [rows] bool.
+
+    Args:
+        logits: Logarithms of probabilities, [rows, classes].
+    """
+    # Up to the rounding of float32.
+    return logits.min(axis=1) < np.log(LEAST_PROBABILITY) + 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class _Concatenated:
-    """Embeddings and logits concatenated by row, [rows, dims + classes].
+    """Embeddings and centred logits concatenated by row, [rows, dims + classes].
 
     One pass over these rows gives all second moments that the regression needs.
     """
 
     embeddings: RowArray
     logits: RowArray
-    centre: bool
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,52 +167,73 @@ class _Concatenated:
         return len(self.embeddings)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        logits = np.asarray(self.logits[rows], np.float32)
-        if self.centre:
-            logits = logits - logits.mean(axis=1, keepdims=True)
+        logits = _centre(np.asarray(self.logits[rows], np.float32))
         return np.concatenate([np.asarray(self.embeddings[rows], np.float32), logits], axis=1)
 
 
 def estimate(
-    embeddings: RowArray, logits: RowArray, centre: bool, where: str
+    embeddings: RowArray, logits: RowArray, from_probabilities: bool, where: str
 ) -> tuple[np.ndarray, float]:
-    """Fits output weights by least squares.
+    """Fits the differences of the output weights between classes by least squares.
+
+    Rows with a probability of 0, whose logits are not known, are left out where enough others are
+    there.
 
     Args:
         embeddings: [rows, dims].
         logits: [rows, classes].
-        centre: Whether logits are known only up to a constant per row, as logarithms of
-            probabilities are. If True, the weights are those of the centred logits.
+        from_probabilities: Whether the logits are logarithms of probabilities.
         where: The file, for the log.
 
     Returns:
-        Weights [dims, classes] float32 and R^2 in [0, 1].
+        Weights [dims, classes] float32, which sum to 0 over the classes, and R^2 in [0, 1].
     """
-    everyone = np.arange(len(embeddings)), np.zeros(len(embeddings), np.int32)
+    dims = embeddings.shape[1]
+    known = np.ones(len(embeddings), bool)
+    if from_probabilities:
+        for start in range(0, len(known), _CHUNK_ROWS):
+            chunk = slice(start, start + _CHUNK_ROWS)
+            known[chunk] = ~_is_saturated(np.asarray(logits[chunk]))
+    saturated = float(1 - known.mean())
+    enough = int(known.sum()) >= 2 * (dims + 1)
+    used = np.where(known if enough else True, 0, -1).astype(np.int32)
     # Each by its own power of two: weights are the same of rows and logits of any size.
-    scaled = [rescale(EmbeddedRows(array, *everyone)) for array in (embeddings, logits)]
-    (given, unit), (answers, unit_of_logits) = scaled
-    rows = EmbeddedRows(_Concatenated(given.embedding, answers.embedding, centre), *everyone)
+    (given, unit), (answers, unit_of_logits) = (
+        rescale(EmbeddedRows(array, np.arange(len(used)), used)) for array in (embeddings, logits)
+    )
+    rows = dataclasses.replace(given, embedding=_Concatenated(given.embedding, answers.embedding))
     origin = stream.origin(rows, 1)
     collected = moments.collect(rows, 1, origin, np.zeros((origin.shape[1], 0), np.float32))
     scatter = np.asarray(collected.scatter[0], np.float64)
     if not np.isfinite(scatter).all():
         stream.refuse_bad_rows(rows)
-    dims = embeddings.shape[1]
     within, across, total = scatter[:dims, :dims], scatter[:dims, dims:], scatter[dims:, dims:]
     # Directions in which the embedding varies no more than rounding does carry no information.
     rounding = max(dims, 10) * np.finfo(np.float32).eps
     weights = np.linalg.pinv(within, rcond=rounding, hermitian=True) @ across
     explained = float(np.sum(weights * across) / max(np.trace(total), np.finfo(float).tiny))
     explained = min(max(explained, 0.0), 1.0)
-    log = _LOG.info if explained >= _LEAST_R_SQUARED else _LOG.warning
-    log(
-        "%s: no output weights; estimated their range from the logits with R^2 = %.4f%s",
+    hint = ""
+    if explained < _LEAST_R_SQUARED and from_probabilities:
+        hint = (
+            f", below {_LEAST_R_SQUARED}: {saturated:.1%} of the rows have a probability of 0 or "
+            "1, whose logits are not known, and near those probabilities are coarse; save the "
+            "logits instead, and the last hidden layer as embedding"
+        )
+    elif explained < _LEAST_R_SQUARED:
+        hint = (
+            f", below {_LEAST_R_SQUARED}: the embedding is not the input of the output layer; "
+            "save the output weights, or the last hidden layer as embedding"
+        )
+    elif saturated and enough:
+        hint = f", without the {saturated:.1%} of the rows that have a probability of 0 or 1"
+    _LOG.log(
+        logging.INFO if explained >= _LEAST_R_SQUARED else logging.WARNING,
+        "%s: no output weights; estimated their range from the %s with R^2 = %.4f%s",
         where,
+        "probabilities" if from_probabilities else "logits",
         explained,
-        ""
-        if explained >= _LEAST_R_SQUARED
-        else f", below {_LEAST_R_SQUARED}: the embedding is not the input of the output layer; "
-        "save the output weights, or the last hidden layer as embedding",
+        hint,
     )
-    return (unit_of_logits / unit * weights).astype(np.float32), explained
+    # Exactly the differences: rounding in the sum would be one more direction.
+    return _centre(unit_of_logits / unit * weights).astype(np.float32), explained

@@ -209,27 +209,31 @@ LATE: dict[str, tuple[Mapping[str, Any], tuple[str, ...]]] = {
     ),
     "logits": (
         with_value("logits", 7, np.inf),
-        ("array 'logits', row 7: the row of logits is not finite",),
+        ("array 'logits', row 7: the row of logits holds inf, which is not finite",),
     ),
     "logits of a test row": (
         with_value("logits", ROWS + 7, np.inf),
-        ("array 'logits', row 127: the row of logits is not finite",),
+        ("array 'logits', row 127: the row of logits holds inf, which is not finite",),
+    ),
+    "logits of a diverged teacher": (
+        with_value("logits", 9, 1e20),
+        ("array 'logits', row 9: the row of logits holds 1.00000002e+20, which is too large",),
     ),
     "logits too large": (
         {**TEACHER, "logits": LOGITS.astype(np.float64) * 1e300},
-        ("array 'logits', row ", "the row of logits is too large"),
+        ("array 'logits', row ", "the row of logits holds ", "e+300, which is too large, beyond"),
     ),
     "probability above 1": (
         {"embeddings": EMBEDDINGS, "probabilities": 2 * softmax(LOGITS)},
-        ("array 'probabilities', row ", "the row of probabilities is outside 0..1"),
+        ("array 'probabilities', row ", "the row of probabilities holds 1.", "is outside 0..1;"),
     ),
     "probabilities do not sum to 1": (
         {"embeddings": EMBEDDINGS, "probabilities": 0.9 * softmax(LOGITS)},
-        ("the row of probabilities does not sum to 1; logits belong under the key 'logits'",),
+        ("the row of probabilities sums to 0.9", "not to 1; logits belong under the key 'logits'",),
     ),
     "logits as probabilities": (
         {"embeddings": EMBEDDINGS, "probabilities": LOGITS},
-        ("the row of probabilities is outside 0..1",),
+        ("the row of probabilities holds ", "which is outside 0..1; logits belong under the key"),
     ),
 }  # fmt: skip
 

@@ -56,16 +56,9 @@ def fit(
                 f"class {int(np.argmin(counts))} has no row (rows per class by "
                 f"{values['membership']}: {counts.tolist()}); every class needs some"
             )
-    output_weights = table.teacher.output_weights
-    if output_weights is None:
-        output_weights = np.zeros((rows.embedding.shape[1], table.num_classes), np.float32)
-        if values.get("null_space"):
-            output_weights, _ = weights.estimate(
-                rows.embedding,
-                table.teacher.logits,
-                table.teacher.from_probabilities,
-                table.teacher.bundle.location,
-            )
+    output_weights = np.zeros((rows.embedding.shape[1], table.num_classes), np.float32)
+    if values.get("null_space"):
+        output_weights = weights.find(table.teacher)
     fitted_rows = dataclasses.replace(rows, label=membership)
     projection = projector.fit(fitted_rows, output_weights, values, seed)
     for name, array in base.arrays_of(projection).items():

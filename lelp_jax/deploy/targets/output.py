@@ -123,8 +123,22 @@ def _compute_targets(
         finite = np.isfinite(parts[-1]).all(axis=1)
         if not finite.all():
             row = stretch.start + int(np.argmin(finite))
-            raise UserError(f"the targets of row {row} are not finite; check its logits")
+            raise UserError(_describe_overflow(row, scores[int(np.argmin(finite))], softness))
     return np.concatenate(parts)
+
+
+def _describe_overflow(row: int, scores: np.ndarray, softness: Softness) -> str:
+    """Says why a row's targets are not finite: its logits and embedding are, as they were read."""
+    largest = np.abs(scores, where=np.isfinite(scores), out=np.zeros(scores.shape)).max()
+    if largest / softness.beta > np.finfo(np.float32).max:
+        return (
+            f"the scores of row {row}, up to {largest:.3g}, are beyond the range of float32 when "
+            f"divided by --beta={softness.beta:g}; take a larger one"
+        )
+    return (
+        f"the logits of row {row} are beyond the range of float32 when divided by "
+        f"--temperature={softness.temperature:g}; take a larger one"
+    )
 
 
 @jax.jit
