@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
 from lelp_jax.core.errors import UserError
+from lelp_jax.data import columns
 from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
+from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.split import Split, Strata, split_off
+
+_LOG = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -24,7 +29,7 @@ class Source(Protocol):
 SOURCES: Mapping[str, type] = {
     "digits": digits.Digits,
     "arrays": arrays.Arrays,
-    "table": table.NumericTable,
+    "table": table.Table,
     "files": text_files.TextFiles,
     "tfds": tfds.Tfds,
     "hub": hub.Hub,
@@ -76,11 +81,12 @@ def load(source: Source, split: Split) -> Dataset:
             rest -= share
     preprocessing = None
     if parts.preprocess is not None:
-        inputs = inputs.astype(np.float32)
         preprocessing = parts.preprocess(inputs[indices["train"]])
+        _log_preprocessing(preprocessing)
         inputs = preprocessing(inputs)
         for (name, rows), end in zip(pieces.items(), ends, strict=True):
-            check_scaled(inputs[end - len(rows.inputs) : end], rows, name)
+            own = inputs[end - len(rows.inputs) : end]
+            check_scaled(own, rows, name, preprocessing)
     dataset = Dataset(
         inputs=inputs,
         labels=labels,
@@ -97,6 +103,20 @@ def load(source: Source, split: Split) -> Dataset:
     )
     check_classes(dataset)
     return dataset
+
+
+def _log_preprocessing(preprocessing: Preprocessing) -> None:
+    """Logs what was learnt from the training rows, and which features are dropped."""
+    if preprocessing.table:
+        _LOG.info("%s", columns.describe(preprocessing.table))
+    constant = preprocessing.constant
+    if constant:
+        _LOG.info(
+            "%d of %d features are constant over the training rows and so set to 0: %s",
+            len(constant),
+            preprocessing.scale.size,
+            columns.shorten(constant),
+        )
 
 
 def _ids(pieces: Mapping[str, Rows]) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.core.errors import UserError
+from lelp_jax.data.columns import write_facts
 from lelp_jax.data.preprocessing import Preprocessing
 
 UNLABELLED = -1
@@ -21,11 +22,11 @@ class Rows:
     """Rows as a source reads them, before any split or preprocessing.
 
     Attributes:
-        inputs: Raw features, [rows, features...], of any real type, or texts, [rows] objects.
+        inputs: Raw features, [rows, features...], of any real type; the rows of a table, a
+            structured array [rows] with a field per column; or texts, [rows] objects.
         labels: Class of each row, [rows] integers; -1 where it is not known.
         fine_labels: Finer class of each row, [rows] integers, -1 where unknown, or None.
         place: Names a row for a message ("train.csv line 7").
-        columns: Names of the features, empty where they have none.
         ids: Name of each row, [rows] texts, each once, or None where rows have no names.
     """
 
@@ -33,7 +34,6 @@ class Rows:
     labels: np.ndarray
     fine_labels: np.ndarray | None
     place: Callable[[int], str]
-    columns: tuple[str, ...] = ()
     ids: np.ndarray | None = None
 
 
@@ -121,6 +121,8 @@ class Dataset:
             # bit, but a student is handed over with the map from the units it was trained in.
             inputs, columns = self.inputs, self.preprocessing.columns
             scaling = (self.preprocessing.shift, self.preprocessing.scale)
+            if self.preprocessing.table:
+                digest.update(json.dumps(write_facts(self.preprocessing.table)).encode())
         for array in (inputs, self.labels, self.fine_labels, *scaling):
             if array is not None:
                 digest.update(f"{array.dtype}{array.shape}".encode())
@@ -191,43 +193,55 @@ def check_rows(rows: Rows, split: str, num_classes: int, num_fine: int) -> None:
 
 
 def _check_inputs(rows: Rows) -> None:
-    """Checks that float32 can hold the features."""
-    if rows.inputs.dtype.kind != "f":
-        return
-    # NaN compares as false.
-    usable = np.abs(rows.inputs) <= np.finfo(np.float32).max
-    if not usable.all():
-        place, value = _first_bad(usable, rows)
-        problem = "is beyond the range of float32" if np.isfinite(value) else "is not finite"
-        raise UserError(f"{place}: {value:g} {problem}; remove the row or put a number there")
+    """Checks that float32 can hold the features; a number of a table may be missing, NaN."""
+    inputs = rows.inputs
+    for name in inputs.dtype.names or (None,):
+        values = inputs if name is None else inputs[name]
+        if values.dtype.kind != "f":
+            continue
+        # NaN compares as false.
+        usable = np.abs(values) <= np.finfo(np.float32).max
+        if name is not None and values.ndim == 1:
+            usable |= np.isnan(values)
+        if not usable.all():
+            row, feature = _find_first_bad(usable)
+            value = values.reshape(len(values), -1)[row, feature]
+            place = f"feature {feature}" if name is None else f"column {name}"
+            problem = "is beyond the range of float32" if np.isfinite(value) else "is not finite"
+            raise UserError(
+                f"{rows.place(row)}, {place}: {value:g} {problem}; remove the row or put a number "
+                "there"
+            )
 
 
-def check_scaled(inputs: np.ndarray, rows: Rows, split: str) -> None:
+def check_scaled(inputs: np.ndarray, rows: Rows, split: str, preprocessing: Preprocessing) -> None:
     """Checks that no row is so far from the training rows that a scaled feature is infinite.
 
     Args:
         inputs: Model inputs, [rows, features...].
         rows: The rows that they were made of.
         split: The rows' split.
+        preprocessing: How they were made.
 
     Raises:
         UserError: There is such a row.
     """
     finite = np.isfinite(inputs)
     if not finite.all():
-        place, value = _first_bad(finite, rows)
+        row, feature = _find_first_bad(finite)
+        columns = preprocessing.columns
+        place = f"column {columns[feature]}" if columns else f"feature {feature}"
+        value = preprocessing.encode(rows.inputs[row : row + 1]).ravel()[feature]
         raise UserError(
-            f"{place}: {value:g} in a {split} row is beyond float32 when divided by the deviation "
-            "over the training rows; check the value"
+            f"{rows.place(row)}, {place}: {value:g} in a {split} row is beyond float32 when "
+            "divided by the deviation over the training rows; check the value"
         )
 
 
-def _first_bad(good: np.ndarray, rows: Rows) -> tuple[str, float]:
-    """Finds the first feature that is not good: its name with the row, and its value."""
-    flat = good.reshape(len(good), -1)
-    row, feature = (int(place) for place in np.argwhere(~flat)[0])
-    name = f"column {rows.columns[feature]}" if rows.columns else f"feature {feature}"
-    return f"{rows.place(row)}, {name}", rows.inputs.reshape(len(good), -1)[row, feature]
+def _find_first_bad(good: np.ndarray) -> tuple[int, int]:
+    """Finds row and number of the first feature that is not good."""
+    row, feature = np.argwhere(~good.reshape(len(good), -1))[0].tolist()
+    return row, feature
 
 
 def check_classes(dataset: Dataset) -> None:

@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lelp_jax import methods, models
 from lelp_jax.core import artifacts, files
+from lelp_jax.core.errors import UserError
 from lelp_jax.experiment.run import Run
 from lelp_jax.inputs import ENCODINGS, Encoding
 from lelp_jax.methods.base import identity_readout
@@ -27,7 +28,7 @@ from lelp_jax.students.selection import Outcome
 
 STAGE = "exports"
 _VERSION = 1
-_FORMAT = 2
+_FORMAT = 3
 _PARAMETERS = "parameters.safetensors"
 _CARD = "student.json"
 
@@ -54,11 +55,18 @@ class ExportedStudent:
         the network for few shapes only.
 
         Args:
-            raw: Rows as the data source gives them: features, [rows, features...], or texts,
-                [rows].
+            raw: Rows as the data source gives them: features, [rows, features...]; the columns of
+                a table by name, as a mapping of names to values, a list of mappings, a data frame
+                or a structured array, with other columns or without; or a list of texts. If all
+                columns of the table are numbers, an array [rows, columns] may be given, in the
+                order of `card["inputs"]["columns"]`.
 
         Returns:
             Class logits, [rows, classes] float32; their softmax gives the probabilities.
+
+        Raises:
+            UserError: The rows do not have the features of the training rows, or a value cannot be
+                used.
         """
         inputs = np.asarray(self._encoding(raw))
         rows = len(inputs)
@@ -187,10 +195,24 @@ def load(folder: Path | str) -> ExportedStudent:
 
     Returns:
         The student, with its arrays on the default device.
+
+    Raises:
+        UserError: The folder holds no student, or one that another version has written.
     """
     from safetensors.numpy import load_file
 
-    card = json.loads((Path(folder) / _CARD).read_text())
+    path = Path(folder) / _CARD
+    try:
+        card = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}); give the folder of an exported student"
+        ) from error
+    if card.get("format") != _FORMAT:
+        raise UserError(
+            f"{path} has format {card.get('format')}, but this version reads {_FORMAT}; run the "
+            "command of the student's run again to export it anew"
+        )
     groups: dict[str, dict[str, Any]] = {name: {} for name in ("params", "extra", "constants")}
     for name, array in load_file(Path(folder) / _PARAMETERS).items():
         group, _, rest = name.partition(".")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from lelp_jax.core import artifacts
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
@@ -22,6 +23,9 @@ from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.trunk import ComputeDtype
 from lelp_jax.models.pretrained import PoolingChoice
+
+# Version of how the embeddings are standardised.
+_SCALING = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +153,7 @@ class TextEmbeddings:
         assert isinstance(texts.encoding, TextEncoding)
         return Inputs(
             preprocessing(values),
-            fingerprint,
+            artifacts.fingerprint({"scaling": _SCALING, "embeddings": fingerprint}),
             EmbeddingEncoding(
                 self.checkpoint, texts.encoding, network, FeatureEncoding(preprocessing)
             ),

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from lelp_jax import data
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.sources.arrays import Arrays
-from lelp_jax.data.sources.table import NumericTable
+from lelp_jax.data.sources.table import Table
 
 PIECES = (b'"', b",", b"\n", b"\r", b"-1", b"nan", b"1e999", b"{", b"]", b"null", b"\xff", b"\0")
 PIECES += (b"\xef\xbb\xbf", b"9" * 25, b"label", b"1_0", b"\xc3\xa9", b"\\u0000", b"true", b":")
@@ -58,7 +58,7 @@ def test_damaged_files_never_end_in_a_traceback(kind: str) -> None:
     choose = random.Random(0)
     path = Path(f"t.{kind}")
     content = intact(kind)
-    source = Arrays(train=path.name) if kind == "npz" else NumericTable(train=path.name)
+    source = Arrays(train=path.name) if kind == "npz" else Table(train=path.name)
     split = data.Split((0.6, 0.2, 0.2), 0)
     path.write_bytes(content)
     assert len(data.load(source, split).train) == 24

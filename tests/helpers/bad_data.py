@@ -114,7 +114,6 @@ DATA = (
     table("no_label_column", RIGHT.replace("label", "lable"), "'label'", "did you mean 'lable'?"),
     table("no_column", RIGHT, "column of", "'z'", flags=("--config.data.columns=x,z",)),
     table("not_a_number", changed(7, "abc,2,1"), "line 7", "column x", "'abc'"),
-    table("missing_value", changed(7, ",2,1"), "line 7", "column x", "missing"),
     table("infinite_value", changed(7, "inf,2,1"), "line 7", "column x", "inf is not finite"),
     table("huge_value", changed(7, "1e300,2,1"), "line 7", "column x", "1e+300", "float32"),
     table("ragged", changed(7, "1,2,1,4"), "line 7", "4 fields", "header has 3"),
@@ -136,7 +135,17 @@ DATA = (
         ("train.csv line 2", "'label' holds 90 different texts in 90 rows", "such as 'row 0'"),
         {"train.csv": "x,label\n" + "".join(f"1,row {i}\n" for i in range(90))},
     ),
-    table("text_feature", "x,label\n" + "a,0\nb,1\n" * 9, "no numeric feature column"),
+    table(
+        "no_feature",
+        "x,y,label\n" + "".join(f"name {i},,{i % 2}\n" for i in range(90)),
+        "no feature column besides 'label' (x, y hold none)",
+    ),
+    table("only_an_index", ",label\n" + "".join(f"{i},{i % 2}\n" for i in range(90)), "no feature"),
+    table(
+        "text_for_number",
+        "x,label\n" + "1.5,0\n2,1\n" * 90 + "big,1\n",
+        "train.csv line 182, column x: 'big' is not a number",
+    ),
     Case(
         "constant",
         (TABLE, "--config.data.train=train.csv"),
@@ -202,7 +211,31 @@ DATA = (
     ),
     tables("json_array", "[\n1\n]\n", "test.jsonl line 1", "[", train=JSON, suffix="jsonl"),
     tables(
-        "json_missing", JSON + '{"label": 0}\n', "line 201, column x", train=JSON, suffix="jsonl"
+        "list_length",
+        '{"x": [1, 2], "label": 0}\n{"x": [1, 2], "label": 1}\n{"x": [1], "label": 1}\n',
+        "test.jsonl line 3, column x: the list holds 1 numbers, that of test.jsonl line 1 2",
+        train='{"x": [1, 2], "label": 0}\n{"x": [2, 1], "label": 1}\n' * 90,
+        suffix="jsonl",
+    ),
+    tables(
+        "list_width",
+        '{"x": [1], "label": 0}\n{"x": [2], "label": 1}\n',
+        "test.jsonl, column x: the lists hold 1 numbers, those of the training rows 2",
+        train='{"x": [1, 2], "label": 0}\n{"x": [2, 1], "label": 1}\n' * 90,
+        suffix="jsonl",
+    ),
+    tables(
+        "list_hole",
+        '{"x": [1, 2], "label": 0}\n{"x": [1, null], "label": 1}\n',
+        "test.jsonl line 2, column x: a number of the list is missing",
+        train='{"x": [1, 2], "label": 0}\n{"x": [2, 1], "label": 1}\n' * 90,
+        suffix="jsonl",
+    ),
+    tables(
+        "dates_and_numbers",
+        "when,label\n5,0\n6,1\n",
+        "test.csv line 2, column when: it holds numbers, but dates are needed",
+        train="when,label\n" + "2020-01-01,0\n2021-01-01,1\n" * 90,
     ),
     Case(
         "broken_parquet",

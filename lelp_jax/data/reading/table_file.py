@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import functools
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lelp_jax.core.errors import UserError, make_unknown_name_error
-from lelp_jax.data.reading import delimited, json_lines
+from lelp_jax.data.reading import columns, delimited, json_lines, text_column
 from lelp_jax.data.reading.paths import find_file
 
 _FORMATS = {
@@ -179,7 +179,7 @@ class TableFile:
         return self.format == "CSV" and self.table.num_columns == 1
 
     def column(self, name: str) -> pa.Array:
-        """Selects a column in one piece, decoded where it is a dictionary.
+        """Selects a column in one piece, of a plain type.
 
         Raises:
             UserError: The file has no such column, or two.
@@ -196,8 +196,7 @@ class TableFile:
                 f"{self.path}: the header holds column {name!r} {names.count(name)} times; "
                 "rename one"
             )
-        values = self.table.column(name).combine_chunks()
-        return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+        return columns.decode(self.table.column(name))
 
     def refuse_joined_rows(self, label: str) -> None:
         """Checks CSV and TSV for a second header, and for rows that a quotation mark swallowed.
@@ -217,7 +216,7 @@ class TableFile:
                 raise UserError(f"{self.place(row)} repeats the header; remove it")
         known = frozenset(pc.unique(labels).to_pylist())
         for column, field in enumerate(self.table.schema):
-            if not _is_text(field.type):
+            if not text_column.is_text(field.type):
                 continue
             values = self.table.column(column)
             for row in pc.indices_nonzero(pc.match_substring(values, "\n")).to_pylist():
@@ -228,60 +227,6 @@ class TableFile:
                         "rows after it; put texts with such marks in quotes and double the marks "
                         "in them, or save the file as .jsonl or .parquet"
                     )
-
-    def numeric_columns(self, but: set[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Lists the columns of numbers, and the other columns, except those given.
-
-        Raises:
-            UserError: More than half of a column's texts are numbers, but not all of them.
-        """
-        found: dict[bool, list[str]] = {True: [], False: []}
-        for field in self.table.schema:
-            if field.name in but:
-                continue
-            if not _is_number(field.type) and _is_text(field.type):
-                texts = [text for text in self.column(field.name).to_pylist() if text]
-                if 2 * sum(map(_is_number_text, texts)) > len(texts):
-                    self.numbers(field.name)  # names the line; a column of number texts passes
-                    found[True].append(field.name)
-                    continue
-            found[_is_number(field.type)].append(field.name)
-        return tuple(found[True]), tuple(found[False])
-
-    def numbers(self, name: str) -> np.ndarray:
-        """Reads a column of numbers, [rows].
-
-        Raises:
-            UserError: A value is missing or not a number; the message names its line.
-        """
-        values = self.column(name)
-        if not (_is_number(values.type) or _is_text(values.type) or pa.types.is_null(values.type)):
-            raise UserError(
-                f"{self.path}, column {name}: it holds {values.type}, not numbers; "
-                "name the feature columns in config.data.columns"
-            )
-        if _is_text(values.type):
-            values = self._parsed(values, name)
-        if values.null_count:
-            bad = _first(values.to_pylist(), lambda value: value is None)
-            raise UserError(
-                f"{self.place(bad)}, column {name}: the value is missing; "
-                "fill it in or remove the row"
-            )
-        if pa.types.is_boolean(values.type) or pa.types.is_decimal(values.type):
-            values = values.cast(pa.int8() if pa.types.is_boolean(values.type) else pa.float64())
-        return values.to_numpy(zero_copy_only=False)
-
-    def _parsed(self, values: pa.Array, name: str) -> pa.Array:
-        """Parses texts as numbers."""
-        texts = [None if text is None or not text.strip() else text for text in values.to_pylist()]
-        bad = _first(texts, lambda text: text is not None and not _is_number_text(text))
-        if bad >= 0:
-            raise UserError(
-                f"{self.place(bad)}, column {name}: {texts[bad]!r} is not a number; correct it, or "
-                "leave the column out of config.data.columns"
-            )
-        return pa.array([None if text is None else float(text) for text in texts], pa.float64())
 
     def label_values(self, name: str) -> np.ndarray:
         """Reads a column of labels, [rows]: numbers with NaN, or objects, texts and None.
@@ -320,22 +265,3 @@ def _is_number(kind: pa.DataType) -> bool:
         or pa.types.is_boolean(kind)
         or pa.types.is_decimal(kind)
     )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_number_text(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _first(values: list[Any], test: Callable[[Any], bool]) -> int:
-    """Finds the first position where the test holds, or -1."""
-    return next((row for row, value in enumerate(values) if test(value)), -1)

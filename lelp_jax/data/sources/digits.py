@@ -38,7 +38,9 @@ class Digits:
             place=lambda row: f"digits row {row}",
         )
         # Grey levels 0..16 to about zero mean: raw / 16 - 0.3.
-        scaling = Preprocessing(np.array(4.8, np.float32), np.array(1 / 16, np.float32))
+        scaling = Preprocessing(
+            np.array(4.8, np.float32), np.array(1 / 16, np.float32), shape=images.shape[1:]
+        )
         return Parts(
             train=rows,
             validation=None,
