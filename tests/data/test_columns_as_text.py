@@ -16,7 +16,7 @@ from lelp_jax import data
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.reading import delimited, json_lines
 from lelp_jax.data.reading.table_file import TableFile
-from lelp_jax.data.sources.table import NumericTable
+from lelp_jax.data.sources.table import Table
 from lelp_jax.data.sources.text_files import TextFiles
 
 IDS = {
@@ -47,7 +47,7 @@ def test_ids_are_read_as_they_stand(kind: str, form: str) -> None:
     parts = read(content, f"t.{form}", id="uid")
     assert parts.train.ids is not None
     assert parts.train.ids.tolist() == ids
-    table = NumericTable(train=f"t.{form}", id="uid", columns=("x",)).parts()
+    table = Table(train=f"t.{form}", id="uid", columns=("x",)).parts()
     assert table.train.ids is not None
     assert table.train.ids.tolist() == ids
 
