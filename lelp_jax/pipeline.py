@@ -29,7 +29,7 @@ from lelp_jax.experiment.sweep import Point
 from lelp_jax.references import stage as references
 from lelp_jax.report import stage as report
 from lelp_jax.report import swept
-from lelp_jax.report.stage import Finished
+from lelp_jax.report.stage import Compared, Finished
 from lelp_jax.storage import objects
 from lelp_jax.students import grid, replicates, training
 from lelp_jax.students.own_teachers import OwnTeachers
@@ -160,7 +160,7 @@ def _run_experiment(
             banks.append(bank.ensure(root, config.bank, teacher, dataset, session))
             session.reporter.advance(1)
     drawn = replicates.draw(config, dataset, teachers, banks)
-    references.ensure(run, drawn)
+    plain = references.ensure(run, drawn)
     students = grid.build_grid(run, trials, OwnTeachers(run, drawn).replicates)
     _write_run(output, name, raw, {"trials": {key: len(value) for key, value in trials.items()}})
     labels = {"classes": dataset.class_names, "fine_labels": dataset.fine_names}
@@ -168,7 +168,7 @@ def _run_experiment(
     trained = training.ensure(run, students)
     outcomes = select(students, trained, config.report.selection_metric)
     exported = export.ensure(run, outcomes)
-    finished = report.ensure(run, teachers, outcomes, exported, verdicts, banks[0])
+    finished = report.ensure(run, Compared(teachers, outcomes, plain, exported, verdicts, banks[0]))
     networks = [
         teacher.network
         for teacher in (*teachers, *(outcome.student.replicate.teacher for outcome in outcomes))

@@ -57,7 +57,7 @@ ALLOWED = {
         *("projection/engine", "storage", "teachers"),
     ],
     "report/results": [
-        *("data", "experiment", "inputs registry", "methods", "students", "train"),
+        *("data", "experiment", "inputs registry", "methods", "references", "students", "train"),
     ],
     "report/figures": [
         *("data", "experiment", "report/results", "students", "teachers", "train"),
@@ -71,8 +71,8 @@ ALLOWED = {
         "report/results",
     ],
     "report": [
-        *("bank", "data", "experiment", "methods", "report/diagnostics", "report/explorer"),
-        *("report/figures", "report/results", "students", "teachers"),
+        *("bank", "data", "experiment", "methods", "references", "report/diagnostics"),
+        *("report/explorer", "report/figures", "report/results", "students", "teachers", "train"),
     ],
     "pipeline": [
         *("bank", "data", "data registry", "deploy", "experiment", "references", "report"),

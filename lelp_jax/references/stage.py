@@ -55,13 +55,15 @@ class Reference:
         fingerprint: Names the artifact that it is a part of.
         hyperparameters: What was chosen on the validation rows.
         note: What a reader should know about it, or why it could not be fitted; empty if nothing.
-        fits: One per replicate, in their order; none if it could not be fitted.
+        replicates: The replicates.
+        fits: One per replicate; none if it could not be fitted.
     """
 
     name: str
     fingerprint: str
     hyperparameters: Mapping[str, Any]
     note: str
+    replicates: tuple[Replicate, ...]
     fits: tuple[Fitted, ...]
 
 
@@ -114,12 +116,12 @@ def ensure(run: Run, replicates: Sequence[Replicate]) -> list[Reference]:
         return {"references": [{"name": name, **facts} for name, (facts, _) in fitted]}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> list[Reference]:
-        return [_read(folder, entry) for entry in facts["references"]]
+        return [_read(folder, entry, replicates) for entry in facts["references"]]
 
     return artifacts.run(run.root, STAGE, key, build, load)
 
 
-def _read(folder: Path, facts: Mapping[str, Any]) -> Reference:
+def _read(folder: Path, facts: Mapping[str, Any], replicates: Sequence[Replicate]) -> Reference:
     logits = read_array(folder / f"{facts['name']}.npy")
     fits = [
         Fitted(
@@ -138,6 +140,7 @@ def _read(folder: Path, facts: Mapping[str, Any]) -> Reference:
         fingerprint=folder.name,
         hyperparameters=facts["hyperparameters"],
         note=facts["note"],
+        replicates=tuple(replicates),
         fits=tuple(fits[position] for position in facts["of_replicate"]),
     )
 

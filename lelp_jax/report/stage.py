@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,21 +15,60 @@ from lelp_jax.core import artifacts, files
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
-from lelp_jax.report import survey
-from lelp_jax.report.results import evaluation, markdown
+from lelp_jax.references.stage import Reference
+from lelp_jax.report import cautions, survey
+from lelp_jax.report.results import evaluation, markdown, reference_lines
 from lelp_jax.report.results.comparison import compare
 from lelp_jax.report.results.evaluation import Evaluated
 from lelp_jax.report.results.markdown import Gallery, Section
+from lelp_jax.report.results.reference_lines import EvaluatedReference
 from lelp_jax.students.selection import Outcome
 from lelp_jax.teachers.base import Teacher
 
+_LOG = logging.getLogger(__name__)
 STAGE = "reports"
 _SENSITIVITY = (
     "Each cell is the mean over all trials with its pair of values and over their replicates. Grey "
     "cells were not tried; `div` marks cells in which a student of every trial diverged."
 )
 RESULTS = "results.jsonl"
-_VERSION = 6
+_VERSION = 7
+
+
+class Compared(NamedTuple):
+    """What a report compares, and what goes with it.
+
+    Attributes:
+        teachers: The teachers.
+        outcomes: All students after training.
+        references: What the students are shown beside, one or more.
+        exported: The folder of each exported student, by the student's fingerprint.
+        verdicts: Verdicts on methods that were found before training.
+        bank: The first teacher's outputs, for the diagnostics and the explorer.
+    """
+
+    teachers: Sequence[Teacher]
+    outcomes: Sequence[Outcome]
+    references: Sequence[Reference]
+    exported: Mapping[str, Path]
+    verdicts: Mapping[str, Verdict]
+    bank: Bank
+
+
+class _Predicted(NamedTuple):
+    """What was predicted for the test rows, by a selected student or a reference.
+
+    Attributes:
+        method: Name of the method or reference.
+        replicate: Number of the replicate.
+        logits: Class logits, [rows, classes].
+        contributions: What each row contributes to the metric of the comparison, [rows].
+    """
+
+    method: str
+    replicate: int
+    logits: np.ndarray
+    contributions: np.ndarray
 
 
 class Finished(NamedTuple):
@@ -45,23 +85,12 @@ class Finished(NamedTuple):
     comparison: Mapping[str, Any]
 
 
-def ensure(
-    run: Run,
-    teachers: Sequence[Teacher],
-    outcomes: Sequence[Outcome],
-    exported: Mapping[str, Path],
-    verdicts: Mapping[str, Verdict],
-    bank: Bank,
-) -> Finished:
+def ensure(run: Run, compared: Compared) -> Finished:
     """Evaluates the selected students, writes the report and publishes it.
 
     Args:
         run: The run.
-        teachers: The teachers.
-        outcomes: All students after training.
-        exported: The folder of each exported student, by the student's fingerprint.
-        verdicts: Verdicts on methods that were found before training.
-        bank: The first teacher's outputs, for the diagnostics and the explorer.
+        compared: What to compare.
 
     Returns:
         The result of the experiment.
@@ -71,6 +100,7 @@ def ensure(
     """
     run.session.interrupts.check()
     choices = run.config.report
+    teachers, outcomes, references, exported, verdicts, bank = compared
     inputs = {
         "version": _VERSION,
         "name": run.name,
@@ -85,6 +115,7 @@ def ensure(
             ]
             for outcome in outcomes
         ],
+        "references": references[0].fingerprint,
         "exported": sorted(folder.name for folder in exported.values()),
         "verdicts": {
             method: [verdict.status, verdict.note] for method, verdict in verdicts.items()
@@ -95,33 +126,40 @@ def ensure(
     def build(folder: Path) -> Mapping[str, Any]:
         selected = sum(outcome.selected for outcome in outcomes)
         with run.session.reporter.show_stage("report", selected, "students"):
-            evaluated = evaluation.evaluate(run, outcomes)
+            replicates = [
+                *(outcome.student.replicate for outcome in outcomes if outcome.selected),
+                *references[0].replicates,
+            ]
+            teacher_tests = evaluation.evaluate_teachers(run, replicates)
+            evaluated = evaluation.evaluate(run, outcomes, teacher_tests)
+        beside = reference_lines.evaluate_references(run, references, teacher_tests)
         lines = evaluation.make_result_lines(run, evaluated, exported, verdicts)
+        lines += [each.line for each in beside]
         chosen = [outcome for outcome in evaluated if outcome.selected]
+        predicted = _collect_predictions(chosen, beside)
         comparison = compare(
             lines,
-            {
-                (outcome.student.trial.method, outcome.student.replicate.number): shares
-                for outcome in chosen
-                if (shares := outcome.contributions) is not None
-            },
+            {(each.method, each.replicate): each.contributions for each in predicted},
             choices.baseline,
             choices.selection_metric,
             choices.confidence,
         )
+        found = cautions.find_cautions(run, teachers, chosen, comparison)
         text = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)
         files.write_atomic(folder / RESULTS, text)
-        _write_predictions(folder / "test_predictions.npz", run.dataset, chosen)
+        _write_predictions(folder / "test_predictions.npz", run.dataset, predicted)
         surveyed = survey.ensure(run.root, run.dataset, bank)
         galleries = _draw_galleries(folder, run, teachers, chosen, comparison, lines)
-        sections = _write_sections(run, comparison)
+        sections = _write_sections(run, comparison, found)
         _write_report(folder, run.name, sections, galleries, surveyed, comparison)
-        return comparison
+        return {"comparison": comparison, "cautions": found}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> Finished:
         # Also for a report from an earlier launch: another config may have been published since.
         publish(run.output, folder)
-        return Finished(run.name, run.output, facts)
+        for caution in facts["cautions"]:
+            _LOG.warning("%s: %s", run.name, caution)
+        return Finished(run.name, run.output, facts["comparison"])
 
     return artifacts.run(run.root, STAGE, inputs, build, load)
 
@@ -150,25 +188,38 @@ def publish(output: Path, folder: Path) -> None:
             files.write_atomic(path, content)
 
 
-def _write_predictions(path: Path, dataset: Dataset, chosen: Sequence[Evaluated]) -> None:
-    """Writes the test logits of the selected students; no file if no method has any."""
-    if not chosen:
-        return
+def _collect_predictions(
+    chosen: Sequence[Evaluated], beside: Sequence[EvaluatedReference]
+) -> list[_Predicted]:
+    """Collects what was predicted for the test rows."""
+    found = [
+        (each.student.trial.method, each.student.replicate.number, each) for each in chosen
+    ] + [(each.line["method"], each.line["replicate"], each) for each in beside]
+    return [
+        _Predicted(method, replicate, logits, shares)
+        for method, replicate, each in found
+        if (logits := each.test_logits) is not None and (shares := each.contributions) is not None
+    ]
+
+
+def _write_predictions(path: Path, dataset: Dataset, predicted: Sequence[_Predicted]) -> None:
+    """Writes the test logits of the selected students and of the references."""
     with open(path, "wb") as file:
         np.savez(
             file,
             index=dataset.test,
             label=dataset.labels[dataset.test],
-            class_logits=np.stack([np.asarray(outcome.test_logits) for outcome in chosen]),
-            method=np.array([outcome.student.trial.method for outcome in chosen]),
-            replicate=np.array([outcome.student.replicate.number for outcome in chosen]),
+            class_logits=np.stack([each.logits for each in predicted]),
+            method=np.array([each.method for each in predicted]),
+            replicate=np.array([each.replicate for each in predicted]),
         )
 
 
-def _write_sections(run: Run, comparison: Mapping[str, Any]) -> list[Section]:
+def _write_sections(run: Run, comparison: Mapping[str, Any], found: Sequence[str]) -> list[Section]:
     """Writes the sections before the diagnostics, the overview first."""
     return [
         markdown.write_overview(run.config, run.dataset, comparison),
+        Section("Cautions", "\n".join(f"- {caution}" for caution in found)),
         markdown.describe_inputs(run.dataset, run.inputs),
         markdown.explain_differences(comparison),
         markdown.list_notes(comparison),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
@@ -40,16 +41,8 @@ def build(
         learning_rate: Peak rate; may be traced.
         weight_decay: Decoupled decay of matrices, not of biases and scales; may be traced.
     """
-
-    def rate(count: jax.Array) -> jax.Array:
-        warmup = config.warmup_fraction * steps
-        progress = jnp.clip((count - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
-        decay = _decay(config.schedule, progress)
-        ramp = jnp.minimum((count + 1) / warmup, 1) if warmup else 1.0
-        return learning_rate * decay * ramp
-
     adamw = optax.adamw(
-        rate,
+        functools.partial(compute_rate, config, steps, learning_rate),
         weight_decay=weight_decay,
         mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
@@ -58,6 +51,24 @@ def build(
         if config.clip_norm
         else adamw
     )
+
+
+def compute_rate(
+    config: OptimizerConfig, steps: int, learning_rate: Any, count: jax.Array
+) -> jax.Array:
+    """Computes the learning rate of the step after `count` steps.
+
+    Args:
+        config: Its schedule.
+        steps: Length of the schedule.
+        learning_rate: Peak rate; may be traced.
+        count: Steps done, of any shape.
+    """
+    warmup = config.warmup_fraction * steps
+    progress = jnp.clip((count - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
+    decay = _decay(config.schedule, progress)
+    ramp = jnp.minimum((count + 1) / warmup, 1) if warmup else 1.0
+    return learning_rate * decay * ramp
 
 
 def _decay(schedule: str, progress: jax.Array) -> jax.Array | float:

@@ -31,6 +31,16 @@ def launch(config: Path | str, workdir: Path, *overrides: str) -> int:
 
 
 def results(workdir: Path) -> list[dict]:
+    """Returns the lines of students; see `references`."""
+    return [line for line in _read(workdir) if line["status"] != "reference"]
+
+
+def references(workdir: Path) -> list[dict]:
+    """Returns the lines of what the students are shown beside."""
+    return [line for line in _read(workdir) if line["status"] == "reference"]
+
+
+def _read(workdir: Path) -> list[dict]:
     return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
 
 

@@ -19,6 +19,8 @@ Line = Mapping[str, Any]
 # What each test row contributes to the metric, [rows], by method and replicate.
 Contributions = Mapping[tuple[str, int], np.ndarray]
 EQUALS = "equals:"
+# Status of what is shown beside the methods without being one.
+REFERENCE = "reference"
 # The method whose head is as wide as those of other splits, but holds no information.
 CONTROL = "random_split"
 
@@ -74,7 +76,8 @@ def compare(
     baseline's of the same replicates. Methods that were trained themselves, rather than copied from
     a method with the same loss, also have `p_raw`, the p-value of the difference, and `p`, the same
     after Holm's correction over all methods. `control_difference` and `control_p` compare with the
-    random split in the same way, if it was trained; that p-value is not corrected.
+    random split in the same way, if it was trained; that p-value is not corrected. Rows of
+    `references` have the status "reference" and neither trials nor p-values.
 
     Args:
         lines: All lines of `results.jsonl`.
@@ -84,9 +87,9 @@ def compare(
         confidence: Coverage of the intervals.
 
     Returns:
-        JSON-like: `methods`, in the order of the lines; `scope`, of whom the intervals speak;
-        `compared`, the number of p-values; `teacher`, the mean metric of the common teachers; and
-        what the comparison was made with.
+        JSON-like: `methods` and `references`, in the order of the lines; `scope`, of whom the
+        intervals speak; `compared`, the number of p-values; `teacher`, the mean metric of the
+        common teachers; and what the comparison was made with.
     """
     by_method: dict[str, list[Line]] = {line["method"]: [] for line in lines}
     for line in sorted(lines, key=lambda line: line["replicate"]):
@@ -123,7 +126,8 @@ def compare(
         "scope": statistics.find_scope(np.array(list(taught.values()))),
         "teacher": _average(common.values(), metric) if common else None,
         "compared": len(tested),
-        "methods": rows,
+        "methods": [row for row in rows if row["status"] != REFERENCE],
+        "references": [row for row in rows if row["status"] == REFERENCE],
     }
 
 
@@ -132,8 +136,8 @@ def _summarise_status(name: str, members: Sequence[Line]) -> dict[str, Any]:
     selected = [line for line in members if line["selected"]]
     statuses = {line["status"] for line in members}
     equals = [status for status in statuses if status.startswith(EQUALS)]
-    if "refused" in statuses:
-        status = "refused"
+    if statuses & {"refused", REFERENCE}:
+        (status,) = statuses
     elif equals:
         status = equals[0]
     else:
@@ -143,7 +147,7 @@ def _summarise_status(name: str, members: Sequence[Line]) -> dict[str, Any]:
         "method": name,
         "status": status,
         "note": "; ".join(notes) or None,
-        "trials": 0 if status == "refused" else len({line["trial"] for line in members}),
+        "trials": len({x["trial"] for x in members if x["status"] not in ("refused", REFERENCE)}),
         "diverged": sum(line["status"] == "diverged" for line in members),
     }
 
@@ -186,9 +190,9 @@ def _compare_to_baseline(results: _Results, baseline: _Results) -> dict[str, Any
         "losses": sum(gain < 0 for gain in gains),
         "ties": sum(gain == 0 for gain in gains),
     }
-    # A copy of another method's lines is no further hypothesis; testing it would only make the
-    # correction stricter for the others.
-    if not any(results.lines[r]["status"].startswith(EQUALS) for r in paired):
+    # Neither a copy of another method's lines nor a reference is a further hypothesis; testing it
+    # would only make the correction stricter for the others.
+    if all(results.lines[r]["status"] == "ok" for r in paired):
         row["p_raw"] = p_value
     return row
 

@@ -1,15 +1,16 @@
 """Evaluates the selected students on the test rows.
 
-No other module reads the test rows. They are read after selection, once per selected student, so
-that no choice of hyperparameters can depend on them.
+They are read after selection, once per selected student, so that no choice of hyperparameters can
+depend on them. The references, which are predicted after their selection, too, are evaluated in
+`reference_lines`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from lelp_jax.core import metrics
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
 from lelp_jax.report.results import contributions
+from lelp_jax.students.replicates import Replicate
 from lelp_jax.students.selection import Outcome
 from lelp_jax.train.predict import predict
 
@@ -42,12 +44,47 @@ class Evaluated(Outcome):
     teacher_test: Mapping[str, float] | None = None
 
 
-def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
-    """Evaluates the selected students, and their teachers, on the test rows.
+class TeacherTest(NamedTuple):
+    """A teacher on the test rows; all is None if its outputs for them are unknown.
+
+    Attributes:
+        logits: Class logits, [rows, classes].
+        metrics: Test metrics.
+    """
+
+    logits: np.ndarray | None
+    metrics: Mapping[str, float] | None
+
+
+def evaluate_teachers(run: Run, replicates: Iterable[Replicate]) -> dict[str, TeacherTest]:
+    """Evaluates the teachers of replicates on the test rows.
+
+    Args:
+        run: The run.
+        replicates: The replicates.
+
+    Returns:
+        The result by the teacher's fingerprint.
+    """
+    test = run.dataset.test
+    result = {}
+    for teacher in {each.teacher.fingerprint: each.teacher for each in replicates}.values():
+        # An imported teacher may come without outputs for the test rows.
+        logits = teacher.class_logits(test) if teacher.answers_test else None
+        known = None if logits is None else metrics.evaluate(logits, run.dataset.labels[test])
+        result[teacher.fingerprint] = TeacherTest(logits, known)
+    return result
+
+
+def evaluate(
+    run: Run, outcomes: Sequence[Outcome], teachers: Mapping[str, TeacherTest]
+) -> list[Evaluated]:
+    """Evaluates the selected students on the test rows.
 
     Args:
         run: The run.
         outcomes: All students; those that are not selected pass through without test metrics.
+        teachers: Their teachers on the test rows, by fingerprint.
 
     Returns:
         All students, in the same order.
@@ -57,20 +94,6 @@ def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
     """
     test, metric = run.dataset.test, run.config.report.selection_metric
     labels = run.dataset.labels[test]
-    teachers = {
-        outcome.student.replicate.teacher.fingerprint: outcome.student.replicate.teacher
-        for outcome in outcomes
-        if outcome.selected
-    }
-    logits = {
-        # An imported teacher may come without outputs for the test rows.
-        name: teacher.class_logits(test) if teacher.answers_test else None
-        for name, teacher in teachers.items()
-    }
-    teacher_test = {
-        name: None if outputs is None else metrics.evaluate(outputs, labels)
-        for name, outputs in logits.items()
-    }
     # The replicates of a method share one network, so one batched call predicts for all of them.
     selected: dict[str, list[int]] = {}
     for position, outcome in enumerate(outcomes):
@@ -81,16 +104,16 @@ def evaluate(run: Run, outcomes: Sequence[Outcome]) -> list[Evaluated]:
         run.session.interrupts.check()
         predicted = _predict(run, [outcomes[position] for position in positions])
         for position, test_logits in zip(positions, predicted, strict=True):
-            teacher = outcomes[position].student.replicate.teacher.fingerprint
+            teacher = teachers[outcomes[position].student.replicate.teacher.fingerprint]
             result[position] = dataclasses.replace(
                 result[position],
                 test={
                     **metrics.evaluate(test_logits, labels),
-                    **metrics.measure_agreement(test_logits, logits[teacher]),
+                    **metrics.measure_agreement(test_logits, teacher.logits),
                 },
                 test_logits=test_logits,
                 contributions=contributions.split(metric, test_logits, labels),
-                teacher_test=teacher_test[teacher],
+                teacher_test=teacher.metrics,
             )
         run.session.reporter.advance(len(positions))
     return result

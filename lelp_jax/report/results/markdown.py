@@ -9,6 +9,7 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
 from lelp_jax.report.results import table
+from lelp_jax.report.results.comparison import REFERENCE
 
 
 class Section(NamedTuple):
@@ -73,6 +74,14 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
         f"{config.report.selection_metric} were selected; only the selected students were "
         "evaluated on the test rows.",
     ]
+    if comparison["references"]:
+        parts.append(
+            "`majority` answers the most frequent class of the training rows, with the shares of "
+            "the classes as probabilities. `linear` is a logistic regression on the rows of each "
+            "replicate's students, `linear (all rows)` one on all training rows, which the "
+            "teachers see. Their penalty was chosen like hyperparameters. They are no methods: "
+            "Holm's correction does not count them."
+        )
     return Section("", "\n\n".join(parts))
 
 
@@ -137,7 +146,9 @@ def list_notes(comparison: Mapping[str, Any]) -> Section:
 def list_hyperparameters(comparison: Mapping[str, Any]) -> Section:
     """Lists each method's selected hyperparameters."""
     lines = []
-    for row in comparison["methods"]:
+    for row in [*comparison["methods"], *comparison["references"]]:
+        if row["status"] == REFERENCE and not row.get("settings"):
+            continue
         if "settings" not in row:
             text = "refused" if row["status"] == "refused" else "every trial diverged"
         else:

@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from lelp_jax.core import terminal
-from lelp_jax.report.results.comparison import EQUALS
+from lelp_jax.report.results.comparison import EQUALS, REFERENCE
 
+# References that are shown below the teachers, as the table calls them.
+_LABELS = {"linear_all_rows": "linear (all rows)"}
 # Metrics that are shares are printed in percent, all others as they are.
 _PERCENT = frozenset({"accuracy", "roc_auc", "pr_auc", "matthews"})
 # In place of a metric that the test rows do not define, such as areas without positive rows.
@@ -53,12 +55,16 @@ def list_columns(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
-    """Formats one row per method and a last one for the teachers."""
+    """Formats a row per method and reference, and one for the teachers.
+
+    The references that see the teachers' rows are below the teachers.
+    """
     factor, _ = find_unit(comparison["metric"])
     width = len(list_columns(comparison))
-    result = []
-    for row in comparison["methods"]:
-        cells = [row["method"], *_format_outcome(row, factor)]
+    result: list[list[str]] = []
+    below: list[list[str]] = []
+    for row in [*comparison["methods"], *comparison["references"]]:
+        cells = [_LABELS.get(row["method"], row["method"]), *_format_outcome(row, factor)]
         if "value" in row:
             cells += [
                 *_format_test(row),
@@ -70,12 +76,12 @@ def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
                 format_number(row["train_seconds"], 3),
             ]
         cells += [""] * (width - 1 - len(cells))
-        result.append([*cells, _format_trials(row)])
+        (below if row["method"] in _LABELS else result).append([*cells, _format_trials(row)])
     if is_known(comparison["teacher"]):
         name = f"teacher ({comparison['teachers']})"
         cells = [name, format_number(comparison["teacher"], 2, factor)]
         result.append([*cells, *[""] * (width - 2)])
-    return result
+    return result + below
 
 
 def explain_scope(comparison: Mapping[str, Any]) -> str:
@@ -104,7 +110,8 @@ def explain_scope(comparison: Mapping[str, Any]) -> str:
 
 def list_notes(comparison: Mapping[str, Any]) -> list[str]:
     """Lists the notes on single methods, such as why one was refused."""
-    return [f"{row['method']}: {row['note']}" for row in comparison["methods"] if row["note"]]
+    rows = [*comparison["methods"], *comparison["references"]]
+    return [f"{row['method']}: {row['note']}" for row in rows if row["note"]]
 
 
 def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
@@ -113,7 +120,7 @@ def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
         return ["refused", textwrap.shorten(row["note"] or "", _REASON_LENGTH, placeholder=" …")]
     same = f"= {row['status'].removeprefix(EQUALS)}" if row["status"].startswith(EQUALS) else ""
     if "value" not in row:
-        return ["every trial diverged", same]
+        return ["not fitted" if row["status"] == REFERENCE else "every trial diverged", same]
     value, difference = row["value"], row.get("difference")
     mean = format_number(value["mean"], 2, factor) or UNDEFINED
     spread = f" ± {format_number(value['std'], 2, factor)}" if is_known(value["std"]) else ""
@@ -121,11 +128,14 @@ def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
 
 
 def _format_test(row: Mapping[str, Any]) -> list[str]:
-    """Formats the corrected p-value and the wins; both are empty for a copy of another method."""
-    if "p" not in row:
+    """Formats the corrected p-value and the wins; both are empty for a copy of another method.
+
+    References are not tested.
+    """
+    if "wins" not in row or row["status"].startswith(EQUALS):
         return ["", ""]
     count = row["wins"] + row["losses"] + row["ties"]
-    return [format_p_value(row["p"]), f"{row['wins']}/{count}"]
+    return [format_p_value(row.get("p")), f"{row['wins']}/{count}"]
 
 
 def format_p_value(value: float | None) -> str:
@@ -136,6 +146,8 @@ def format_p_value(value: float | None) -> str:
 
 
 def _format_trials(row: Mapping[str, Any]) -> str:
+    if row["status"] == REFERENCE:
+        return ""
     diverged = f" ({row['diverged']} diverged)" if row["diverged"] else ""
     return f"{row['trials']}{diverged}"
 
