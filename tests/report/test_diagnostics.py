@@ -248,6 +248,7 @@ def comparison(
         "replicates": 16,
         "teachers": 4,
         "test_rows": 360,
+        "compared": len(methods),
         "scope": "new teachers",
         "teacher": teacher,
         "methods": rows,
@@ -344,7 +345,7 @@ def test_too_few_replicates_measure_nothing() -> None:
         "teachers": 1,
     }
     text = verdict.conclude([], given)
-    assert "Too short to compare methods: 2 replicates of 1 teacher" in text
+    assert "Too few replicates to compare methods: 2 replicates of 1 teacher" in text
     assert "significant" not in text
 
 

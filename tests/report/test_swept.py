@@ -40,11 +40,11 @@ def test_cells_and_of_whom_the_intervals_speak() -> None:
     assert rows[0][1] == "63.33"
     assert rows[0][2].startswith("70.00 (+6.67 [-")
     assert rows[3][1:] == ["55.00", "70.00", "refused |"]
-    notes = [row for row in text.splitlines() if "ntervals" in row or "too short" in row.lower()]
+    notes = [row for row in text.splitlines() if "ntervals" in row or "Too few" in row]
     assert [note.partition(":")[0] for note in notes] == ["- 1, 2", "- 3", "- 4"]
     assert "new teachers" in notes[0]
     assert "for this teacher" in notes[1]
-    assert "Too short to compare methods" in notes[2]
+    assert "Too few replicates to compare methods" in notes[2]
 
 
 def test_one_note_where_it_is_the_same_and_no_bare_nan() -> None:

@@ -104,8 +104,8 @@ def test_no_number_is_minus_zero_or_nan() -> None:
 @pytest.mark.parametrize(
     ("replicates", "teachers", "said"),
     [
-        (1, 1, "Too short to compare methods: 1 replicate of 1 teacher."),
-        (2, 2, "Too short to compare methods: 2 replicates of 2 teachers."),
+        (1, 1, "Too few replicates to compare methods: 1 replicate of 1 teacher."),
+        (2, 2, "Too few replicates to compare methods: 2 replicates of 2 teachers."),
         (3, 2, "Intervals and p-values need 3 replicates of one teacher, 4 of two, or 3 teachers."),
         (3, 1, "Intervals and p-values are for this teacher: they speak of new students and new"),
         (4, 2, "for these 2 teachers"),
@@ -118,8 +118,14 @@ def test_the_table_says_of_whom_it_speaks(
     comparison = compared(drawn({"kd": 0.0, "lelp": 0.01}, replicates, teachers))
     table.print_table(comparison, "title")
     assert said in capsys.readouterr().out
+    assert "corrected" not in table.explain_scope(comparison)
     interval = cells(comparison)["lelp"]["minus kd [95 % interval]"]
-    assert ("[" in interval) == ("Too short" not in table.explain_scope(comparison))
+    assert ("[" in interval) == ("Too few" not in table.explain_scope(comparison))
+
+
+def test_the_table_says_that_p_is_corrected_and_the_interval_is_not() -> None:
+    text = table.explain_scope(compared(everything()))
+    assert text.endswith(" p is corrected for 3 compared methods, intervals are not.")
 
 
 def test_a_bar_in_a_note_breaks_no_row() -> None:

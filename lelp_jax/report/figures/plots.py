@@ -68,9 +68,7 @@ def draw_methods(path: Path, comparison: Mapping[str, Any]) -> bool:
         panels[1].set_xlabel(f"minus {comparison['baseline']}, paired{unit and ' (points)'}")
     replicates, scope = comparison["replicates"], comparison["scope"]
     if scope == "too few replicates":
-        text = (
-            f"mean; {replicates} replicate{'s' * (replicates != 1)}: too short to compare methods"
-        )
+        text = f"mean; {replicates} replicate{'s' * (replicates != 1)}: too few to compare methods"
     else:
         text = f"mean and {100 * comparison['confidence']:g} % interval for {scope}, "
         text += f"{replicates} replicates"

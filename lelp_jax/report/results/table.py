@@ -92,19 +92,25 @@ def explain_scope(comparison: Mapping[str, Any]) -> str:
     scope = comparison["scope"]
     if scope == "too few replicates":
         return (
-            f"Too short to compare methods: {count} of {of_teachers}. Intervals and p-values need "
-            "3 replicates of one teacher, 4 of two, or 3 teachers."
+            f"Too few replicates to compare methods: {count} of {of_teachers}. Intervals and "
+            "p-values need 3 replicates of one teacher, 4 of two, or 3 teachers."
         )
+    compared = comparison["compared"]
+    corrected = (
+        f" p is corrected for {compared} compared methods, intervals are not."
+        if compared > 1
+        else ""
+    )
     if scope == "these teachers":
         these = "this teacher" if teachers == 1 else f"these {teachers} teachers"
         return (
             f"Intervals and p-values are for {these}: they speak of new students and new test "
             "rows, but another teacher may rank the methods differently. Three or more teachers "
-            "make them speak of new teachers, too."
+            f"make them speak of new teachers, too.{corrected}"
         )
     return (
         "Intervals and p-values speak of new students, new teachers and new test rows "
-        f"({count}, {of_teachers}, {comparison['test_rows']} test rows)."
+        f"({count}, {of_teachers}, {comparison['test_rows']} test rows).{corrected}"
     )
 
 
