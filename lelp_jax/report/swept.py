@@ -57,16 +57,17 @@ def _draw(path: Path, points: Sequence[Point], comparisons: Sequence[Mapping[str
 def _format_table(points: Sequence[Point], comparisons: Sequence[Mapping[str, Any]]) -> str:
     """Formats a Markdown table with one row per point and one column per method."""
     first = comparisons[0]
-    factor, unit = table.find_unit(first["metric"])
+    metric = first["metric"]
+    _, unit = table.find_unit(metric)
     methods = dict.fromkeys(row["method"] for each in comparisons for row in each["methods"])
     head = [f"{points[0].key}", *methods]
     body = [["---", *["---:"] * len(methods)]]
     for point, comparison in zip(points, comparisons, strict=True):
         rows = {row["method"]: row for row in comparison["methods"]}
-        body.append([str(point.value), *(_format_cell(rows.get(name), factor) for name in methods)])
+        body.append([str(point.value), *(_format_cell(rows.get(name), metric) for name in methods)])
     lines = "\n".join("| " + " | ".join(cells) + " |" for cells in [head, *body])
     return (
-        f"Test {first['metric']}{unit}: mean over replicates, and in parentheses the paired "
+        f"Test {metric}{unit}: mean over replicates, and in parentheses the paired "
         f"difference to {first['baseline']} with its {100 * first['confidence']:g} % interval, if "
         f"there is one.\n\n{lines}\n\n{_explain_scopes(points, comparisons)}"
     )
@@ -82,14 +83,14 @@ def _explain_scopes(points: Sequence[Point], comparisons: Sequence[Mapping[str, 
     return "\n".join(f"- {', '.join(names)}: {text}" for text, names in values.items())
 
 
-def _format_cell(row: Mapping[str, Any] | None, factor: float) -> str:
+def _format_cell(row: Mapping[str, Any] | None, metric: str) -> str:
     if row is None:
         return ""
     if "value" not in row:
         return str(row["status"])
-    text = table.format_number(row["value"]["mean"], 2, factor) or table.UNDEFINED
+    text = table.format_metric(metric, row["value"]["mean"]) or table.UNDEFINED
     difference = row.get("difference")
     # Without an interval, a difference adds nothing to the two means.
     if difference and table.is_known(difference["low"]):
-        text += f" ({table.format_interval(difference, factor)})"
+        text += f" ({table.format_interval(metric, difference)})"
     return text

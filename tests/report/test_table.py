@@ -82,6 +82,16 @@ def test_what_is_not_a_number_is_left_empty() -> None:
         assert cells(shown)["lelp"]["minus kd [95 % interval]"] == "+0.00"
 
 
+def test_metrics_that_are_no_shares_have_four_decimals() -> None:
+    made = [line("kd", r, v, teacher=r) for r, v in enumerate((0.7511, 0.76, 0.77))]
+    made += [line("a", r, v, teacher=r) for r, v in enumerate((0.7512, 0.7603, 0.7702))]
+    rows = cells(compared(made, "nll"))
+    assert rows["kd"]["test nll"] == "0.2396 ± 0.0095"
+    # Gains of 1, 3 and 2 units in the last decimal: 4.3 standard errors to either side.
+    assert rows["a"]["minus kd [95 % interval]"] == "-0.0002 [-0.0004, +0.0000]"
+    assert rows["teacher (3)"]["test nll"] == "0.0767"
+
+
 def test_no_number_is_minus_zero_or_nan() -> None:
     made = [line("kd", r, v, teacher=r) for r, v in enumerate((0.5, 0.6, 0.7))]
     made += [line("a", r, v - 1e-5, teacher=r) for r, v in enumerate((0.5, 0.6, 0.7))]

@@ -273,13 +273,13 @@ def _judge_control(comparison: Mapping[str, Any]) -> list[Sign]:
     to the teacher's embedding. Each judgement is that of a paired test of the two methods in
     question: an interval that excludes 0.
     """
-    factor, unit = find_unit(comparison["metric"])
+    metric, baseline = comparison["metric"], comparison["baseline"]
+    _, unit = find_unit(metric)
     unit = " points" if unit else ""
-    baseline = comparison["baseline"]
     control = _collect_differences(comparison).get(CONTROL)
     if control is None:
         return []
-    side, effect = _orient(control, comparison), format_interval(control, factor)
+    side, effect = _orient(control, comparison), format_interval(metric, control)
     text = f"({effect}{unit} compared to `{baseline}`)"
     if side > 0:
         text = f"The wide head alone helps {text}: not all gain is due to the embedding."
@@ -293,7 +293,7 @@ def _judge_control(comparison: Mapping[str, Any]) -> list[Sign]:
     for name in ("lelp", "soft_kmeans"):
         if name not in gains:
             continue
-        side, effect = _orient(gains[name], comparison), format_interval(gains[name], factor)
+        side, effect = _orient(gains[name], comparison), format_interval(metric, gains[name])
         text = f"`{name}` minus the random split: {effect}{unit}"
         if side > 0:
             signs.append(Sign(FOR, f"{text}; the gain is due to the embedding."))

@@ -106,7 +106,7 @@ def _draw_points(
             edge, marker, side = (least, "<", 1) if mean < least else (most, ">", -1)
             axes.plot(edge, place, marker, ms=5.5, mec=colour, mfc=face)
             axes.annotate(
-                f"{mean:z.2f}",
+                f"{mean:z.4g}",
                 (edge, place),
                 xytext=(8 * side, 0),
                 textcoords="offset points",

@@ -165,19 +165,19 @@ def list_teachers(comparison: Mapping[str, Any]) -> Section:
     rows = [row for row in comparison["methods"] if row.get("own_teacher")]
     if not rows:
         return Section("", "")
-    factor, unit = table.find_unit(comparison["metric"])
+    metric = comparison["metric"]
+    _, unit = table.find_unit(metric)
+    common = table.format_metric(metric, comparison["teacher"]) or table.UNDEFINED
     lines = [
         "These methods train their own teachers. Their mean test "
-        f"{comparison['metric']}{unit}, compared to {_format(comparison['teacher'], factor)} for "
-        "the common teachers:",
+        f"{metric}{unit}, compared to {common} for the common teachers:",
         "",
     ]
-    lines += [f"- {row['method']}: {_format(row['teacher'], factor)}" for row in rows]
+    lines += [
+        f"- {row['method']}: {table.format_metric(metric, row['teacher']) or table.UNDEFINED}"
+        for row in rows
+    ]
     return Section("Methods with their own teachers", "\n".join(lines))
-
-
-def _format(value: float | None, factor: float) -> str:
-    return table.format_number(value, 2, factor) or table.UNDEFINED
 
 
 def describe_projections(config: Config) -> Section:

@@ -29,6 +29,21 @@ def find_unit(metric: str) -> tuple[float, str]:
     return (100.0, " %") if metric in _PERCENT else (1.0, "")
 
 
+def format_metric(metric: str, value: float | None, *, signed: bool = False) -> str:
+    """Formats a metric or a difference in its unit; an unknown one becomes an empty text."""
+    factor, unit = find_unit(metric)
+    # Percent with two decimals are as fine as shares with four.
+    return format_number(value, 2 if unit else 4, factor, signed=signed)
+
+
+def format_interval(metric: str, value: Mapping[str, float | None]) -> str:
+    """Formats a difference with its interval, if it has one."""
+    mean, low, high = (
+        format_metric(metric, value[key], signed=True) for key in ("mean", "low", "high")
+    )
+    return f"{mean} [{low}, {high}]" if low else mean
+
+
 def is_known(value: float | None) -> bool:
     """Checks that a value is a number: neither NaN nor None, as files hold NaN."""
     return value is not None and value == value
@@ -59,12 +74,12 @@ def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
 
     The references that see the teachers' rows are below the teachers.
     """
-    factor, _ = find_unit(comparison["metric"])
+    metric = comparison["metric"]
     width = len(list_columns(comparison))
     result: list[list[str]] = []
     below: list[list[str]] = []
     for row in [*comparison["methods"], *comparison["references"]]:
-        cells = [_LABELS.get(row["method"], row["method"]), *_format_outcome(row, factor)]
+        cells = [_LABELS.get(row["method"], row["method"]), *_format_outcome(row, metric)]
         if "value" in row:
             cells += [
                 *_format_test(row),
@@ -79,7 +94,7 @@ def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
         (below if row["method"] in _LABELS else result).append([*cells, _format_trials(row)])
     if is_known(comparison["teacher"]):
         name = f"teacher ({comparison['teachers']})"
-        cells = [name, format_number(comparison["teacher"], 2, factor)]
+        cells = [name, format_metric(metric, comparison["teacher"])]
         result.append([*cells, *[""] * (width - 2)])
     return result + below
 
@@ -120,7 +135,7 @@ def list_notes(comparison: Mapping[str, Any]) -> list[str]:
     return [f"{row['method']}: {row['note']}" for row in rows if row["note"]]
 
 
-def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
+def _format_outcome(row: Mapping[str, Any], metric: str) -> list[str]:
     """Formats the value and the difference, or the reason why there are none."""
     if row["status"] == "refused":
         return ["refused", textwrap.shorten(row["note"] or "", _REASON_LENGTH, placeholder=" …")]
@@ -128,9 +143,9 @@ def _format_outcome(row: Mapping[str, Any], factor: float) -> list[str]:
     if "value" not in row:
         return ["not fitted" if row["status"] == REFERENCE else "every trial diverged", same]
     value, difference = row["value"], row.get("difference")
-    mean = format_number(value["mean"], 2, factor) or UNDEFINED
-    spread = f" ± {format_number(value['std'], 2, factor)}" if is_known(value["std"]) else ""
-    return [mean + spread, same or (format_interval(difference, factor) if difference else "")]
+    mean = format_metric(metric, value["mean"]) or UNDEFINED
+    spread = f" ± {format_metric(metric, value['std'])}" if is_known(value["std"]) else ""
+    return [mean + spread, same or (format_interval(metric, difference) if difference else "")]
 
 
 def _format_test(row: Mapping[str, Any]) -> list[str]:
@@ -165,14 +180,6 @@ def format_number(
     if value is None or not is_known(value):
         return ""
     return f"{factor * value:{'+' * signed}z.{digits}f}"
-
-
-def format_interval(value: Mapping[str, float | None], factor: float) -> str:
-    """Formats a difference with its interval, if it has one."""
-    mean, low, high = (
-        format_number(value[key], 2, factor, signed=True) for key in ("mean", "low", "high")
-    )
-    return f"{mean} [{low}, {high}]" if low else mean
 
 
 def print_table(comparison: Mapping[str, Any], title: str) -> None:
