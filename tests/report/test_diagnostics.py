@@ -316,7 +316,7 @@ def test_a_smaller_loss_is_better():
 @pytest.mark.parametrize(
     ("gain", "side", "said"),
     [
-        ((0.02, 0.01), verdict.FOR, "+2.00 [+1.00, +3.00] points; the gain is due to"),
+        ((0.02, 0.01), verdict.FOR, "+2.00 [+1.00, +3.00] points; the embedding adds"),
         ((-0.02, 0.01), verdict.AGAINST, "-2.00 [-3.00, -1.00] points; the split by"),
         ((0.02, 0.03), verdict.OPEN, "+2.00 [-1.00, +5.00] points; no clear difference"),
         ((-0.00001, 0.03), verdict.OPEN, "+0.00 [-3.00, +3.00] points; no clear difference"),

@@ -296,7 +296,7 @@ def _judge_control(comparison: Mapping[str, Any]) -> list[Sign]:
         side, effect = _orient(gains[name], comparison), format_interval(metric, gains[name])
         text = f"`{name}` minus the random split: {effect}{unit}"
         if side > 0:
-            signs.append(Sign(FOR, f"{text}; the gain is due to the embedding."))
+            signs.append(Sign(FOR, f"{text}; the embedding adds to the wide head."))
         elif side < 0:
             signs.append(Sign(AGAINST, f"{text}; the split by the embedding is worse."))
         else:

@@ -21,8 +21,8 @@ Which units are independent decides of whom the result speaks:
 
 - Three or more teachers: units are teachers, each the mean of its replicates. The result is for new
   teachers. Without V_rows it is the one-sample t-test over teacher means, which keeps its level
-  whatever the variances and the numbers of replicates of the teachers are (Ibragimov and Müller,
-  t-Statistic Based Correlation and Heterogeneity Robust Inference, 2010).
+  (up to 8 %) whatever the variances and the numbers of replicates of the teachers are (Ibragimov
+  and Müller, t-Statistic Based Correlation and Heterogeneity Robust Inference, 2010).
 - One or two teachers: they say nothing about how teachers vary. Units are replicates, whose
   variance is pooled within teachers, and the result is for these teachers.
 
@@ -46,7 +46,7 @@ from scipy.special import stdtr, stdtrit
 
 # The variance between one or two teachers has at most one degree of freedom, which makes intervals
 # useless, so the teachers are then taken as they are.
-LEAST_TEACHERS = 3
+_LEAST_TEACHERS = 3
 # For the same reason, a variance between replicates needs two degrees of freedom.
 _LEAST_DEGREES = 2
 
@@ -90,7 +90,7 @@ def find_scope(teacher: np.ndarray) -> Scope:
         teacher: Each replicate's teacher, [replicates].
     """
     teachers = len(np.unique(teacher))
-    if teachers >= LEAST_TEACHERS:
+    if teachers >= _LEAST_TEACHERS:
         return "new teachers"
     return "these teachers" if len(teacher) - teachers >= _LEAST_DEGREES else "too few replicates"
 
