@@ -8,6 +8,7 @@ from lelp_jax.core import metrics
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import call_with_place
 from lelp_jax.data.dataset import UNLABELLED, Dataset
+from lelp_jax.experiment import student_network
 from lelp_jax.experiment.config import Config
 from lelp_jax.train import class_weights
 
@@ -21,6 +22,8 @@ def check(config: Config, dataset: Dataset) -> None:
     """
     config.teacher.check(dataset)
     call_with_place("config.student", config.view.check, dataset)
+    # The teacher may take hours to train, and only then are students built.
+    student_network.check_checkpoint(config.student.model)
     if config.student.teacher_outputs == "online" and not config.teacher.answers_inputs:
         raise UserError(
             "config.student.teacher_outputs 'online' needs a teacher that is trained here "

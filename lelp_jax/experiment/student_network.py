@@ -15,7 +15,7 @@ from lelp_jax.core.fields import Named
 from lelp_jax.inputs import Inputs
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
-from lelp_jax.models.encoder.trunk import ComputeDtype
+from lelp_jax.models.encoder.trunk import ComputeDtype, check_pooling
 from lelp_jax.models.pretrained import PoolingChoice
 from lelp_jax.teachers.base import Teacher
 
@@ -110,6 +110,16 @@ class FromCheckpoint:
     checkpointing: bool = False
     compute_dtype: ComputeDtype = "float32"
 
+    def check(self) -> None:
+        """Opens the checkpoint and checks that it has what the pooling needs.
+
+        Raises:
+            UserError: It cannot be used.
+        """
+        loaded = pretrained.load(self.checkpoint, f"{_PLACE}.checkpoint")
+        pooling = loaded.choose_pooling(self.pooling)
+        sections.call_with_place(_PLACE, check_pooling, loaded.architecture, pooling)
+
     def build(self, num_outputs: int, inputs: Inputs, teacher: Teacher) -> StudentModel:
         """Builds the network of a student.
 
@@ -168,6 +178,21 @@ def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
             f"{_PLACE}.name {settings['name']!r} takes tokens, but the inputs are numbers; set "
             "config.student.inputs.name to 'tokens'"
         )
+
+
+def check_checkpoint(settings: Mapping[str, Any]) -> None:
+    """Checks the checkpoint that students start from, which takes reading it.
+
+    Args:
+        settings: The family under "name", and its own keys.
+
+    Raises:
+        UserError: It cannot be used.
+    """
+    if settings["name"] in ORIGINS:
+        origin = _build_origin(settings)
+        if isinstance(origin, FromCheckpoint):
+            origin.check()
 
 
 def build(

@@ -17,6 +17,7 @@ from lelp_jax.experiment.config import from_config_dict, resolve_steps
 from tests.helpers import checkpoints, tiny
 
 ROWS, CLASSES = 90, 3
+STARTED = {"name": "pretrained", "checkpoint": "/nowhere"}
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,10 @@ def test_lengths_in_epochs_become_steps(config: ConfigDict) -> None:
         ),
         ({"student.inputs": {"name": "word"}}, "did you mean 'words'"),
         ({"student.model": {"name": "bilstm", "unit": 3}}, "'unit'; did you mean 'units'"),
+        (
+            {"student.model": STARTED, "student.inputs": {"name": "tokens", "checkpoint": ""}},
+            "config.student.model.checkpoint: the folder '/nowhere' is missing",
+        ),
     ],
 )
 def test_what_does_not_fit_is_told_in_one_line(

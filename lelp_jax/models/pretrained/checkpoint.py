@@ -20,8 +20,6 @@ from lelp_jax.models.pretrained import configuration, fetching, folder, names, p
 from lelp_jax.models.pretrained.families import BY_NAME, Pooler
 from lelp_jax.models.pretrained.weights import Weights
 
-_LOG = logging.getLogger(__name__)
-
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
@@ -104,6 +102,7 @@ def load(name: str, place: str) -> Pretrained:
     # Of a checkpoint on the hub that cannot be used, only this small file is fetched.
     family = configuration.read_family(fetching.fetch(name, place, [folder.CONFIG]), name, place)
     found = fetching.fetch(name, place)
+    path = folder.find_weights(found, name, place)
     if not (found / folder.TOKENIZER).is_file():
         raise UserError(
             f"{place}: {folder.TOKENIZER} is missing in {found}; "
@@ -111,9 +110,9 @@ def load(name: str, place: str) -> Pretrained:
             "writes one into the folder DIR, for this one"
         )
     folder.check_content(found / folder.TOKENIZER, place)
-    path = folder.find_weights(found, name, place)
     if path.name == folder.WEIGHTS and (found / folder.INDEX).is_file():
-        _LOG.warning("%s is read, not the files that %s names", path, folder.INDEX)
+        said = f"{path} is read, not the files that {folder.INDEX} names"
+        folder.log_once(logging.WARNING, said)
     with Weights(path, BY_NAME[family], place) as weights:
         poolers = BY_NAME[family].poolers
         pooler = next(

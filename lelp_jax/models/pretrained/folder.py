@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 MODULES = "modules.json"
 SENTENCES = "sentence_bert_config.json"
+_LOG = logging.getLogger(__name__)
 _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
@@ -69,6 +72,17 @@ def check_content(path: Path, place: str) -> None:
             f"{place}: {path} is a Git LFS pointer in place of the file; run `git lfs pull` in "
             f"{path.parent}"
         )
+
+
+@functools.cache
+def log_once(level: int, message: str) -> None:
+    """Logs a message unless it was logged before: students open their checkpoint many times.
+
+    Args:
+        level: Of the logging module.
+        message: The message.
+    """
+    _LOG.log(level, message)
 
 
 def find_weights(folder: Path, name: str, place: str) -> Path:

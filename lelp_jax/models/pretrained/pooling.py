@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.models.encoder.trunk import Pooling
-from lelp_jax.models.pretrained.folder import CONFIG, MODULES, read_json
+from lelp_jax.models.pretrained.folder import CONFIG, MODULES, log_once, read_json
 
 # "auto" is what the checkpoint itself says; see `choose`.
 PoolingChoice = Literal["auto", "mean", "cls", "pooler"]
-_LOG = logging.getLogger(__name__)
 _FLAG = "pooling_mode_"
 _MODES: Mapping[str, Pooling] = {
     "mean": "mean",
@@ -50,10 +49,11 @@ def choose(wanted: PoolingChoice, folder: Path, place: str) -> Pooling:
             "there are 'mean' and 'cls' here; set pooling to one of them"
         )
     pooling = _MODES[modes[0]]
-    _LOG.info("pooling is %r, as %s says", pooling, file)
+    log_once(logging.INFO, f"pooling is {pooling!r}, as {file} says")
     others = [name for name in modules if name not in _KNOWN_MODULES]
     if others:
-        _LOG.warning("%s lists %s, which is not applied", folder / MODULES, " and ".join(others))
+        said = f"{folder / MODULES} lists {' and '.join(others)}, which is not applied"
+        log_once(logging.WARNING, said)
     return pooling
 
 
