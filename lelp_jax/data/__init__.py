@@ -10,7 +10,15 @@ import numpy as np
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import columns
-from lelp_jax.data.dataset import Dataset, Parts, Rows, check_classes, check_rows, check_scaled
+from lelp_jax.data.dataset import (
+    Dataset,
+    Parts,
+    Rows,
+    check_classes,
+    check_rows,
+    check_scaled,
+    warn_of_missing_classes,
+)
 from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.split import Split, Strata, split_off
@@ -102,6 +110,7 @@ def load(source: Source, split: Split) -> Dataset:
         max_length=parts.max_length,
     )
     check_classes(dataset)
+    warn_of_missing_classes(dataset)
     return dataset
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data.columns import write_facts
 from lelp_jax.data.preprocessing import Preprocessing
 
+_LOG = logging.getLogger(__name__)
+_SHOWN = 12
 UNLABELLED = -1
 
 
@@ -263,6 +266,21 @@ def check_classes(dataset: Dataset) -> None:
             f"{counts.tolist()}); add some, or number the classes 0, 1, 2, ... without a gap"
             + _hint_at_mark(dataset)
         )
+
+
+def warn_of_missing_classes(dataset: Dataset) -> None:
+    """Warns of a split without rows of a class: its metrics say nothing of that class."""
+    for name, rows in (("validation", dataset.validation), ("test", dataset.test)):
+        counts = np.bincount(dataset.labels[rows], minlength=dataset.num_classes)
+        missing = [dataset.class_names[label] for label in np.flatnonzero(counts == 0)]
+        if missing:
+            _LOG.warning(
+                "the %s rows hold no row of class %s, so %s metrics say nothing of it%s",
+                name,
+                ", ".join(missing[:_SHOWN]) + (", ..." if len(missing) > _SHOWN else ""),
+                name,
+                "; roc_auc stays empty, and so may pr_auc" if dataset.num_classes == 2 else "",
+            )
 
 
 def _hint_at_mark(dataset: Dataset) -> str:

@@ -66,13 +66,14 @@ class ImportedTeachers:
             )
 
     def check(self, dataset: Dataset) -> None:
-        """Opens every file and matches its rows with those of the data.
+        """Opens every file, matches its rows with those of the data, and checks output weights.
 
         Raises:
             UserError: A file cannot be used, or its rows do not match those of the data.
         """
         for number in range(len(self.files)):
-            self._join(number, dataset)
+            arrays, positions = self._join(number, dataset)
+            weights.check(arrays, positions[dataset.train])
 
     def resolve_steps(self, dataset: Dataset) -> ImportedTeachers:
         """Returns the section unchanged, since nothing is trained."""

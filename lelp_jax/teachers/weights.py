@@ -40,94 +40,91 @@ _CHUNK_ROWS = 1 << 16
 
 
 def find(arrays: Imported, rows: np.ndarray | None = None) -> np.ndarray:
-    """Checks the output weights of a teacher, or estimates them where they are not given.
+    """Finds the output weights of a teacher: those given, or else an estimate.
 
     Args:
         arrays: The teacher.
-        rows: Positions of the rows to use; None uses all.
+        rows: Positions of the rows to estimate them from; None takes all.
 
     Returns:
         [dims, classes] float32.
-
-    Raises:
-        UserError: Given weights are in another order than the embedding and the logits.
     """
-    where = arrays.bundle.location
+    if arrays.output_weights is not None:
+        return arrays.output_weights
     embeddings, logits = arrays.embeddings, arrays.logits
     if rows is not None:
         embeddings, logits = Selection(embeddings, rows), Selection(logits, rows)
-    given = arrays.output_weights
-    if given is None:
-        return estimate(embeddings, logits, arrays.from_probabilities, where)[0]
-    chosen = np.unique(np.linspace(0, len(embeddings) - 1, _CHECKED_ROWS).astype(int))
-    some = np.asarray(logits[chosen], np.float64)
-    known = ~_is_saturated(some) if arrays.from_probabilities else np.full(len(some), True)
-    check(np.asarray(embeddings[chosen], np.float64)[known], some[known], given, where)
-    return given
+    where = arrays.bundle.location
+    return estimate(embeddings, logits, arrays.from_probabilities, where)[0]
 
 
-def check(embeddings: np.ndarray, logits: np.ndarray, weights: np.ndarray, where: str) -> float:
-    """Checks that output weights give the logits of the embeddings.
+def check(arrays: Imported, rows: np.ndarray | None = None) -> None:
+    """Checks that the output weights of a teacher, if given, make its logits of its embedding.
+
+    Warns where they do not. Logits are compared relative to their mean over the classes.
 
     Args:
-        embeddings: [rows, dims] float64.
-        logits: [rows, classes] float64.
-        weights: [dims, classes].
-        where: The file, for messages.
-
-    Returns:
-        R^2 of logits = embeddings @ weights + bias, each relative to the mean over the classes; at
-        most 1, and below 0 where the weights are worse than none.
+        arrays: The teacher.
+        rows: Positions of the rows that count; None takes all. Some thousands of them are read.
 
     Raises:
-        UserError: The weights fit in another layout or order of classes.
+        UserError: The weights fit in another layout, or another order of the classes.
     """
-    target = _centre(logits)
+    if arrays.output_weights is None:
+        return
+    known = np.arange(len(arrays.embeddings)) if rows is None else np.sort(rows)
+    chosen = known[np.unique(np.linspace(0, len(known) - 1, _CHECKED_ROWS).astype(int))]
+    logits = np.asarray(arrays.logits[chosen], np.float64)
+    # Rows that are not finite in float32 are told where they are read to be used.
+    with np.errstate(over="ignore"):
+        embeddings = np.asarray(arrays.embeddings[chosen], np.float32).astype(np.float64)
+    usable = np.isfinite(embeddings).all(axis=1)
+    if arrays.from_probabilities:
+        usable &= ~_is_saturated(logits)
+    embeddings, target = embeddings[usable], _centre(logits[usable])
     variation = float(target.var(axis=0).sum()) if len(target) else 0.0
-    if not variation or not np.isfinite(embeddings).all():
-        # Nothing to explain; a row that is not finite is told where it is read.
-        return 1.0
+    if not variation:
+        return
 
-    def r_squared(candidate: np.ndarray) -> float:
-        left = target - _centre(embeddings @ candidate)
+    def explain(weights: np.ndarray) -> float:
+        left = target - _centre(embeddings @ weights)
         return 1 - float(left.var(axis=0).sum()) / variation
 
-    exact = weights.astype(np.float64)
-    found = r_squared(exact)
-    if found >= _LEAST_R_SQUARED:
-        return found
-    dims, classes = exact.shape
-    if r_squared(exact.reshape(classes, dims).T) >= _LEAST_R_SQUARED:
+    where, weights = arrays.bundle.location, arrays.output_weights.astype(np.float64)
+    explained = explain(weights)
+    if explained >= _LEAST_R_SQUARED:
+        return
+    dims, classes = weights.shape
+    if explain(weights.reshape(classes, dims).T) >= _LEAST_R_SQUARED:
         raise UserError(
             f"{where}: output_weights hold [classes, dims] = {(classes, dims)} in the shape "
             f"{(dims, classes)}, reshaped instead of transposed; save their transpose, weights.T"
         )
-    given = _centre(embeddings @ exact)
-    given = given - given.mean(axis=0)
+    given = _centre(embeddings @ weights)
+    given -= given.mean(axis=0)
     _, order = scipy.optimize.linear_sum_assignment(target.T @ given, maximize=True)
-    if r_squared(exact[:, order]) >= _LEAST_R_SQUARED:
+    if explain(weights[:, order]) >= _LEAST_R_SQUARED:
         raise UserError(
             f"{where}: the columns of output_weights are in another order of classes than the "
             f"logits; save output_weights[:, {order.tolist()}]"
         )
     factor = float(np.sum(target * given) / max(np.square(given).sum(), np.finfo(float).tiny))
-    if factor > 0 and r_squared(factor * exact) >= _LEAST_R_SQUARED:
+    if factor > 0 and explain(factor * weights) >= _LEAST_R_SQUARED:
         _LOG.info(
             "%s: the logits are %.3g times those of the output weights, as at another temperature; "
             "the range of the weights is the same",
             where,
             factor,
         )
-        return found
+        return
     _LOG.warning(
-        "%s: the output weights explain the logits with R^2 = %.4f, below %s: they are not those "
-        "of a layer that makes these logits of this embedding; leave them out to have their range "
-        "estimated, or save the last hidden layer as embedding",
+        "%s: the output weights explain the logits with R^2 = %.4f, below %s: they do not make "
+        "these logits of this embedding; leave them out to have their range estimated, or save the "
+        "last hidden layer as embedding",
         where,
-        found,
+        explained,
         _LEAST_R_SQUARED,
     )
-    return found
 
 
 def _centre(logits: np.ndarray) -> np.ndarray:
@@ -196,7 +193,7 @@ def estimate(
             known[chunk] = ~_is_saturated(np.asarray(logits[chunk]))
     saturated = float(1 - known.mean())
     enough = int(known.sum()) >= 2 * (dims + 1)
-    used = np.where(known if enough else True, 0, -1).astype(np.int32)
+    used = np.where(known | (not enough), 0, -1).astype(np.int32)
     # Each by its own power of two: weights are the same of rows and logits of any size.
     (given, unit), (answers, unit_of_logits) = (
         rescale(EmbeddedRows(array, np.arange(len(used)), used)) for array in (embeddings, logits)

@@ -197,6 +197,18 @@ def test_own_files_for_validation_and_test_are_not_divided() -> None:
     np.testing.assert_array_equal(dataset.inputs[:10], dataset.inputs[110:])
 
 
+def test_a_class_that_a_split_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = mock.Mock()
+    monkeypatch.setattr("lelp_jax.data.dataset._LOG", log)
+    other = save("other.npz", inputs=INPUTS[:10], labels=np.zeros(10, int))
+    data.load(Arrays(train=save(), validation=other), SPLIT)
+    (call,) = log.warning.call_args_list
+    assert call.args[0] % call.args[1:] == (
+        "the validation rows hold no row of class 1, so validation metrics say nothing of it; "
+        "roc_auc stays empty, and so may pr_auc"
+    )
+
+
 def test_a_moved_border_between_splits_is_another_data_set() -> None:
     first = planted.dataset(np.arange(6) % 2, INPUTS[:6])
     digests = set()

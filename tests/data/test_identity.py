@@ -77,6 +77,27 @@ def test_positions_are_those_of_a_dictionary(wanted: list[str], there: list[str]
     assert found.tolist() == [known.get(name, -1) for name in wanted]
 
 
+@pytest.mark.parametrize(
+    ("wanted", "there", "message"),
+    [
+        (["007", "x"], ["7", "x"], "teacher.npz: the id '007' of the data is not the id '7' there"),
+        (["7"], ["0007"], "teacher.npz: the id '7' of the data is not the id '0007' there; ids"),
+        (["7.0"], ["7"], "the id '7.0' of the data is not the id '7' there; ids are compared as"),
+    ],
+)
+def test_the_same_number_in_another_spelling_is_no_match(
+    wanted: list[str], there: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        identity.refuse_other_spelling(np.array(wanted), np.array(there), "teacher.npz")
+
+
+def test_names_that_differ_otherwise_are_only_missing() -> None:
+    names = np.array(["007", "a7", "7", "1e3", "1.5"])
+    identity.refuse_other_spelling(names, names, "teacher.npz")
+    identity.refuse_other_spelling(names, np.array(["8", "A7", "1000", "15"]), "teacher.npz")
+
+
 def load(**ids: Any) -> data.Dataset:
     random = np.random.default_rng(0)
     for split, rows in (("train", 60), ("test", 20)):

@@ -203,13 +203,11 @@ def test_probabilities_and_sigmoids_are_accepted() -> None:
 
 def test_without_output_weights_their_range_is_estimated(capsys) -> None:
     arrays = teacher()
-    for centred in (False, True):
+    # Of the weights, only differences between classes show in every form of the outputs.
+    arrays["output_weights"] -= arrays["output_weights"].mean(axis=1, keepdims=True)
+    for as_probabilities in (False, True):
         known = dict(arrays)
-        if centred:
-            # Logits up to a constant per row: only what is left of the weights can be found.
-            known["output_weights"] = arrays["output_weights"] - arrays["output_weights"].mean(
-                axis=1, keepdims=True
-            )
+        if as_probabilities:
             known["probabilities"] = softmax(known.pop("logits").astype(np.float64))
         save("teacher.npz", known)
         assert project("--input=teacher.npz", "--out=given.npz", "--norotate") == 0
@@ -256,7 +254,7 @@ BAD = {
     "both": (changed(probabilities=np.ones((60, 2)) / 2), [], ["logits and probabilities"]),
     "lengths": (changed(logits=np.zeros((59, 2))), [], ["59 rows of logits", "60 of embeddings"]),
     "nan": (changed(embeddings=bad(np.nan)), [], ["row 17", "not finite"]),
-    "inf logit": (changed(logits=bad(np.inf, "logits")), [], ["row 17", "logits is not finite"]),
+    "inf logit": (changed(logits=bad(np.inf, "logits")), [], ["row 17", "logits holds inf, which"]),
     "no probability": (
         changed(logits=None, probabilities=bad(0.9, "logits")),
         [],
@@ -265,7 +263,7 @@ BAD = {
     "sum": (
         changed(logits=None, probabilities=np.full((60, 2), 0.4)),
         [],
-        ["row 0", "does not sum to 1"],
+        ["row 0", "sums to 0.8, not to 1"],
     ),
     "transposed": (
         changed(output_weights=np.zeros((2, DIMS))),
@@ -284,6 +282,17 @@ BAD = {
         changed(),
         ["--num_components=5"],
         ["--num_components is not a hyperparameter of lelp"],
+    ),
+    "huge logit": (
+        changed(logits=bad(1e30, "logits")),
+        [],
+        ["row 17", "e+30, which is too large"],
+    ),
+    "tiny beta": (changed(), ["--beta=1e-9"], ["--beta=1e-09 is too small: the scores of row "]),
+    "tiny temperature": (
+        changed(),
+        ["--temperature=1e-30"],
+        ["--temperature=1e-30 is too small: the logits of row "],
     ),
     "beta": (changed(), ["--beta=0"], ["--beta must be a number above 0, got 0.0"]),
     "beta text": (changed(), ["--beta=soft"], ["beta=soft"]),

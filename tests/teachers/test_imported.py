@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -112,6 +114,50 @@ def test_no_order_of_the_rows_but_the_right_one_goes_unnoticed(
     assert capfd.readouterr().err.count("warning: ") == 20
 
 
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_one_split_out_of_order_is_noticed(split: str, capfd: pytest.CaptureFixture[str]) -> None:
+    dataset = data.load(data.SOURCES["arrays"]("train.npz", test="test.npz"), SPLIT)
+    logits = LOGITS.copy()
+    logits[np.random.default_rng(0).choice(ROWS + TEST, 8, replace=False)] *= -1
+    rows = getattr(dataset, split)
+    order = np.arange(ROWS + TEST)
+    order[rows] = np.random.default_rng(1).permutation(rows)
+    np.savez("a.npz", **{**TEACHER, "logits": logits})
+    found = imported.read(open_bundle("a.npz", "here"))
+    set_up_logging()
+    agreement.check(found, np.arange(ROWS + TEST), dataset)
+    text = capfd.readouterr().err
+    assert "warning" not in text
+    assert "test rows" not in text
+    agreement.check(found, order, dataset)
+    warnings = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    right = (logits[order].argmax(axis=1) == LABELS)[rows].mean()
+    name = "labelled training" if split == "train" else split
+    assert f"right on {100 * right:.1f} % of the {name} rows, no better than chance" in warnings[0]
+    if split != "train":
+        assert re.search(r"\), but on 9\d\.\d % of the labelled training rows; check", warnings[0])
+
+
+def test_validation_rows_out_of_order_from_the_command_line(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    splits = {"train": slice(80), "validation": slice(80, ROWS), "test": slice(ROWS, None)}
+    for name, rows in splits.items():
+        np.savez(f"{name}.npz", inputs=INPUTS[rows], labels=LABELS[rows])
+    order = np.arange(ROWS + TEST)
+    order[80:ROWS] = np.random.default_rng(1).permutation(np.arange(80, ROWS))
+    flags = [
+        *save_npz("teacher", rows_of(TEACHER, order)),
+        "--config.data.validation=validation.npz",
+    ]
+    assert run(*flags) == 0
+    warnings = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "% of the validation rows, no better than chance (" in warnings[0]
+    assert "but on 100.0 % of the labelled training rows" in warnings[0]
+
+
 def test_classes_out_of_order_are_noticed(capfd: pytest.CaptureFixture[str]) -> None:
     turned = {**TEACHER, "logits": LOGITS[:, ::-1], "output_weights": WEIGHTS[:, ::-1]}
     assert run(*save_npz("teacher", turned)) == 0
@@ -168,6 +214,28 @@ def test_one_output_is_that_of_the_second_class(shape: tuple[int, ...]) -> None:
     weights = (WEIGHTS[:, 1] - WEIGHTS[:, 0]).reshape(shape)
     _, _, found = answers({"logits": one, "embeddings": EMBEDDINGS, "output_weights": weights})
     np.testing.assert_array_equal(found.output_weights, np.c_[np.zeros(DIMS), weights.ravel()])
+
+
+def test_probabilities_that_rounding_put_beyond_0_and_1_are_clipped(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    one = np.nextafter(np.float32(1), np.float32(2))
+    given = np.array([[0.25, 0.75], [0, one], [1 + 2**-7, -(2**-7)]], np.float32)
+    set_up_logging()
+    logits, _, _ = answers({"probabilities": given, "embeddings": EMBEDDINGS[:3]})
+    np.testing.assert_allclose(softmax(logits), [[0.25, 0.75], [0, 1], [1, 0]], atol=2e-7)
+    text = capfd.readouterr().err
+    assert text.count("rounding error") == 1
+    assert "row 1: the probability 1.00000012 is beyond 0..1 by a rounding error, and is" in text
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
+def test_probabilities_of_coarse_types_are_taken(dtype: Any) -> None:
+    exact = softmax(np.random.default_rng(0).normal(size=(500, 3)) * 4)
+    given = exact.astype(dtype).astype(np.float32)
+    assert np.abs(given.sum(axis=1) - 1).max() > 1e-4
+    logits, _, _ = answers({"probabilities": given, "embeddings": np.ones((500, 2), np.float32)})
+    np.testing.assert_allclose(softmax(logits), exact, atol=5e-3)
 
 
 def test_other_arrays_of_a_file_do_not_matter(wanted: list[Any]) -> None:

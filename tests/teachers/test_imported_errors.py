@@ -171,6 +171,11 @@ MISTAKES: dict[str, tuple[Mapping[str, Any], tuple[str, ...], tuple[str, ...]]] 
         (),
         ("has no outputs for 96 of 96 training rows",),
     ),
+    "weights reshaped": (
+        {**TEACHER, "output_weights": WEIGHTS.T.reshape(WEIGHTS.shape)},
+        (),
+        ("output_weights hold [classes, dims] = (2, 8) in the shape (8, 2), reshaped instead",),
+    ),
     "logits are truth values": (
         {**TEACHER, "logits": LOGITS > 0},
         (),
@@ -279,6 +284,20 @@ def test_data_without_ids_and_a_teacher_with_them(capfd: pytest.CaptureFixture[s
     assert "--config.data.id=COLUMN" in text
     assert "--config.teacher.id=" in text
     assert run(*flags, "--config.teacher.id=") == 0
+
+
+def test_ids_that_are_the_same_numbers_in_another_spelling(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    numbers = np.char.replace(NAMES, "row-", "")
+    write_data(ids=np.char.zfill(numbers, 5))
+    assert run(*save_npz("teacher", {**TEACHER, "ids": numbers.astype(int)})) == 2
+    text = only_error(capfd.readouterr().err)
+    assert f"the id '{int(numbers[0]):05d}' of the data is not the id {str(numbers[0])!r}" in text
+    assert "ids are compared as texts" in text
+    # Numbers and texts that are written alike are the same.
+    write_data(ids=numbers)
+    assert run(*save_npz("teacher", {**TEACHER, "ids": numbers.astype(float)})) == 0
 
 
 def test_ids_of_data_that_cannot_be(capfd: pytest.CaptureFixture[str]) -> None:

@@ -58,6 +58,7 @@ def fit(
             )
     output_weights = np.zeros((rows.embedding.shape[1], table.num_classes), np.float32)
     if values.get("null_space"):
+        weights.check(table.teacher)
         output_weights = weights.find(table.teacher)
     fitted_rows = dataclasses.replace(rows, label=membership)
     projection = projector.fit(fitted_rows, output_weights, values, seed)

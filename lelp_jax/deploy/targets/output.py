@@ -128,16 +128,19 @@ def _compute_targets(
 
 
 def _describe_overflow(row: int, scores: np.ndarray, softness: Softness) -> str:
-    """Says why a row's targets are not finite: its logits and embedding are, as they were read."""
-    largest = np.abs(scores, where=np.isfinite(scores), out=np.zeros(scores.shape)).max()
-    if largest / softness.beta > np.finfo(np.float32).max:
+    """Says why a row's targets are not finite, though its logits and scores are.
+
+    Quotients so large that float32 does not resolve 1 have no softmax.
+    """
+    largest = np.abs(scores[np.isfinite(scores)]).max()
+    if largest * np.finfo(np.float32).eps > softness.beta:
         return (
-            f"the scores of row {row}, up to {largest:.3g}, are beyond the range of float32 when "
-            f"divided by --beta={softness.beta:g}; take a larger one"
+            f"--beta={softness.beta:g} is too small: the scores of row {row}, up to {largest:.3g}, "
+            "divided by it are beyond the accuracy of float32; take a larger one"
         )
     return (
-        f"the logits of row {row} are beyond the range of float32 when divided by "
-        f"--temperature={softness.temperature:g}; take a larger one"
+        f"--temperature={softness.temperature:g} is too small: the logits of row {row} divided by "
+        "it are beyond the accuracy of float32; take a larger one"
     )
 
 
