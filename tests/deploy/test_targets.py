@@ -242,6 +242,15 @@ def changed(**arrays: np.ndarray | None) -> dict[str, np.ndarray]:
     return {name: values for name, values in merged.items() if values is not None}
 
 
+def seen_whole() -> dict[str, np.ndarray]:
+    """Returns a teacher whose output layer sees all that varies in the embedding."""
+    known = teacher(60)
+    weights = known["output_weights"].astype(np.float64)
+    along = known["embeddings"] @ weights @ np.linalg.pinv(weights)
+    embeddings = (along + 0.3).astype(np.float32)
+    return changed(embeddings=embeddings, logits=embeddings @ weights)
+
+
 def bad(value: float, name: str = "embeddings") -> np.ndarray:
     values = teacher(60)[name].copy()
     values[17, 1] = value
@@ -276,6 +285,21 @@ BAD = {
     "ids": (changed(ids=np.zeros(60, int)), [], ["ids '0' is also that of"]),
     "empty class": (changed(labels=np.zeros(60, int)), [], ["class 1 has no row", "[60, 0]"]),
     "rank": (changed(), ["--num_subclasses=11"], ["num_subclasses 11 exceeds the rank 10"]),
+    "null space": (
+        seen_whole(),
+        [],
+        ["exceeds the rank 0 of the null-space", "leave the method out"],
+    ),
+    "clusters": (
+        seen_whole(),
+        ["--method=soft_kmeans", "--num_subclasses=2"],
+        ["num_subclasses 2 exceeds the rank 0 of the null-space embedding of class 0"],
+    ),
+    "constant": (
+        changed(embeddings=np.full((60, DIMS), 1 / 3)),
+        ["--method=kmeans", "--num_subclasses=2"],
+        ["exceeds the 1 distinct rows of class 0; leave the method out"],
+    ),
     "oracle": (changed(fine_labels=None), ["--method=oracle"], ["fine_labels"]),
     "method": (changed(), ["--method=lepl"], ["'lepl'", "did you mean 'lelp'"]),
     "setting": (
@@ -439,3 +463,17 @@ def test_two_processes_write_one_zarr_folder() -> None:
     np.testing.assert_allclose(both["targets"], single["targets"], atol=1e-4)
     np.testing.assert_array_equal(both["ids"], single["ids"])
     np.testing.assert_array_equal(both["membership"], single["membership"])
+
+
+@pytest.mark.parametrize("method", ["lelp", "soft_kmeans", "kmeans"])
+def test_targets_are_the_same_at_any_scale(method: str) -> None:
+    arrays = teacher(60)
+    found = []
+    for scale in (1, 2.0**-63, 2.0**63):
+        scaled = arrays["embeddings"] * np.float32(scale)
+        save("teacher.npz", arrays | {"embeddings": scaled})
+        line = f"--input=teacher.npz --out=targets.npz --method={method} --num_subclasses=3"
+        assert project(*line.split()) == 0
+        found.append(outcome("targets.npz")["targets"])
+    for targets in found[1:]:
+        np.testing.assert_allclose(targets, found[0], atol=1e-4)
