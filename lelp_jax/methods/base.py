@@ -314,6 +314,7 @@ def label_cross_entropy(
 def warmup_weight(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array:
     """Computes the weight of what is warmed up: from 0 to 1 over the first `warmup` of training."""
     length = hyperparameters["warmup"]
+    # Both branches of `where` are computed: the quotient has to be finite without a warm-up, too.
     return jnp.where(length > 0, jnp.minimum(inputs.progress / jnp.maximum(length, 1e-9), 1.0), 1.0)
 
 

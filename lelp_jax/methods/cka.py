@@ -23,6 +23,8 @@ def alignment(first: jax.Array, second: jax.Array) -> jax.Array:
         second: [batch, other dims].
     """
     first, second = features.center_rows(first), features.center_rows(second)
+    # Inner products of rows: batch * batch numbers, where those of columns are dims * dims. Small
+    # differences of large products do not survive TF32 or bfloat16.
     with jax.default_matmul_precision("highest"):
         one, other = first @ first.T, second @ second.T
     return (

@@ -28,6 +28,7 @@ from lelp_jax.methods.base import (
     Seen,
 )
 
+# As in the authors' code.
 _WIDTH = 128
 _NEGATIVES = 16384
 _MOMENTUM = 0.5

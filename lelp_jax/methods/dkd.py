@@ -84,6 +84,7 @@ def divergences(
         total, shares = pick_others(log_probability, target)
         return jnp.stack([pick_target(log_probability, target), total], axis=-1), shares
 
+    # The label is mixed in before the split, so that it moves the target's share alone.
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
     teacher_binary, teacher_shares = parts(mix_in_label(teacher, inputs.label, hyperparameters))
     student_binary, student_shares = parts(

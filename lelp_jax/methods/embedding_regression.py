@@ -22,6 +22,7 @@ def squared_error(inputs: LossInputs, constants: Constants) -> jax.Array:
     """
     assert inputs.extra is not None
     predicted = features.apply_linear_map(inputs.extra, features.student_embedding(inputs))
+    # The mean and not the sum, so that `loss_weight` means the same for any number of dims.
     return jnp.square(predicted - features.standardize_embedding(inputs, constants)).mean(axis=-1)
 
 

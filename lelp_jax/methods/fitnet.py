@@ -22,6 +22,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
         constants: Of `features.prepare`.
         hyperparameters: Of `features.SEARCH_SPACE`, `loss_weight` and `hint_share`, in [0, 1).
     """
+    # A mask and no branch: members of a fleet differ in the share.
     first = inputs.progress < hyperparameters["hint_share"]
     hinted = first | (hyperparameters["hint_share"] == 0)
     weight = jnp.where(hinted, hyperparameters["loss_weight"], 0.0)

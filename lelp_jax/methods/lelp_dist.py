@@ -30,6 +30,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     assert inputs.target is not None
     temperature = hyperparameters["temperature"]
     student = pseudo_subclass.scale_logits(inputs.logits, constants, temperature)
+    # Columns last, as DIST's relations are over a row's outputs and over the batch.
     columns = student.size // len(inputs.logits)
     soft = dist.relation_loss(
         jax.nn.softmax(student.reshape(columns, -1), axis=0).T,

@@ -27,6 +27,7 @@ def _standardized(columns: jax.Array, temperature: jax.Array) -> jax.Array:
 
 def _student(logits: jax.Array, constants: Constants, temperature: jax.Array) -> jax.Array:
     """Computes `Z(g) / tau`, [classes, subclasses, batch]."""
+    # Z takes any factor out again: the temperature comes after it.
     (columns,) = pseudo_subclass.scale_logits(logits, constants, jnp.float32(1))
     return _standardized(columns, temperature)
 

@@ -100,6 +100,7 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     shape = (len(inputs.logits), *constants["column_mask"].shape)
     teacher = inputs.teacher_logits.astype(jnp.float32) / temperature
     target = jax.nn.log_softmax(teacher).reshape(shape)
+    # A label names a class and no subclass: it is mixed into the class, whose split stays.
     of_class = jax.nn.logsumexp(target, axis=-1)
     given_class = target - of_class[..., None]
     target = base.mix_in_label(of_class, inputs.label, hyperparameters)[..., None] + given_class

@@ -57,6 +57,7 @@ def row_weight(teacher_logits: jax.Array, temperature: jax.Array) -> jax.Array:
         teacher_logits: [batch, classes].
         temperature: T, [].
     """
+    # In logs: a tiny probability is 0 in float32 before its root is taken.
     log_probability = jax.nn.log_softmax(teacher_logits.astype(jnp.float32), axis=-1)
     return jnp.exp(jax.nn.logsumexp(log_probability / temperature, axis=-1))
 

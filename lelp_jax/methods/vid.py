@@ -19,6 +19,8 @@ from lelp_jax.methods.base import (
     Params,
 )
 
+# Of the authors' code: a large variance lets the term begin gently, and the least one bounds the
+# gradient where a dim is predicted exactly.
 _START_VARIANCE = 5.0
 _LEAST_VARIANCE = 1e-5
 
@@ -50,6 +52,7 @@ def init(key: jax.Array, dims: Dims) -> Params:
         `mean`, parameters of `Mean`, and `raw_variance` [teacher dims]. A vector is not decayed.
     """
     network = Mean(dims.teacher_embedding).init(key, jnp.zeros((1, dims.embedding)))
+    # The inverse of the softplus.
     raw = np.log(np.expm1(_START_VARIANCE - _LEAST_VARIANCE))
     return {
         "mean": network["params"],

@@ -30,6 +30,7 @@ def fit(
         UserError: `num_subclasses` exceeds the distinct rows of a class.
     """
     count, num_classes = int(hyperparameters["num_subclasses"]), output_weights.shape[1]
+    # From the class's mean: float32 keeps few digits of distances far from the origin.
     mean = moments.means(rows, num_classes)
     found = clusters.fit(rows, mean, clusters.Options(count, seed))
     centers.check_distinct(found.distinct, count)

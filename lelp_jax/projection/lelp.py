@@ -41,6 +41,7 @@ def fit(
     if hyperparameters["rotate"]:
         basis = np.asarray(rotate(jnp.asarray(found.components), jax.random.key(seed)))
     else:
+        # An eigenvector's sign is its solver's choice; the rows decide here.
         basis = found.components * pca.orientation(rows, found.mean, found.components)[:, None]
     return linear.along_directions(basis, found.mean, found.variance, hyperparameters)
 

@@ -42,6 +42,7 @@ class Oracle:
         assert rows.fine_label is not None
         scores = np.repeat(self.log_prior[None], len(rows.label), axis=0)
         known = (rows.label != UNLABELLED) & (rows.fine_label != UNLABELLED)
+        # New rows may have fine labels that no fitted row had.
         known &= rows.fine_label < self.position.shape[1]
         own = np.where(known, self.position[rows.label, np.where(known, rows.fine_label, 0)], -1)
         row = np.flatnonzero(own >= 0)

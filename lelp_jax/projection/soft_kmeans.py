@@ -42,6 +42,7 @@ def fit(
     where = "null-space embedding" if hyperparameters["null_space"] else "embedding"
     pca.check_rank(components, count, where, needed=min(count - 1, 1))
     width = min(int(hyperparameters["num_components"]), components.variance.shape[1])
+    # Zeros in place of the components beyond a class's rank keep one shape for all classes.
     used = np.arange(width) < components.rank[:, None]
     basis = components.components[:, :, :width] * used[:, None, :]
     found = clusters.fit(rows, components.mean, clusters.Options(count, seed), basis)

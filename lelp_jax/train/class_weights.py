@@ -47,4 +47,5 @@ def weigh_rows(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
         weights: [classes].
         labels: Class of each row, -1 where unknown.
     """
+    # Of a row without a label, which the teacher alone teaches, nothing tells the class.
     return np.where(labels >= 0, weights[np.maximum(labels, 0)], np.float32(1))

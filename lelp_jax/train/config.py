@@ -67,7 +67,8 @@ class TrainConfig:
         batch_size: Examples per update.
         optimizer: The update rule.
         class_weights: Weight of each class in the loss. Empty gives all classes the same weight;
-            "balanced" weights each class by the inverse of its share of the training rows.
+            "balanced" weights each class by the inverse of its share of the training rows. A row's
+            weight is that of all it teaches, label smoothing and the teacher's part included.
         accumulate: Number of parts in which the gradient of a batch is computed, one after another;
             more parts need less memory.
         early_stopping: Which parameters are kept, and when training stops early.

@@ -44,6 +44,7 @@ def build(
     adamw = optax.adamw(
         functools.partial(compute_rate, config, steps, learning_rate),
         weight_decay=weight_decay,
+        # Biases and scales are vectors; pulling them to 0 does not regularise.
         mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
     )
     return (
@@ -67,6 +68,7 @@ def compute_rate(
     warmup = config.warmup_fraction * steps
     progress = jnp.clip((count - warmup) / jnp.maximum(steps - warmup, 1), 0, 1)
     decay = _decay(config.schedule, progress)
+    # From 1, as a first step of rate 0 would do nothing.
     ramp = jnp.minimum((count + 1) / warmup, 1) if warmup else 1.0
     return learning_rate * decay * ramp
 

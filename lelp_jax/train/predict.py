@@ -13,6 +13,7 @@ from lelp_jax.models import token_batches, tokens
 from lelp_jax.train.state import StepSpec
 from lelp_jax.train.step import predict_fleet
 
+# Enough to keep a device busy; more would only take more memory.
 _ROWS = 4096
 
 

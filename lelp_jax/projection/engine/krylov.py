@@ -18,8 +18,11 @@ import numpy as np
 from lelp_jax.projection.engine import moments, stream
 from lelp_jax.projection.engine.rows import EmbeddedRows
 
+# More vectors than are wanted, and several blocks: the last of the wanted ones converge by the gap
+# to what is not in the block, and each further block is one more pass over the rows.
 _MORE = 10
 _BLOCKS = 5
+# The components are the rows' alone, so the start is the same for every student.
 _SEED = 0
 
 

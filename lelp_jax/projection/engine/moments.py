@@ -92,6 +92,7 @@ def add(
     mean = offset.sum(axis=0) / jnp.maximum(size, 1)
     # Near the origin the mean is small, and taking it off afterwards spares a copy of the rows.
     within = offset.T @ offset - size * jnp.outer(mean, mean)
+    # A batch's mean differs from the mean so far: what their distance adds is between them.
     before = state.size[label]
     total = before + size
     difference = mean - state.mean[label]

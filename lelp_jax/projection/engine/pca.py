@@ -95,6 +95,7 @@ def fit(
     if rows.name and key in _FITTED:
         return _FITTED[key]
     removed = range_basis(output_weights)[:, slice(None) if null_space else slice(0)]
+    # Scaled before anything is squared, and measured beside the rows as they were.
     scaled, unit = rescale(rows)
     origin = stream.origin(scaled, num_classes)
     found = _SOLVERS[solver](scaled, origin, removed, count)
@@ -114,6 +115,7 @@ def _ranked(
     wide, values = removed.astype(np.float64), np.asarray(found.values)
     if not np.isfinite(values).all():
         stream.refuse_bad_rows(rows)
+    # In float64, as most of a large mean may lie in the span and cancel.
     centre = origin.astype(np.float64)
     mean = centre - centre @ wide @ wide.T + np.asarray(found.mean, np.float64)
     total = np.asarray(found.square, np.float64)

@@ -44,6 +44,7 @@ def draw(rows: EmbeddedRows, counts: Sequence[int], seed: int) -> list[np.ndarra
     Returns:
         Positions of the rows of each class, sorted.
     """
+    # By the index and not by the position, which other rows would shift.
     words = seeds.hash_words(seed, rows.index)
     chosen = []
     for label, count in enumerate(counts):
@@ -69,6 +70,7 @@ def distinct(points: np.ndarray, most: int, rounding: float = 0) -> int:
     rounding = max(rounding, kmeans.relative_rounding(points.shape[1]) * largest)
     nearest = np.linalg.norm(points - points[0], axis=1)
     for found in range(1, most):
+        # The farthest row differs from all before it if any does.
         farthest = nearest.argmax()
         if nearest[farthest] <= rounding:
             return found
