@@ -87,6 +87,25 @@ def test_nothing_is_left_outside_the_weights(solver, mean, dims, classes):
     assert not pca.fit(rows, weights, null_space=True, count=3, solver=solver).rank.any()
 
 
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("null_space", [True, False])
+def test_the_last_bits_of_a_large_mean_have_no_rank(solver, null_space):
+    rows, weights = example()
+    random = np.random.default_rng(0)
+    place = np.tile(300 * random.normal(size=DIMS).astype(np.float32), (COUNT, 1))
+    rounded = np.where(random.random(place.shape) < 0.5, place, np.nextafter(place, np.float32(0)))
+    for embedding, rank in ((rounded, 0), (rounded + 0.1 * rows.embedding, 3)):
+        found = pca.fit(
+            with_embedding(rows, embedding),
+            weights,
+            null_space=null_space,
+            count=3,
+            solver=solver,
+        )
+        assert (found.rank >= rank).all()
+        assert found.rank.any() == (rank > 0)
+
+
 @pytest.mark.parametrize("kind", IN_NULL_SPACE)
 def test_methods_without_a_null_space_are_refused(kind):
     rows, weights = layered(0, 1.0, np.zeros(DIMS - CLASSES))
