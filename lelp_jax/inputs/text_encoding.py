@@ -75,6 +75,12 @@ class TextEncoding:
         """
         if isinstance(texts, str):
             raise UserError("texts must be a list of them, got a single one; put it into a list")
+        # What goes over the names of columns, not over rows.
+        if isinstance(texts, Mapping) or hasattr(texts, "columns"):
+            raise UserError(
+                f"texts must be a list of them, got {type(texts).__name__}; give its column of "
+                "texts as a list"
+            )
         tokens: list[np.ndarray] = []
         lengths: list[int] = []
         uncut: list[int] = []

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.storage.bundle import Openers
@@ -42,7 +43,7 @@ def find_columns(path: Path) -> Openers:
 
 
 def _open_column(file: Any, name: str, where: str) -> RowArray:
-    kind = file.schema_arrow.field(name).type
+    kind = _find_type(file, name)
     dtype = _resolve_type(kind, where)
     shape: tuple[int, ...] = (file.metadata.num_rows,)
     if _is_list(kind):
@@ -52,9 +53,14 @@ def _open_column(file: Any, name: str, where: str) -> RowArray:
     return load() if dtype.kind == "U" else LoadedRows(shape, dtype, load)
 
 
+def _find_type(file: Any, name: str) -> pa.DataType:
+    kind = file.schema_arrow.field(name).type
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
 def _find_width(file: Any, name: str, where: str) -> int:
     """Finds the length of the first list of a column."""
-    kind = file.schema_arrow.field(name).type
+    kind = _find_type(file, name)
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
     with _reading(where):
@@ -91,11 +97,9 @@ def _convert(values: pa.Array, start: int, inner: tuple[int, ...], where: str) -
     values = _decode(values)
     _refuse_missing(values, start, 1, where)
     if not _is_list(values.type):
-        if pa.types.is_decimal(values.type):
-            values = values.cast(pa.float64())
-        return values.to_numpy(zero_copy_only=False)
+        return _to_numpy(values)
     (width,) = inner
-    lengths = values.value_lengths().to_numpy(zero_copy_only=False)
+    lengths = pc.list_value_length(values).to_numpy(zero_copy_only=False)
     if (lengths != width).any():
         row = int(np.argmax(lengths != width))
         raise UserError(
@@ -104,7 +108,13 @@ def _convert(values: pa.Array, start: int, inner: tuple[int, ...], where: str) -
         )
     numbers = _decode(values.flatten())
     _refuse_missing(numbers, start, max(1, width), where)
-    return numbers.to_numpy(zero_copy_only=False).reshape(len(values), width)
+    return _to_numpy(numbers).reshape(len(values), width)
+
+
+def _to_numpy(values: pa.Array) -> np.ndarray:
+    if pa.types.is_decimal(values.type):
+        values = values.cast(pa.float64())
+    return values.to_numpy(zero_copy_only=False)
 
 
 def _refuse_missing(values: pa.Array, start: int, per_row: int, where: str) -> None:
@@ -117,9 +127,8 @@ def _refuse_missing(values: pa.Array, start: int, per_row: int, where: str) -> N
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
+    # Of the nested types, lists of all sorts have values.
+    return pa.types.is_nested(kind) and hasattr(kind, "value_type")
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -135,15 +144,16 @@ def _resolve_type(kind: pa.DataType, where: str) -> np.dtype:
         inner = inner.value_type
     if pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner):
         return np.dtype(inner.to_pandas_dtype())
-    if not _is_list(kind):
-        if pa.types.is_decimal(inner):
-            return np.dtype(np.float64)
-        if _is_text(inner):
-            return np.dtype(np.str_)
+    if pa.types.is_decimal(inner):
+        return np.dtype(np.float64)
+    if not _is_list(kind) and _is_text(inner):
+        return np.dtype(np.str_)
     raise UserError(f"{where} holds {kind}; numbers, texts or lists of numbers are needed")
 
 
 def _decode(values: pa.Array) -> pa.Array:
+    if isinstance(values, pa.ExtensionArray):
+        values = values.storage
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 

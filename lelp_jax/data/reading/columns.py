@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -41,8 +44,6 @@ def decode(values: pa.Array | pa.ChunkedArray) -> pa.Array:
         values = pc.run_end_decode(values)
     if text_column.is_text(values.type):
         values = values.cast(pa.large_string())
-    if pa.types.is_list_view(values.type) or pa.types.is_large_list_view(values.type):
-        values = values.cast(pa.large_list(values.type.value_type))
     return values
 
 
@@ -50,8 +51,7 @@ def find_kind(values: pa.Array) -> Kind | None:
     """Finds out what a column holds; None if it holds nothing that could be a feature.
 
     Texts of which more than half are numbers are read as numbers, so that a typing error in one is
-    reported, and texts that are all dates as dates. Times of day and durations are numbers of
-    seconds.
+    reported; the same holds for dates. Times of day and durations are numbers of seconds.
 
     Args:
         values: A column that was decoded, [rows].
@@ -62,15 +62,13 @@ def find_kind(values: pa.Array) -> Kind | None:
     if not text_column.is_text(values.type):
         return None
     texts, counts = (part.to_pylist() for part in _drop_blank(values).value_counts().flatten())
-    if not texts:
+    rows: Counter[Kind] = Counter()
+    for text, count in zip(texts, counts, strict=True):
+        rows[_find_kind_of_text(text)] += count
+    if not rows:
         return None
-    numbers = sum(
-        count for text, count in zip(texts, counts, strict=True) if _parse_number(text) is not None
-    )
-    if 2 * numbers > sum(counts):
-        return "numbers"
-    found = _parse_dates(pa.array(texts, pa.large_string()))
-    return "texts" if found is None else find_kind(found)
+    kind, most = rows.most_common(1)[0]
+    return kind if 2 * most > rows.total() else "texts"
 
 
 def read(values: pa.Array, kind: Kind, name: str, place: Callable[[int], str]) -> np.ndarray:
@@ -98,10 +96,7 @@ def read(values: pa.Array, kind: Kind, name: str, place: Callable[[int], str]) -
     if kind == "numbers":
         return _read_numbers(values.cast(pa.float64()) if empty else values, name, place)
     if text_column.is_text(values.type):
-        parsed = _parse_dates(_drop_blank(values, keep_rows=True))
-        if parsed is None:
-            raise _make_type_error("texts that are not all dates", kind, name, place)
-        values = parsed
+        values = _parse_dates(_drop_blank(values, keep_rows=True), kind, name, place)
     if empty:
         values = values.cast(pa.timestamp("us"))
     elif find_kind(values) != kind:
@@ -238,15 +233,29 @@ def _parse_number(text: str) -> float | None:
         return None
 
 
-def _parse_dates(texts: pa.Array) -> pa.Array | None:
-    """Parses texts as dates in ISO 8601; None if one is none."""
-    for zone in (None, "UTC"):
-        for unit in _UNITS:
-            try:
-                return texts.cast(pa.timestamp(unit, zone))
-            except pa.ArrowInvalid:
-                continue
-    return None
+def _find_kind_of_text(text: str) -> Kind:
+    if _parse_number(text) is not None:
+        return "numbers"
+    try:
+        zone = datetime.datetime.fromisoformat(text).tzinfo
+    except ValueError:
+        return "texts"
+    return "dates" if zone is None else "dates with a time zone"
+
+
+def _parse_dates(texts: pa.Array, kind: Kind, name: str, place: Callable[[int], str]) -> pa.Array:
+    """Parses texts as dates in ISO 8601."""
+    for unit in _UNITS:
+        # Arrow is fast, but does not say where it fails.
+        with contextlib.suppress(pa.ArrowInvalid):
+            return texts.cast(pa.timestamp(unit, "UTC" if kind != "dates" else None))
+    for row, text in enumerate(texts.to_pylist()):
+        if text is not None and _find_kind_of_text(text) != kind:
+            raise UserError(
+                f"{place(row)}, column {name}: {text!r} is not among {kind} such as 2024-12-31 or "
+                "2024-12-31T10:00:00Z; correct it, or leave the column out of config.data.columns"
+            )
+    raise _make_type_error("dates in several forms", kind, name, place)
 
 
 def _find_first(mask: pa.Array) -> int:
@@ -267,6 +276,5 @@ def _is_time_of_day(kind: pa.DataType) -> bool:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
+    # Of the nested types, lists of all sorts have values.
+    return pa.types.is_nested(kind) and hasattr(kind, "value_type")

@@ -182,7 +182,7 @@ class TableFile:
         """Selects a column in one piece, of a plain type.
 
         Raises:
-            UserError: The file has no such column, or two.
+            UserError: The file has no such column, or two, or a text in it is not UTF-8.
         """
         names = self.table.column_names
         if name not in names:
@@ -196,7 +196,10 @@ class TableFile:
                 f"{self.path}: the header holds column {name!r} {names.count(name)} times; "
                 "rename one"
             )
-        return columns.decode(self.table.column(name))
+        values = columns.decode(self.table.column(name))
+        if text_column.is_text(values.type):
+            values = text_column.decode_texts(values, name, self.place)
+        return values
 
     def refuse_joined_rows(self, label: str) -> None:
         """Checks CSV and TSV for a second header, and for rows that a quotation mark swallowed.

@@ -36,13 +36,7 @@ def read(values: pa.ChunkedArray | pa.Array, name: str, place: Callable[[int], s
             f"{place(0)}, column {name}: it holds {kind}, not texts; "
             "name the column of texts with --config.data.text=NAME"
         )
-    # Parquet's readers take texts as they are; the way over bytes checks them.
-    content = values.cast(pa.large_binary())
-    try:
-        texts = content.cast(pa.large_string())
-    except pa.ArrowInvalid:
-        raise _not_utf8(content.to_pylist(), name, place) from None
-    texts = texts.fill_null("")
+    texts = decode_texts(values, name, place).fill_null("")
     blank = pc.or_(pc.equal(pc.utf8_length(texts), 0), pc.utf8_is_space(texts))
     count = pc.sum(blank).as_py() or 0
     if count == len(texts):
@@ -59,6 +53,26 @@ def read(values: pa.ChunkedArray | pa.Array, name: str, place: Callable[[int], s
         )
     result: np.ndarray = texts.to_numpy(zero_copy_only=False)
     return result
+
+
+def decode_texts(
+    values: pa.ChunkedArray | pa.Array, name: str, place: Callable[[int], str]
+) -> pa.ChunkedArray | pa.Array:
+    """Checks that texts or bytes, [rows], are UTF-8, which Parquet's readers take for granted.
+
+    Args:
+        values: The column.
+        name: Its name.
+        place: Names a row for a message.
+
+    Raises:
+        UserError: One is not UTF-8.
+    """
+    content = values.cast(pa.large_binary())
+    try:
+        return content.cast(pa.large_string())
+    except pa.ArrowInvalid:
+        raise _not_utf8(content.to_pylist(), name, place) from None
 
 
 def _not_utf8(content: list[bytes | None], name: str, place: Callable[[int], str]) -> UserError:
