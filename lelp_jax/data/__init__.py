@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import columns
 from lelp_jax.data.dataset import (
     Dataset,
     Parts,
@@ -19,7 +18,6 @@ from lelp_jax.data.dataset import (
     check_scaled,
     warn_of_missing_classes,
 )
-from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.split import Split, Strata, split_off
 
@@ -90,7 +88,8 @@ def load(source: Source, split: Split) -> Dataset:
     preprocessing = None
     if parts.preprocess is not None:
         preprocessing = parts.preprocess(inputs[indices["train"]])
-        _log_preprocessing(preprocessing)
+        for note in preprocessing.describe():
+            _LOG.info("%s", note)
         inputs = preprocessing(inputs)
         for (name, rows), end in zip(pieces.items(), ends, strict=True):
             own = inputs[end - len(rows.inputs) : end]
@@ -112,20 +111,6 @@ def load(source: Source, split: Split) -> Dataset:
     check_classes(dataset)
     warn_of_missing_classes(dataset)
     return dataset
-
-
-def _log_preprocessing(preprocessing: Preprocessing) -> None:
-    """Logs what was learnt from the training rows, and which features are dropped."""
-    if preprocessing.table:
-        _LOG.info("%s", columns.describe(preprocessing.table))
-    constant = preprocessing.constant
-    if constant:
-        _LOG.info(
-            "%d of %d features are constant over the training rows and so set to 0: %s",
-            len(constant),
-            preprocessing.scale.size,
-            columns.shorten(constant),
-        )
 
 
 def _ids(pieces: Mapping[str, Rows]) -> np.ndarray | None:

@@ -283,7 +283,7 @@ def read_facts(facts: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def describe(columns: Sequence[Column]) -> str:
+def describe_columns(columns: Sequence[Column]) -> str:
     """Describes in a line what was learnt: which columns are features, and of which kind."""
     names: dict[Kind, list[str]] = {kind: [] for kind in COLUMNS}
     for column in columns:
@@ -293,8 +293,8 @@ def describe(columns: Sequence[Column]) -> str:
         elif isinstance(column, Lists):
             name += f" ({column.width})"
         names[column.kind].append(name)
-    parts = [f"{len(each)} of {kind}: {shorten(each)}" for kind, each in names.items() if each]
-    text = f"columns used as features: {'; '.join(parts)}"
+    parts = [f"{kind}: {shorten(each)}" for kind, each in names.items() if each]
+    text = f"features are made of columns of {'; '.join(parts)}"
     flagged = [column for column in columns if isinstance(column, Numbers) and column.flagged]
     if flagged:
         text += (

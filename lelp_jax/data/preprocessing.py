@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data.columns import Column, Kind, fit_columns
+from lelp_jax.data.columns import Column, Kind, describe_columns, fit_columns, shorten
 
 # Below this share of a usual standard deviation a dimension is rounding noise, not a feature.
 _RELATIVE_FLOOR = 1e-6
@@ -95,11 +95,17 @@ class Preprocessing:
             return {column.name: column.kind for column in self.table}
         return dict.fromkeys(self.columns, "numbers")
 
-    @property
-    def constant(self) -> tuple[str, ...]:
-        """Names, or numbers, of the features that are dropped because they are constant."""
-        places = np.flatnonzero(self.scale == 0)
-        return tuple(self.columns[place] if self.columns else str(place) for place in places)
+    def describe(self) -> tuple[str, ...]:
+        """Describes what was learnt, a sentence each: features of a table, constant features."""
+        notes: tuple[str, ...] = (describe_columns(self.table),) if self.table else ()
+        constant = np.flatnonzero(self.scale == 0)
+        if len(constant):
+            names = [self.columns[place] if self.columns else str(place) for place in constant]
+            notes += (
+                f"{len(constant)} of {self.scale.size} features are constant over the training "
+                f"rows and so set to 0: {shorten(names)}",
+            )
+        return notes
 
 
 def standardization(raw: np.ndarray, *, same_unit: bool) -> Preprocessing:
@@ -155,14 +161,15 @@ def _fit_scale(raw: np.ndarray, same_unit: bool) -> tuple[np.ndarray, np.ndarray
     rest = centred.mean(axis=0)
     mean, centred = mean + rest, np.subtract(centred, rest, out=centred)
     deviation = np.sqrt(np.square(centred, out=centred).mean(axis=0))
-    single = raw.dtype.kind == "f" and raw.dtype.itemsize <= 4
-    rounding = np.finfo(np.float32 if single else np.float64).eps
+    rounding = 0.0  # Whole numbers were not rounded.
+    if raw.dtype.kind == "f":
+        rounding = float(np.finfo(np.float32 if raw.dtype.itemsize <= 4 else np.float64).eps)
     floor = np.maximum(rounding * np.abs(mean), np.finfo(np.float32).tiny)
     if same_unit:
         # The median, because a few features in a much larger unit should not drop the others.
         usual = np.quantile(deviation, 0.5, method="lower") if deviation.size else 0.0
         floor = np.maximum(floor, _RELATIVE_FLOOR * usual)
-    varies = deviation > floor
+    varies = (deviation > floor) & (raw.max(axis=0) != raw.min(axis=0))
     return mean, np.where(varies, 1.0 / np.where(varies, deviation, 1.0), 0.0)
 
 

@@ -143,13 +143,6 @@ class TextEmbeddings:
         texts = tokens.make_tokens(root, checkpoint, dataset, session)
         values, fingerprint = embedding_stage.ensure(root, texts, network, session)
         preprocessing = standardization(values[dataset.train], same_unit=True)
-        constant = int((preprocessing.scale == 0).sum())
-        notes = texts.notes
-        if constant:
-            notes += (
-                f"{constant} of the embedding's {values.shape[1]} dimensions are constant over the "
-                "training rows and so set to 0",
-            )
         assert isinstance(texts.encoding, TextEncoding)
         return Inputs(
             preprocessing(values),
@@ -157,5 +150,5 @@ class TextEmbeddings:
             EmbeddingEncoding(
                 self.checkpoint, texts.encoding, network, FeatureEncoding(preprocessing)
             ),
-            notes=notes,
+            notes=texts.notes + preprocessing.describe(),
         )

@@ -136,4 +136,9 @@ class Features:
         """
         del root, session
         assert dataset.preprocessing is not None
-        return Inputs(dataset.inputs, dataset.digest, FeatureEncoding(dataset.preprocessing))
+        return Inputs(
+            dataset.inputs,
+            dataset.digest,
+            FeatureEncoding(dataset.preprocessing),
+            notes=dataset.preprocessing.describe(),
+        )

@@ -241,7 +241,7 @@ def test_dead_dimensions_are_zero(tmp_path):
     deviation = found.values[train].std(axis=0)
     assert found.values[:, [3, 7]].max() == found.values[:, [3, 7]].min() == 0
     np.testing.assert_allclose(np.delete(deviation, [3, 7]), 1, rtol=1e-4)
-    assert found.notes[-1].startswith("2 of the embedding's 32 dimensions are constant")
+    assert found.notes[-1].startswith("2 of 32 features are constant over the training rows")
 
 
 def test_values_that_are_not_finite_are_refused(tmp_path):
