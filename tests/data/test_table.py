@@ -206,3 +206,71 @@ def test_place_of_a_row_far_down() -> None:
     file = TableFile("t.csv", "train")
     assert file.table.num_rows == 50
     assert file.place(49) == f"t.csv line {2 + 3 * 49}"
+
+
+def pandas_metadata(*index: object) -> dict[bytes, bytes]:
+    """Returns what pandas writes into a Parquet file; pandas itself is not needed."""
+    return {b"pandas": json.dumps({"index_columns": index, "columns": []}).encode()}
+
+
+@pytest.mark.parametrize("name", ["__index_level_0__", "row", "when"])
+def test_the_index_of_a_data_frame_is_no_feature(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    table = pa.table({"x": [0.5, 0.7, 0.5], "label": [0, 1, 0], name: [7, 8, 9]})
+    parquet.write_table(table.replace_schema_metadata(pandas_metadata(name)), "t.parquet")
+    assert Table("t.parquet").parts().train.inputs.dtype.names == ("x",)
+    assert caplog.messages == [f"t.parquet: the index of a data frame is not a feature: '{name}'"]
+    # What the user asks for is done.
+    assert Table("t.parquet", columns=(name,)).parts().train.inputs.dtype.names == (name,)
+    ids = Table("t.parquet", id=name).parts().train.ids
+    assert ids is not None
+    assert ids.tolist() == ["7", "8", "9"]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        pandas_metadata({"kind": "range", "start": 0, "stop": 3, "step": 1}),
+        pandas_metadata("gone"),
+        {b"pandas": b"{"},
+        {b"pandas": b"[]"},
+        {b"pandas": b"{}"},
+        {b"other": b"{}"},
+    ],
+)
+def test_metadata_without_an_index_column_change_nothing(metadata: dict) -> None:
+    table = pa.table({"x": [0.5, 0.7, 0.5], "label": [0, 1, 0]}).replace_schema_metadata(metadata)
+    parquet.write_table(table, "t.parquet")
+    assert Table("t.parquet").parts().train.inputs.dtype.names == ("x",)
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "Unnamed: 12"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_column_without_a_header_is_no_feature(name: str, suffix: str) -> None:
+    mark = {"csv": ",", "tsv": "\t"}[suffix]
+    rows = [(name, "x", "label"), (0, 0.5, 0), (1, 0.5, 1)]
+    text = "".join(mark.join(map(str, row)) + "\n" for row in rows)
+    assert read(text, f"t.{suffix}").train.inputs.dtype.names == ("x",)
+
+
+def test_numbers_that_may_name_the_rows_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    lines = [f"{1000 + i},{i / 8},{i % 3},{i},{i % 2}" for i in range(20)]
+    parts = read("\n".join(["customer,x,kind,n,label", *lines]))
+    assert parts.train.inputs.dtype.names == ("customer", "x", "kind", "n")
+    [message] = caplog.messages
+    assert message.startswith(
+        "t.csv: whole numbers that differ in every row are used as features: customer, n; if they "
+    )
+    assert "--config.data.id=customer" in message
+    caplog.clear()
+    read("\n".join(["customer,x,kind,n,label", *lines]), id="customer", columns=("x", "kind"))
+    assert not caplog.messages
+
+
+def test_texts_that_are_not_utf_8_are_found() -> None:
+    texts = pa.array([b"a", b"b", b"\xff"] * 4, pa.binary()).view(pa.string())
+    parquet.write_table(pa.table({"x": texts, "label": [0, 1, 0] * 4}), "t.parquet")
+    with pytest.raises(UserError, match=r"t\.parquet row 2, column x: byte 0xff at byte 1"):
+        Table("t.parquet").parts()
