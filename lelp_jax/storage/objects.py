@@ -96,6 +96,13 @@ def shorten_error(error: Exception) -> str:
 
 def make_read_error(location: str | os.PathLike[str], error: Exception) -> UserError:
     """Makes the error for something that exists but cannot be read."""
+    found = OS_ERROR.search(str(error))
+    code = int(found[1]) if found else 0
+    if code and not isinstance(OSError(code, ""), files.LOST):
+        # Missing permissions or a failing disk do not mean that anything is damaged.
+        return Unavailable(
+            f"{location} cannot be read ({os.strerror(code)}); check the permissions and the disk"
+        )
     problem = f"{location} cannot be read: {shorten_error(error)}"
     code = OS_ERROR.search(str(error))
     if code and not isinstance(OSError(int(code[1]), ""), files.LOST):

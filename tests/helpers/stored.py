@@ -66,7 +66,7 @@ def cut(path: Path, size: int) -> None:
 def block(path: Path) -> None:
     """Makes a file unreadable, for the superuser, too, and keeps its content beside it."""
     path.rename(path.with_name(f".{path.name}.kept"))
-    path.symlink_to(path)
+    path.symlink_to(path.name)
 
 
 def unblock(path: Path) -> None:
