@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import errno
 import functools
 import io
 import os.path
+import re
 import runpy
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +23,9 @@ from ml_collections.config_dict import RequiredValueError
 from lelp_jax.cli import overrides
 from lelp_jax.core import terminal
 from lelp_jax.core.errors import UserError
+
+# A dash before a digit or a point begins a negative number.
+_FLAG = re.compile(r"--?(?P<name>[^\W\d][^=]*)(?P<value>=.*)?", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +95,7 @@ def parse(
         )
         print_help(values, usage)
         return None
+    check_flags(argv[1:], values, "config")
     help_key, others = _take_help(argv[1:])
     path, others = _take_config(others)
     file, colon, argument = path.partition(":")
@@ -107,6 +113,41 @@ def parse(
     name = Path(file).stem + (f"-{argument}" if argument else "")
     workdir = _read_workdir(values["workdir"].value or str(Path("runs") / name))
     return Arguments(name, config.to_dict(), workdir, help_key)
+
+
+def check_flags(arguments: Sequence[str], values: flags.FlagValues, *others: str) -> None:
+    """Checks the names of all flags, and that those that need a value have one.
+
+    Args:
+        arguments: The command line without the program's name.
+        values: The flags.
+        *others: Names of flags that are defined later; only these have keys after a point, which
+            are checked then, too.
+
+    Raises:
+        UserError: A flag is unknown or has no value.
+    """
+    switches = {name for name in values if values[name].boolean}
+    known = sorted({*values, *others, *(f"no{name}" for name in switches)})
+    for number, argument in enumerate(arguments):
+        if argument == "--":
+            return
+        match = _FLAG.fullmatch(argument)
+        if match is None:
+            continue
+        name, point, rest = match["name"].partition(".")
+        if point and name.removeprefix("no") in others:
+            continue
+        if name not in known or point:
+            near = difflib.get_close_matches(name, known, n=1)
+            rest = f".{rest}" if near and near[0] in others and point else ""
+            hint = f"; did you mean --{near[0]}{rest}?" if near else ";"
+            raise UserError(f"unknown flag --{match['name']}{hint} --help shows the flags")
+        # absl would take the next flag for the value.
+        following = arguments[number + 1 : number + 2]
+        alone = match["value"] is None and (not following or _FLAG.fullmatch(following[0]))
+        if alone and name not in switches and name.removeprefix("no") not in switches:
+            raise UserError(f"--{name} has no value; write --{name}=VALUE")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from lelp_jax.cli import command_line, overrides
 from lelp_jax.cli.command_line import load_config
 from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.experiment.help import holds_texts
+from lelp_jax.deploy.targets import flags as project_flags
 from lelp_jax.main import main
 from tests.helpers.paths import CONFIGS
 
@@ -68,6 +69,47 @@ def test_a_workdir_may_be_below_the_home(tmp_path: Path, monkeypatch: pytest.Mon
 def test_every_way_to_write_a_flag(arguments: tuple[str, ...]) -> None:
     result = parse(*arguments)
     assert (result.config["seed"], result.workdir) == (3, Path("w"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--confg=c.py",), "unknown flag --confg; did you mean --config? --help shows the flags"),
+        (("-cofig", "c.py"), "unknown flag --cofig; did you mean --config?"),
+        ((DIGITS, "--cofig.seed=1"), "unknown flag --cofig.seed; did you mean --config.seed?"),
+        ((DIGITS, "--noconfg.on"), "unknown flag --noconfg.on; did you mean --config.on?"),
+        ((DIGITS, "--Config.seed=1"), "unknown flag --Config.seed; did you mean --config.seed?"),
+        ((DIGITS, "--wrokdir=w"), "unknown flag --wrokdir; did you mean --workdir?"),
+        ((DIGITS, "--workdir.x=w"), "unknown flag --workdir.x; did you mean --workdir?"),
+        ((DIGITS, "--no-debug"), "unknown flag --no-debug; did you mean --nodebug?"),
+        ((DIGITS, "--xyzzy=1"), "unknown flag --xyzzy; --help shows the flags"),
+        ((DIGITS, "--workdir"), "--workdir has no value; write --workdir=VALUE"),
+        ((DIGITS, "--workdir", "--nodebug"), "--workdir has no value; write --workdir=VALUE"),
+        (("--config", "--workdir=w"), "--config has no value; write --config=VALUE"),
+        (("--config=",), "--config has no value; for example --config=configs/digits.py"),
+        ((DIGITS, "--config=c.py"), "--config is given 2 times"),
+        ((DIGITS, "--", "--wrokdir"), "argument '--wrokdir' is not a flag"),
+    ],
+)
+def test_wrong_flags(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        parse(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--inptu=x",), "unknown flag --inptu; did you mean --input? --help shows the flags"),
+        (("--input=x", "--norotat"), "unknown flag --norotat; did you mean --norotate?"),
+        (("--input=x", "--input.x=1"), "unknown flag --input.x; did you mean --input?"),
+        (("--input=x", "--out"), "--out has no value; write --out=VALUE"),
+        (("--input=x", "--out", "--rotate"), "--out has no value; write --out=VALUE"),
+        (("--input=x", "--out=y", "--beta", "-3"), "--beta must be a number above 0, got -3.0"),
+    ],
+)
+def test_wrong_flags_of_the_projection(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        project_flags.parse(["project", *arguments], "Usage.")
 
 
 def test_overrides_keep_the_kind_of_the_value() -> None:

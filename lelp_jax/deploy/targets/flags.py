@@ -78,6 +78,7 @@ def parse(argv: Sequence[str], usage: str | None) -> ProjectArguments | None:
     if command_line.asks_for_help(argv):
         command_line.print_help(values, usage)
         return None
+    command_line.check_flags(argv[1:], values)
     with command_line.convert_flag_errors(argv):
         rest = values(list(argv))
     command_line.refuse_words(rest)
