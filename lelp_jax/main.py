@@ -17,7 +17,7 @@ from absl import flags
 
 from lelp_jax.cli import command_line
 from lelp_jax.core import memory, terminal
-from lelp_jax.core.errors import Damaged, Interrupted, UserError
+from lelp_jax.core.errors import Damaged, Interrupted, UserError, format_error
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
         # Users see one line; --debug shows the traceback.
         if debug:
             raise
-        terminal.write(f"error: {command_line.format_error(error)}", stderr=True)
+        terminal.write(f"error: {format_error(error)}", stderr=True)
         return 2
 
 

@@ -20,9 +20,8 @@ from collections.abc import Sequence
 
 from absl import flags as absl_flags
 
-from lelp_jax.cli import command_line
 from lelp_jax.core import memory, terminal
-from lelp_jax.core.errors import Interrupted, UserError
+from lelp_jax.core.errors import Interrupted, UserError, format_error
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter, set_up_logging
 from lelp_jax.deploy.targets import flags
@@ -56,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     except (UserError, OSError, absl_flags.Error) as error:
         if debug:
             raise
-        terminal.write(f"error: {command_line.format_error(error)}", stderr=True)
+        terminal.write(f"error: {format_error(error)}", stderr=True)
         return 2
 
 

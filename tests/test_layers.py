@@ -79,7 +79,7 @@ ALLOWED = {
         *("storage", "students"),
     ],
     "main": ["cli", "experiment", "pipeline", "report/results"],
-    "project": ["cli", "deploy/targets"],
+    "project": ["deploy/targets"],
 }
 
 

@@ -5,24 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
-import errno
 import functools
 import io
 import os.path
 import re
-import runpy
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import flags
-from ml_collections import ConfigDict, config_flags
-from ml_collections.config_dict import RequiredValueError
+from ml_collections import config_flags
 
-from lelp_jax.cli import overrides
+from lelp_jax.cli import config_file, overrides
 from lelp_jax.core import terminal
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import UserError, format_error
 
 # A dash before a digit or a point begins a negative number.
 _FLAG = re.compile(r"--?(?P<name>[^\W\d][^=]*)(?P<value>=.*)?", re.DOTALL)
@@ -99,7 +95,7 @@ def parse(
     help_key, others = _take_help(argv[1:])
     path, others = _take_config(others)
     file, colon, argument = path.partition(":")
-    config = load_config(Path(file), [argument] if colon else [])
+    config = config_file.load_config(Path(file), [argument] if colon else [])
     with convert_flag_errors(argv):
         holds = functools.partial(holds_texts, config.to_dict())
         program = [argv[0], *overrides.normalize(config, others, holds)]
@@ -183,47 +179,6 @@ def refuse_words(rest: Sequence[str]) -> None:
         raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
 
 
-def load_config(path: Path, arguments: Sequence[str] = ()) -> ConfigDict:
-    """Loads a config by calling `get_config` of a config file.
-
-    Args:
-        path: The config file.
-        arguments: Passed to `get_config`; the part after the colon in --config=FILE:ARGUMENT.
-
-    Raises:
-        UserError: The file is missing, fails, or returns no config.
-    """
-    place = f"--config={path}"
-    if path.is_dir():
-        raise UserError(f"{place} is a folder; give a config file, such as configs/digits.py")
-    if not path.is_file():
-        raise UserError(f"{place}: no such file")
-    try:
-        module = runpy.run_path(str(path), run_name="config")
-        if "get_config" not in module:
-            raise UserError("the file defines no function get_config")
-        config = module["get_config"](*arguments)
-        if not isinstance(config, ConfigDict):
-            raise UserError(f"get_config must return a ConfigDict, got {config!r}")
-        config.to_dict()
-        return config
-    except RequiredValueError:
-        raise UserError(
-            f"{place}: a required_placeholder has no value; use a default such as '' instead"
-        ) from None
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
-    except (Exception, SystemExit) as error:
-        # A config file is the user's program, so any exception in it is an error of the user's.
-        lines = [
-            frame.lineno
-            for frame in traceback.extract_tb(error.__traceback__)
-            if frame.filename == str(path)
-        ]
-        line = f" line {lines[-1]}" if lines else ""
-        raise UserError(f"{place}{line}: {type(error).__name__}: {format_error(error)}") from error
-
-
 def _take_help(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Splits off --help=KEY: returns its value, "" without it, and the other arguments."""
     found, others = "", []
@@ -297,22 +252,3 @@ def print_help(values: flags.FlagValues, usage: str | None) -> None:
     own, _, _ = values.get_help("  ").partition("absl.flags:")
     _, _, own = own.strip().partition("\n")
     terminal.write(f"{(usage or '').strip()}\n\nflags:\n{own}")
-
-
-def format_error(error: BaseException) -> str:
-    """Formats an error on one line, with a hint for errors of the file system."""
-    if isinstance(error, OSError) and error.strerror:
-        place = f"{error.filename}: " if error.filename else ""
-        other = "; give a --workdir that is writable"
-        hint = {
-            errno.ENOSPC: "; free some space, then run the same command again to resume",
-            errno.EDQUOT: "; free some space, then run the same command again to resume",
-            errno.EROFS: other,
-            errno.EACCES: "; change its permissions, or give another --workdir",
-            errno.ENOTDIR: other,
-            errno.EEXIST: other,
-        }.get(error.errno or 0, "")
-        return f"{place}{error.strerror}{hint}"
-    if isinstance(error, KeyError) and error.args:
-        return " ".join(str(error.args[0]).split())
-    return " ".join(str(error).split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 from collections.abc import Iterable
 
@@ -56,3 +57,23 @@ def make_unknown_name_error(kind: str, name: str, known: Iterable[str]) -> UserE
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return UserError(f"unknown {kind}: {name!r}; {hint}known: {', '.join(known)}")
+
+
+def format_error(error: BaseException) -> str:
+    """Formats an error on one line, with a hint for errors of the file system."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        other = "; give a --workdir that is writable"
+        hint = {
+            errno.ENOSPC: "; free some space, then run the same command again to resume",
+            errno.EDQUOT: "; free some space, then run the same command again to resume",
+            errno.EROFS: other,
+            errno.EACCES: "; change its permissions",
+            errno.EIO: "; check the disk that it is on",
+            errno.ENOTDIR: other,
+            errno.EEXIST: other,
+        }.get(error.errno or 0, "")
+        return f"{place}{error.strerror}{hint}"
+    if isinstance(error, KeyError) and error.args:
+        return " ".join(str(error.args[0]).split())
+    return " ".join(str(error).split())

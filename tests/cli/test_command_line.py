@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from lelp_jax.cli import command_line, overrides
-from lelp_jax.cli.command_line import load_config
-from lelp_jax.core.errors import UserError, make_unknown_name_error
+from lelp_jax.cli import command_line, config_file, overrides
+from lelp_jax.core.errors import UserError, format_error, make_unknown_name_error
 from lelp_jax.experiment.help import holds_texts
 from lelp_jax.deploy.targets import flags as project_flags
 from lelp_jax.main import main
@@ -222,7 +221,7 @@ def test_config_file_that_was_just_changed_is_read_anew(tmp_path: Path) -> None:
             "from ml_collections import ConfigDict\n"
             f"def get_config():\n    return ConfigDict(dict(a={value}))\n"
         )
-        assert load_config(path).a == value
+        assert config_file.load_config(path).a == value
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.py"]
 
 
@@ -237,8 +236,8 @@ def test_config_file_that_was_just_changed_is_read_anew(tmp_path: Path) -> None:
     ],
 )
 def test_errors_are_told_on_one_line(error: Exception, text: str) -> None:
-    assert command_line.format_error(error).startswith(text)
-    assert "\n" not in command_line.format_error(error)
+    assert format_error(error).startswith(text)
+    assert "\n" not in format_error(error)
 
 
 def test_unknown_name_lists_what_is_known() -> None:

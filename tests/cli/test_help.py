@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lelp_jax import data, inputs, teachers
-from lelp_jax.cli.command_line import load_config
+from lelp_jax.cli.config_file import load_config
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.fields import Named, read_fields, split_marks
 from lelp_jax.experiment import student_network

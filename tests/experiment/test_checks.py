@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from pyarrow import parquet
 
 from lelp_jax import data
-from lelp_jax.cli.command_line import load_config
+from lelp_jax.cli.config_file import load_config
 from lelp_jax.core.errors import UserError
 from lelp_jax.experiment import checks
 from lelp_jax.experiment.config import from_config_dict, resolve_steps

@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from lelp_jax import methods
-from lelp_jax.cli.command_line import load_config
+from lelp_jax.cli.config_file import load_config
 from lelp_jax.core.errors import UserError
 from lelp_jax.deploy import export
 from lelp_jax.experiment import config

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lelp_jax import data
-from lelp_jax.cli.command_line import load_config
+from lelp_jax.cli.config_file import load_config
 from lelp_jax.core import metrics
 from lelp_jax.data import Split
 from lelp_jax.data.sources.digits import Digits

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from pyarrow import parquet
 
 from lelp_jax import pipeline
-from lelp_jax.cli.command_line import load_config
+from lelp_jax.cli.config_file import load_config
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.report import stage as report

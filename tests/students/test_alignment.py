@@ -9,7 +9,7 @@ import pytest
 from lelp_jax import data
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
-from lelp_jax.cli.command_line import load_config
+from lelp_jax.cli.config_file import load_config
 from lelp_jax.core.errors import Damaged
 from lelp_jax.experiment import config
 from lelp_jax.experiment.run import Run

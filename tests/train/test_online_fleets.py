@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lelp_jax import data, models
-from lelp_jax.cli.command_line import load_config
+from lelp_jax.cli.config_file import load_config
 from lelp_jax.core.curves import CurveLog
 from lelp_jax.core.errors import Interrupted, UserError
 from lelp_jax.core.interrupts import Interrupts
