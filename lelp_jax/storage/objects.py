@@ -104,10 +104,6 @@ def make_read_error(location: str | os.PathLike[str], error: Exception) -> UserE
             f"{location} cannot be read ({os.strerror(code)}); check the permissions and the disk"
         )
     problem = f"{location} cannot be read: {shorten_error(error)}"
-    code = OS_ERROR.search(str(error))
-    if code and not isinstance(OSError(int(code[1]), ""), files.LOST):
-        # Missing permissions or a failing disk do not mean that anything is damaged.
-        return Unavailable(f"{problem}; check the permissions and the disk")
     # What arrived cannot be decoded: no later try would change that.
     arrived = shorten_error(error).startswith(_UNDECODABLE)
     if is_url(location) and not arrived:

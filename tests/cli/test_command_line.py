@@ -6,8 +6,8 @@ from ml_collections import ConfigDict
 
 from lelp_jax.cli import command_line, config_file, overrides
 from lelp_jax.core.errors import UserError, format_error, make_unknown_name_error
-from lelp_jax.experiment.help import holds_texts
 from lelp_jax.deploy.targets import flags as project_flags
+from lelp_jax.experiment.help import holds_texts
 from lelp_jax.main import main
 from tests.helpers.paths import CONFIGS
 
@@ -175,7 +175,7 @@ def test_words_are_texts_where_the_key_holds_texts(text: str, expected: tuple[st
 
 
 def test_which_keys_hold_texts() -> None:
-    config = load_config(CONFIGS / "table.py").to_dict()
+    config = config_file.load_config(CONFIGS / "table.py").to_dict()
     texts = {"data.columns", "methods.lelp.membership"}
     others = {"data.split", "methods.kd.alpha", "student.model.hidden", "seed", "no.such.key"}
     assert {key for key in texts | others if holds_texts(config, key)} == texts

@@ -121,6 +121,15 @@ def test_programs_that_were_not_written_to_the_end_are_deleted(cache: Path) -> N
     assert sorted(path.name for path in cache.iterdir()) == ["whole-atime", "whole-cache"]
 
 
+def test_a_user_without_a_home_has_no_cache(
+    monkeypatch: pytest.MonkeyPatch, package_log: list
+) -> None:
+    remove_home(monkeypatch)
+    assert find_cache_folder() is None
+    [(_, message)] = package_log
+    assert "(there is no home folder); XDG_CACHE_HOME can name another folder" in message
+
+
 def test_another_folder_is_left_to_its_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package_log: list
 ) -> None:
@@ -141,7 +150,9 @@ def test_both_programs_run_without_a_home(
     random = np.random.default_rng(0)
     embeddings = random.standard_normal((40, 4))
     np.savez("teacher.npz", embeddings=embeddings, logits=embeddings[:, :2])
-    remove_home(monkeypatch)
+    # Where the list of users has none either, JAX cannot even use the cache it was given before.
+    monkeypatch.setenv("HOME", "nowhere")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert tiny.run(tmp_path / "run") == 0
     assert count_warnings(capfd) == 1
     arguments = ("--input=teacher.npz", "--out=targets.npz", "--num_subclasses=2")

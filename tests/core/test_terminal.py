@@ -34,10 +34,11 @@ def test_a_table_is_printed_in_every_encoding(
     assert title.endswith(
         "caf\\xe9/report/report.md" if encoding == "ascii" else "café/report/report.md"
     )
-    rows = [line for line in lines if f" {sign} " in line]
-    assert len(rows) == len(tiny.METHODS)
+    table = [line for line in lines if line.strip(" |").startswith(tiny.METHODS)]
+    rows = [line for line in table if f" {sign} " in line]
+    assert {row.strip(" |").split()[0] for row in rows} >= set(tiny.METHODS)
     # What is longer than the sign that it replaces does not put the columns out of line.
-    assert len({len(line) for line in rows}) == 1
+    assert len({len(line) for line in table}) == 1
 
 
 def test_a_message_with_what_the_terminal_lacks_is_one_line(
