@@ -162,6 +162,26 @@ def check_files(folder: Path) -> None:
             raise Damaged(f"{path} is missing", folder) from error
 
 
+def check_copy(folder: Path) -> None:
+    """Compares the files of a copy of an artifact, which may have any name, with its marker.
+
+    A copy without a marker is not checked.
+
+    Raises:
+        Damaged: A file is missing or has other content, or the marker has changed.
+        OSError: A file cannot be read, which does not mean that it is damaged.
+    """
+    path = folder / _MARKER
+    try:
+        listed = "files" in json.loads(path.read_bytes())
+    except files.LOST:
+        return
+    except (ValueError, TypeError) as error:
+        raise Damaged(f"{path} has changed since it was written", folder) from error
+    if listed:
+        check_files(folder)
+
+
 @contextlib.contextmanager
 def discard_if_damaged(folder: Path, *, anything: bool = False) -> Iterator[None]:
     """Deletes the artifact, after a warning, if the block finds it damaged; suppresses the error.

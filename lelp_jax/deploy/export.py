@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from lelp_jax import methods, models
 from lelp_jax.core import artifacts, files
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import make_unknown_name_error
+from lelp_jax.deploy import folder as layout
 from lelp_jax.experiment.run import Run
 from lelp_jax.inputs import ENCODINGS, Encoding
 from lelp_jax.methods.base import identity_readout
@@ -28,9 +28,6 @@ from lelp_jax.students.selection import Outcome
 
 STAGE = "exports"
 _VERSION = 1
-_FORMAT = 3
-_PARAMETERS = "parameters.safetensors"
-_CARD = "student.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +126,7 @@ def _ensure_one(run: Run, outcome: Outcome) -> Path:
     """Exports one student, unless an earlier launch did so."""
     key = {
         "version": _VERSION,
-        "format": _FORMAT,
+        "format": layout.FORMAT,
         "student": outcome.trained.fingerprint,
         "class_names": list(run.dataset.class_names),
         "parameters": [outcome.trained.folder.name, outcome.trained.position],
@@ -167,11 +164,11 @@ def save(folder: Path, run: Run, outcome: Outcome) -> None:
             for name, leaf in flatten_dict(tree, sep=".").items()
         },
     }
-    files.write_atomic(folder / _PARAMETERS, to_bytes(arrays))
+    files.write_atomic(folder / layout.PARAMETERS, to_bytes(arrays))
     files.write_json(
-        folder / _CARD,
+        folder / layout.CARD,
         {
-            "format": _FORMAT,
+            "format": layout.FORMAT,
             "method": student.trial.method,
             "numeric": student.trial.traced,
             "model": dict(student.network.settings),
@@ -197,33 +194,21 @@ def load(folder: Path | str) -> ExportedStudent:
         The student, with its arrays on the default device.
 
     Raises:
-        UserError: The folder holds no student, or one that another version has written.
+        UserError: The folder holds no student, a damaged one, or one of another version.
     """
-    from safetensors.numpy import load_file
-
-    path = Path(folder) / _CARD
-    try:
-        card = json.loads(path.read_text())
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read ({error.strerror}); give the folder of an exported student"
-        ) from error
-    if card.get("format") != _FORMAT:
-        raise UserError(
-            f"{path} has format {card.get('format')}, but this version reads {_FORMAT}; run the "
-            "command of the student's run again to export it anew"
-        )
-    groups: dict[str, dict[str, Any]] = {name: {} for name in ("params", "extra", "constants")}
-    for name, array in load_file(Path(folder) / _PARAMETERS).items():
-        group, _, rest = name.partition(".")
-        groups[group][rest] = array
+    folder = Path(folder)
+    card, groups = layout.read_card(folder), layout.read_arrays(folder)
     # JSON has no tuples, but model settings must be hashable.
     model = {key: tuple(v) if isinstance(v, list) else v for key, v in card["model"].items()}
-    encoding = ENCODINGS[card["inputs"]["kind"]]
+    kind = card["inputs"]["kind"]
+    used = (("kind of inputs", kind, ENCODINGS), ("method", card["method"], methods.METHODS))
+    for what, name, known in used:
+        if name not in known:
+            raise make_unknown_name_error(f"{what} in {folder / layout.CARD}", name, known)
     return ExportedStudent(
         class_names=tuple(card["class_names"]),
         card=card,
-        _encoding=encoding.load(Path(folder), card["inputs"]),
+        _encoding=ENCODINGS[kind].load(folder, card["inputs"]),
         _model=models.build(model, card["num_outputs"], card["num_tokens"]),
         _arrays=jax.device_put(
             {
