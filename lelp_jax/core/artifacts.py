@@ -87,7 +87,7 @@ def run(
                 check_files(folder)
             artifact = load(folder, facts)
             if adopted:
-                finish(folder, inputs, facts, unlisted)
+                adopt(folder, inputs, facts, unlisted)
             return artifact
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -128,6 +128,17 @@ def finish(
     # The checksum must cover the content as it will be read: NaN as null, tuples as lists.
     content = json.loads(json.dumps(files.clean(content)))
     files.write_json(folder / _MARKER, {**content, "checksum": _compute_checksum(folder, content)})
+
+
+def adopt(
+    folder: Path, inputs: Mapping[str, Any], facts: Mapping[str, Any], unlisted: Collection[str]
+) -> None:
+    """Gives an artifact of a version without checksums a marker that has them, and logs it.
+
+    The arguments are those of `finish`.
+    """
+    _LOG.info("%s is taken unchecked: it was written by a version without checksums", folder)
+    finish(folder, inputs, facts, unlisted)
 
 
 def find_finished(root: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, Any], bool]]:

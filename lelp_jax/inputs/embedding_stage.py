@@ -5,21 +5,27 @@ Each part is a file, so that a stopped launch resumes after the last one.
 
 from __future__ import annotations
 
+import contextlib
+import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lelp_jax.core import arrays, artifacts
+from lelp_jax.core import arrays, artifacts, files
 from lelp_jax.core.errors import Damaged
 from lelp_jax.core.session import Session
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.models.token_batches import TokenBatch
 
+_LOG = logging.getLogger(__name__)
 STAGE = "embeddings"
 _VERSION = 1
+# The checksums of an unfinished artifact's parts, one a line.
+_FINISHED = "finished.jsonl"
 # A killed launch loses at most this many.
 _BATCHES_PER_PART = 8
 
@@ -59,12 +65,14 @@ def ensure(
     dims = network.checkpoint.architecture.dims
 
     def build(folder: Path) -> Mapping[str, Any]:
-        done = []
+        done, finished = [], folder / _FINISHED
+        checksums = _read_checksums(finished)
         with session.reporter.show_stage("embeddings", len(tokens.values), "texts"):
             for number, part in enumerate(parts):
                 done.append(f"part_{number:05d}.npy")
+                path = folder / done[-1]
                 # Of a launch that was stopped.
-                if _is_part(folder / done[-1], (len(_rows(part)), dims)):
+                if _is_finished(path, checksums.get(path.name), (len(_rows(part)), dims)):
                     session.reporter.advance(len(_rows(part)))
                     continue
                 values = []
@@ -72,7 +80,14 @@ def ensure(
                     session.interrupts.check()
                     values.append(network.embed(tokens.values, batch))
                     session.reporter.advance(len(batch.rows))
-                arrays.write_array(folder / done[-1], np.concatenate(values))
+                arrays.write_array(path, np.concatenate(values))
+                # After the part itself: what has a checksum is whole. The new line comes first, to
+                # end one that a killed launch has left incomplete.
+                entry = json.dumps({"part": path.name, "sha256": files.hash_file(path)})
+                with open(finished, "a") as file:
+                    file.write(f"\n{entry}")
+        # From here on, the marker of the artifact has the checksums.
+        finished.unlink(missing_ok=True)
         return {"parts": done, "rows": len(tokens.values), "dims": dims}
 
     def load(folder: Path, facts: Mapping[str, Any]) -> tuple[np.ndarray, str]:
@@ -90,11 +105,25 @@ def ensure(
     return artifacts.run(root, STAGE, key, build, load)
 
 
-def _is_part(path: Path, shape: tuple[int, int]) -> bool:
-    try:
-        return arrays.read_array(path).shape == shape
-    except Damaged:
+def _read_checksums(path: Path) -> dict[str, str]:
+    """Reads the checksums of the parts that a stopped launch has finished."""
+    found = {}
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        # A launch may be killed, and a disk may fail, in the middle of a line.
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            found[entry["part"]] = entry["sha256"]
+    return found
+
+
+def _is_finished(path: Path, checksum: str | None, shape: tuple[int, int]) -> bool:
+    """Checks whether a part is as it was written, and belongs to these texts."""
+    if checksum is None or not path.is_file():
         return False
+    if files.hash_file(path) != checksum:
+        _LOG.warning("%s has changed since it was written; computing it again", path)
+        return False
+    return arrays.read_array(path).shape == shape
 
 
 def _rows(part: list[TokenBatch]) -> np.ndarray:

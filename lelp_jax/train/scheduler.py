@@ -114,7 +114,7 @@ def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:
         if adopted:
             session.curves.adopt(folder)
             members = [member["fingerprint"] for member in facts["members"]]
-            artifacts.finish(folder, {"members": members}, facts, unlisted=_UNFINISHED)
+            artifacts.adopt(folder, {"members": members}, facts, _UNFINISHED)
         for position, member in enumerate(facts["members"]):
             found[member["fingerprint"]] = Trained(
                 member["fingerprint"],

@@ -246,6 +246,8 @@ def test_what_an_older_version_finished_is_adopted(tmp_path: Path, package_log: 
     marker.write_text(json.dumps({"inputs": content["inputs"], "facts": content["facts"]}))
     assert stage.run(tmp_path) == WHOLE
     assert stage.built == 1
+    told = f"{marker.parent} is taken unchecked: it was written by a version without checksums"
+    assert [text for _, text in package_log if "unchecked" in text] == [told]
     assert json.loads(marker.read_text()) == content
     # From now on it is checked as any other.
     stored.flip(marker.parent / "deep" / "values", 3)

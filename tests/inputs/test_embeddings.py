@@ -17,7 +17,7 @@ from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.models import token_batches
 from lelp_jax.models.token_batches import make_batches
 from lelp_jax.models.tokens import lengths
-from tests.helpers import checkpoints
+from tests.helpers import checkpoints, stored
 from tests.inputs.test_text_encoding import dataset, session
 
 # Of one to ten words, in no order of length, each beginning with a word of its own.
@@ -166,17 +166,49 @@ def test_a_stopped_run_goes_on_where_it_was(checkpoint, tmp_path, embedded):
     np.testing.assert_array_equal(resumed.values, whole.values)
 
 
-@pytest.mark.parametrize("content", [b"", None])
-def test_a_part_that_cannot_be_read_is_computed_again(checkpoint, tmp_path, embedded, content):
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def forget(path: Path) -> None:
+    """Leaves the checksums as a process that was killed while it wrote the first one."""
+    checksums = path.with_name("finished.jsonl")
+    first, *others = checksums.read_bytes().split(b"\n")[1:]
+    checksums.write_bytes(b"\n".join([b"", first[:20], *others]))
+
+
+DAMAGES = {
+    "empty": empty,
+    "cut": lambda path: stored.cut(path, -3),
+    "flipped": lambda path: stored.flip(path, path.stat().st_size - 2),
+    "deleted": Path.unlink,
+    "checksum cut": forget,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_part_that_is_not_as_it_was_written_is_computed_again(
+    checkpoint, tmp_path, embedded, damage, package_log
+):
     whole = ensure(checkpoint, tmp_path / "whole")
     with pytest.raises(Interrupted):
         ensure(checkpoint, tmp_path / "stopped", watch=Stopped(at=2 + 5))
     first = min((tmp_path / "stopped").glob("embeddings/*/part_*.npy"))
-    first.write_bytes(first.read_bytes()[:-3] if content is None else content)
+    DAMAGES[damage](first)
     embedded.clear()
     resumed = ensure(checkpoint, tmp_path / "stopped")
     assert len(embedded) == len(network(checkpoint).batches(resumed.encoding.tokens(TEXTS))) - 2
     np.testing.assert_array_equal(resumed.values, whole.values)
+    warned = [text for _, text in package_log if text.endswith("computing it again")]
+    assert warned == [f"{first} has changed since it was written; computing it again"] * (
+        damage in ("empty", "cut", "flipped")
+    )
+    # What the finished artifact holds is listed in its marker.
+    names = {path.name for path in first.parent.iterdir()}
+    assert names == {
+        path.name for path in next((tmp_path / "whole").glob("embeddings/*")).iterdir()
+    }
+    assert "finished.jsonl" not in names
 
 
 @pytest.mark.parametrize("damage", ["flip", "delete", "parts"])
