@@ -34,8 +34,8 @@ def main(argv: Sequence[str]) -> int:
     """
     # Before anything allocates: the setting applies to memory that is freed later.
     memory.keep_freed_memory()
+    # Not from the parsed flags: errors in these are shown with a traceback, too.
     debug = "--debug" in argv
-    terminal.set_up_streams()
     set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:

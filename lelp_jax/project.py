@@ -38,8 +38,8 @@ def main(argv: Sequence[str]) -> int:
         when it was interrupted.
     """
     memory.keep_freed_memory()
+    # Not from the parsed flags: errors in these are shown with a traceback, too.
     debug = "--debug" in argv
-    terminal.set_up_streams()
     set_up_logging(debug=debug)
     interrupts = Interrupts()
     try:

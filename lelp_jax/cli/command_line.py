@@ -99,6 +99,7 @@ def parse(
     with convert_flag_errors(argv):
         holds = functools.partial(holds_texts, config.to_dict())
         program = [argv[0], *overrides.normalize(config, others, holds)]
+        # Locked: an override of a key that does not exist is an error, not a new key.
         config_flags.DEFINE_config_dict(
             "config", config, flag_values=values, lock_config=True, sys_argv=program
         )
@@ -195,6 +196,7 @@ def _take_help(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def _take_config(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Splits off --config: returns its value and the other arguments."""
+    # ml_collections would load the file itself, and show errors in it with a traceback.
     found, others = [], []
     waiting = list(arguments)
     while waiting:

@@ -15,6 +15,7 @@ from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.fields import describe
 
 _FLAG = re.compile(r"--?(no)?config\.(?P<key>[^=]*)(=(?P<value>.*))?", re.DOTALL)
+# Those that read the values later: what is refused there is told here, with the key.
 _PARSERS: dict[type, flags.ArgumentParser] = {
     bool: flags.BooleanParser(),
     int: flags.IntegerParser(),

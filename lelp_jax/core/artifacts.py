@@ -125,6 +125,7 @@ def finish(
         if name.parts[0] not in unlisted:
             listed[name.as_posix()] = [path.stat().st_size, files.hash_file(path)]
     content: dict[str, Any] = {"inputs": inputs, "facts": facts, "files": listed}
+    # Written last: a run that is killed before leaves no marker, and the artifact is built again.
     # The checksum must cover the content as it will be read: NaN as null, tuples as lists.
     content = json.loads(json.dumps(files.clean(content)))
     files.write_json(folder / _MARKER, {**content, "checksum": _compute_checksum(folder, content)})

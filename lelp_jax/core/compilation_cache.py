@@ -25,6 +25,7 @@ def set_up_cache() -> None:
     `JAX_COMPILATION_CACHE_DIR` names the folder, which is then left to its owner; otherwise it is
     that of `find_cache_folder` and takes at most 2 GiB.
     """
+    # By default JAX keeps only what takes a second to compile; a run has many smaller programs.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:

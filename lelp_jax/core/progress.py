@@ -113,11 +113,12 @@ def _format_rate(done: int, seconds: float, unit: str) -> str:
 
 
 def set_up_logging(*, debug: bool = False) -> None:
-    """Sends log lines to standard error, each with the time.
+    """Sends log lines to standard error, each with the time, whatever its encoding.
 
     Args:
         debug: Whether to show lines of level DEBUG, such as one for every compiled program.
     """
+    terminal.set_up_streams()
     # Orbax logs errors through absl in addition to raising them; each should appear once.
     absl.logging.set_verbosity(absl.logging.FATAL)
     logger = logging.getLogger("lelp_jax")

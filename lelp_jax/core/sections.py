@@ -142,6 +142,7 @@ def _convert(value: Any, base: Any, kind: Any, place: str) -> Any:
             )
         return value
     if origin in UNIONS:
+        # The first type that takes the value: their order is the order of preference.
         for option in typing.get_args(base):
             try:
                 return check_value(value, option, place)
