@@ -148,12 +148,14 @@ def find_finished(root: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, A
     Yields:
         Folder and facts, and whether the marker was written by a version without checksums.
     """
-    for marker in sorted((root / stage).glob(f"*/{_MARKER}")):
+    # `Path.glob` would pass over markers that cannot be read, as if they were missing.
+    folders = sorted((root / stage).iterdir()) if (root / stage).is_dir() else []
+    for folder in folders:
         facts, adopted = None, False
-        with discard_if_damaged(marker.parent):
-            facts, adopted = _read_marker(marker.parent)
+        with discard_if_damaged(folder):
+            facts, adopted = _read_marker(folder)
         if facts is not None:
-            yield marker.parent, facts, adopted
+            yield folder, facts, adopted
 
 
 def check_files(folder: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -179,6 +180,26 @@ def test_what_cannot_be_read_for_another_reason_is_kept(tmp_path: Path, name: st
     stored.unblock(marker.parent / name)
     assert stage.run(tmp_path) == WHOLE
     assert stage.built == 1
+
+
+@pytest.mark.parametrize(
+    "pattern", ["teachers/*/parameters/d/*", "students/*/stage.json", "banks/*/stage.json"]
+)
+def test_a_run_that_cannot_read_a_file_keeps_everything(
+    pattern: str, finished_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    path = min(run.glob(pattern))
+    stored.block(path)
+    before = sorted(run.rglob("*"))
+    assert tiny.run(run) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == f"error: {path}: Too many levels of symbolic links"
+    assert set(before) <= set(run.rglob("*"))
+    stored.unblock(path)
+    assert tiny.run(run) == 0
+    assert "building it again" not in capfd.readouterr().err
 
 
 def test_a_failing_disk_is_told_with_the_file(

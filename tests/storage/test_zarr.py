@@ -267,3 +267,10 @@ def test_small_objects() -> None:
 def test_a_whole_bucket_is_not_deleted() -> None:
     with pytest.raises(UserError, match="gs://bucket is a whole bucket; give a folder inside it"):
         objects.delete_tree("gs://bucket")
+
+
+@pytest.mark.parametrize("name", [r"a\b", r"a\b/c", "\\"])
+def test_a_path_that_would_become_another_one_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="contains a backslash; give a path without one"):
+        zarr.create(str(tmp_path / name), (4, 2), np.float32, 2)
+    assert list(tmp_path.iterdir()) == []
