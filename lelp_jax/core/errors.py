@@ -16,7 +16,10 @@ class UserError(Exception):
 
 
 class Unavailable(UserError):
-    """A remote location cannot be reached now; the same command can resume from here later."""
+    """Something cannot be read now, for a reason outside of it; the same command can resume later.
+
+    For example, a remote location that cannot be reached. What was computed so far is kept.
+    """
 
 
 class Damaged(Exception):

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from lelp_jax.core import artifacts
-from lelp_jax.core.errors import UserError
+from lelp_jax.core.errors import Unavailable
 from lelp_jax.core.session import Session
 from lelp_jax.train import plan
 from lelp_jax.train.fleet import FleetJob, trace_member
@@ -98,7 +98,7 @@ def _load_fleet(folder: Path, size: int, spec: StepSpec, example: jax.ShapeDtype
     except Exception as error:  # Orbax raises bare Exceptions
         # The files are those that were written: what went wrong is outside of them.
         reason = " ".join(str(error).split())[:80]
-        raise UserError(
+        raise Unavailable(
             f"{folder / 'parameters'} cannot be read ({reason}); delete {folder} to train it again"
         ) from error
 

@@ -172,6 +172,31 @@ def test_a_state_without_checksums_that_cannot_be_restored_is_set_aside(
         (sums / "30.json").unlink()
 
 
+def test_intact_parameters_that_cannot_be_read_are_kept(
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished_run, run)
+    for stage in ("exports", "surveys", "reports"):
+        shutil.rmtree(run / stage)
+    before = {name: tiny.snapshot(run / name) for name in ("teachers", "banks", "students")}
+
+    def fail(*_):
+        raise ValueError("NOT_FOUND: no files match the pattern")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "load_tree", fail)
+        assert tiny.run(run) == 2
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: {run}/")
+    assert "parameters cannot be read (NOT_FOUND: no files match the pattern); delete " in last
+    assert {name: tiny.snapshot(run / name) for name in before} == before
+    assert tiny.run(run) == 0
+
+
 # Whatever a user may call a folder, and what libraries may take for something else.
 NAMES = st.text(
     st.sampled_from("ab .~%#$&+=@!:;,'\"(){}^`|<>*?[]\\\t\n-_é日±\u0301\u200b\U0001f600\udcff"),
