@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import types
+import typing
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder import positions
-from lelp_jax.models.encoder.architecture import FAMILIES, Architecture
+from lelp_jax.models.encoder.architecture import Architecture, Family
 from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.encoder.trunk import Trunk, embed
 from lelp_jax.models.pretrained.families import BY_NAME, MODEL_TYPES
@@ -147,7 +148,7 @@ def reference(side, model, tokens: np.ndarray):
 
 def test_every_family_is_compared():
     assert {variant.partition(" ")[0] for variant in VARIANTS} == set(MODEL_TYPES)
-    assert set(BY_NAME) == set(MODEL_TYPES.values()) == set(FAMILIES)
+    assert set(BY_NAME) == set(MODEL_TYPES.values()) == set(typing.get_args(Family))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

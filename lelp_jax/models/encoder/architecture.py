@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import typing
 from typing import Annotated, Any, Literal
 
 from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, PROPER_SHARE
@@ -12,7 +11,6 @@ from lelp_jax.core.errors import UserError
 Family = Literal[
     "albert", "bert", "deberta", "distilbert", "electra", "modernbert", "mpnet", "roberta"
 ]
-FAMILIES: tuple[str, ...] = typing.get_args(Family)
 Activation = Literal["gelu", "gelu_new", "relu"]
 Size = Annotated[int, AT_LEAST_ONE]
 SizeOrNone = Annotated[int, NON_NEGATIVE]
