@@ -98,7 +98,9 @@ def _tensors_as_read(folder: Path, family: str, seed: int) -> dict[str, np.ndarr
     """Returns the tensors that are read of an encoder without a head for classification."""
     random = np.random.default_rng(seed)
     pooler = next((p for p in families.BY_NAME[family].poolers if not p.in_head), None)
-    architecture = configuration.read(folder, "", family, pooler, "")
+    architecture = configuration.read(folder, "", family, "")
+    if pooler:
+        architecture = configuration.add_pooler(architecture, pooler, folder, "")
     tensors = {}
     for parameter in names.parameters(architecture, pooler):
         *outer, width = parameter.shape

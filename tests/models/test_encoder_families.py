@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import json
+import shutil
 import types
 import typing
 import warnings
@@ -18,6 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
+from lelp_jax.core import sections
+from lelp_jax.core.errors import UserError
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder import positions
 from lelp_jax.models.encoder.architecture import Architecture, Family
@@ -173,6 +177,68 @@ def test_states_and_heads_are_those_of_transformers(variant, folders, torch_side
         np.testing.assert_allclose(ours.hidden[held], states[held], atol=2e-5)
         ours = ours.pooled @ tensors[f"{head}.weight"].T + tensors[f"{head}.bias"]
         np.testing.assert_allclose(ours, logits, atol=2e-5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_architectures_survive_a_file(variant, folders):
+    architecture = pretrained.load(str(folders(variant)[0]), "here").architecture
+    text = json.dumps(architecture.describe())
+    assert sections.build(Architecture, json.loads(text), "here") == architecture
+
+
+def test_older_words_of_modernbert(folders, tmp_path):
+    """Those of the config.json that the authors published."""
+    folder, _ = folders("modernbert")
+    shutil.copytree(folder, tmp_path / "older")
+    path = tmp_path / "older/config.json"
+    values = json.loads(path.read_text())
+    assert values.pop("layer_types")[:3] == ["full_attention", *["sliding_attention"] * 2]
+    assert values.pop("rope_parameters")["full_attention"]["rope_theta"] == 160_000
+    values |= {"global_attn_every_n_layers": 3, "position_embedding_type": "absolute"}
+    values |= {"global_rope_theta": 160_000.0, "local_rope_theta": 10_000.0}
+    path.write_text(json.dumps(values))
+    new = pretrained.load(str(folder), "here").architecture
+    assert pretrained.load(str(path.parent), "here").architecture == new
+    path.write_text(json.dumps({**values, "local_rope_theta": None}))
+    one_base = pretrained.load(str(path.parent), "here").architecture
+    assert one_base == dataclasses.replace(new, local_rotary_base=160_000.0)
+
+
+@pytest.mark.parametrize(
+    ("variant", "entries", "message"),
+    [
+        ("deberta-v2", {"conv_kernel_size": 3}, "conv_kernel_size 3, of which only 0"),
+        ("deberta-v2", {"share_att_key": False}, "share_att_key False, of which only True"),
+        ("deberta-v2", {"pos_att_type": "c2p"}, r"pos_att_type 'c2p', of which only 'p2c\|c2p'"),
+        ("deberta-v2", {"position_buckets": -1}, "buckets must be a whole number of 0 or more"),
+        ("deberta-v2", {"pooler_hidden_act": "mish"}, "pooler_activation must be .*, got 'mish'"),
+        ("modernbert", {"norm_bias": True}, "norm_bias True, of which only False"),
+        ("modernbert", {"rope_scaling": {"type": "linear"}}, "scales its rotary positions"),
+        (
+            "modernbert",
+            {"layer_types": ["full_attention"]},
+            "windows must be one for each of the 4",
+        ),
+        ("modernbert", {"layer_types": ["chunked"] * 4}, r"windows\[0\] must be"),
+        ("modernbert", {"local_attention": "8"}, "holds a value of another type"),
+        ("mpnet", {"relative_attention_num_buckets": 16}, "num_buckets 16, of which only 32"),
+    ],
+)
+def test_networks_that_are_not_built_are_refused(variant, entries, message, folders, tmp_path):
+    shutil.copytree(folders(variant)[0], tmp_path / "other")
+    path = tmp_path / "other/config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+    with pytest.raises(UserError, match=f"^here: .*{message}") as error:
+        pretrained.load(str(path.parent), "here")
+    assert "\n" not in str(error.value)
+
+
+def test_a_head_of_another_shape_is_no_pooler(folders, tmp_path):
+    shutil.copytree(folders("roberta")[0], tmp_path / "other")
+    path = tmp_path / "other/model.safetensors"
+    tensors = load_file(path)
+    save_file({**tensors, "classifier.dense.weight": np.ones((7, 32), np.float32)}, path)
+    assert not pretrained.load(str(path.parent), "here").architecture.pooler
 
 
 @pytest.mark.parametrize("variant", NETWORKS)

@@ -114,11 +114,10 @@ def load(name: str, place: str) -> Pretrained:
         said = f"{path} is read, not the files that {folder.INDEX} names"
         folder.log_once(logging.WARNING, said)
     with Weights(path, BY_NAME[family], place) as weights:
-        poolers = BY_NAME[family].poolers
-        pooler = next(
-            (p for p in poolers if weights.has(f"{p.dense}.weight", in_head=p.in_head)), None
-        )
-        architecture = configuration.read(found, name, family, pooler, place)
+        architecture = configuration.read(found, name, family, place)
+        pooler = _find_pooler(weights, architecture)
+        if pooler:
+            architecture = configuration.add_pooler(architecture, pooler, found, place)
         digest = hashlib.blake2b(
             json.dumps(architecture.describe(), sort_keys=True).encode(), digest_size=16
         )
@@ -126,6 +125,18 @@ def load(name: str, place: str) -> Pretrained:
             digest.update("/".join(parameter.path).encode())
             digest.update(weights.read(parameter).data)
     return Pretrained(found, architecture, pooler, digest.hexdigest(), place)
+
+
+def _find_pooler(weights: Weights, sizes: Architecture) -> Pooler | None:
+    """Finds the pooler that a checkpoint has.
+
+    A head for another task may have a layer of that name, but hardly one of that shape.
+    """
+    for pooler in BY_NAME[sizes.family].poolers:
+        shape = weights.find_shape(f"{pooler.dense}.weight", in_head=pooler.in_head)
+        if shape == (sizes.dims, sizes.dims) or (shape and not pooler.in_head):
+            return pooler
+    return None
 
 
 def cut_architecture(architecture: Architecture, layers: int) -> Architecture:

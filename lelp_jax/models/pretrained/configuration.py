@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,14 +51,13 @@ def read_family(folder: Path, name: str, place: str) -> str:
     return MODEL_TYPES[model_type]
 
 
-def read(folder: Path, name: str, family: str, pooler: Pooler | None, place: str) -> Architecture:
-    """Reads the architecture of a checkpoint.
+def read(folder: Path, name: str, family: str, place: str) -> Architecture:
+    """Reads the architecture of a checkpoint, without the pooler that it may have.
 
     Args:
         folder: The checkpoint.
         name: What the user called it, for messages.
         family: Its family.
-        pooler: The pooler that its tensors have; None for none.
         place: Where it was named, for messages.
 
     Raises:
@@ -82,10 +82,33 @@ def read(folder: Path, name: str, family: str, pooler: Pooler | None, place: str
                 f"{place}: {path} holds a value of another type than it should ({error}); take an "
                 "undamaged copy of it"
             ) from error
-    if pooler:
-        source, activation = (_look_up(values, at) for at in (pooler.source, pooler.activation))
-        sizes |= {"pooler": True, "pooler_input": source, "pooler_norm": bool(pooler.norm)}
-        sizes["pooler_activation"] = _ACTIVATIONS.get(str(activation), activation)
+    return sections.build(Architecture, sizes, f"{place}: {path}")
+
+
+def add_pooler(
+    architecture: Architecture, pooler: Pooler, folder: Path, place: str
+) -> Architecture:
+    """Adds the pooler of a checkpoint to its architecture.
+
+    Args:
+        architecture: Its sizes.
+        pooler: The pooler that its tensors have.
+        folder: The checkpoint.
+        place: Where it was named, for messages.
+
+    Raises:
+        UserError: config.json is damaged, or tells of another pooler.
+    """
+    path = folder / CONFIG
+    values = read_json(path, place)
+    source, activation = (_look_up(values, at) for at in (pooler.source, pooler.activation))
+    sizes = {
+        **dataclasses.asdict(architecture),
+        "pooler": True,
+        "pooler_input": source,
+        "pooler_activation": _ACTIVATIONS.get(str(activation), activation),
+        "pooler_norm": bool(pooler.norm),
+    }
     return sections.build(Architecture, sizes, f"{place}: {path}")
 
 

@@ -50,14 +50,15 @@ class Weights:
     def __exit__(self, *error: object) -> None:
         self._open.close()
 
-    def has(self, tensor: str, *, in_head: bool) -> bool:
-        """Tells whether there is a tensor.
+    def find_shape(self, tensor: str, *, in_head: bool) -> tuple[int, ...] | None:
+        """Finds the shape of a tensor, or None where there is no such tensor.
 
         Args:
             tensor: Its name without the prefix of the encoder.
             in_head: Whether it belongs to a head beside the encoder.
         """
-        return self._stored_name(tensor, in_head) is not None
+        name = self._stored_name(tensor, in_head)
+        return None if name is None else self._tensor(name).shape
 
     def read(self, parameter: Parameter) -> np.ndarray:
         """Reads a parameter of the trunk, float32.
