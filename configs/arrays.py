@@ -6,8 +6,9 @@
 If you have separate test rows, add --config.data.test=test.npz.
 
 A file holds `inputs` [rows, features...] and `labels` [rows]: numbers 0, 1, ... or names. Training
-rows without a label (-1 or "") are used too: students learn the teacher's predictions for them. If
-the file holds `fine_labels` [rows], you can add the method "oracle" below.
+rows without a label (-1 or "") are used too: students learn the teacher's predictions for them. If -1
+is a class, set --config.data.unlabelled= (or to what marks rows without a label). If the file holds
+`fine_labels` [rows], you can add the method "oracle" below.
 """
 
 from ml_collections import ConfigDict

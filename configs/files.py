@@ -8,6 +8,7 @@ label (empty or -1) are used too: students learn the teacher's predictions for t
 
     --config.data.text=review --config.data.label=stars --config.data.fine_label=topic
     --config.data.validation=dev.parquet                    by default a stratified split of the training rows
+    --config.data.unlabelled=?                              marks rows without a label in place of -1; "": nothing does
     --config.data.class_map=0,0,1,1                         merges classes and keeps the label as fine label
     --config.teacher.checkpoint=DIR                         any BERT-like Hugging Face checkpoint
     --config.teacher.train.class_weights=balanced           for rare classes, with

@@ -6,7 +6,8 @@
 Options: --config.data.test=test.csv --config.data.label=spam --config.data.columns=x,y.
 
 Files end in .csv, .tsv, .jsonl or .parquet. Labels are numbers 0, 1, ... or names. Training rows
-without a label (empty or -1) are used too: students learn the teacher's predictions for them.
+without a label (empty or -1) are used too: students learn the teacher's predictions for them. If -1
+is a class, set --config.data.unlabelled= (or to what marks rows without a label).
 """
 
 from ml_collections import ConfigDict

@@ -51,6 +51,14 @@ def _check_metrics(config: Config, dataset: Dataset) -> None:
                 f"config.{place} {metric!r} is defined for 2 classes, but the data have "
                 f"{dataset.num_classes}; use accuracy or matthews"
             )
+        # Without both classes it is not defined; it is measured on validation rows.
+        labels = dataset.labels[dataset.validation]
+        if metric in metrics.TWO_CLASSES and len(np.unique(labels)) < 2:
+            missing = dataset.class_names[1 - int(labels[0])]
+            raise UserError(
+                f"config.{place} {metric!r} needs validation rows of both classes, but none is of "
+                f"class {missing!r}; give other validation rows, or use accuracy"
+            )
 
 
 def _check_sizes(config: Config, dataset: Dataset) -> None:

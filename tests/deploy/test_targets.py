@@ -158,7 +158,7 @@ def test_new_rows_get_what_they_would_have_got_among_the_old() -> None:
     np.testing.assert_array_equal(new["ids"], arrays["ids"][100:200])
 
 
-def test_without_labels_the_teacher_says_the_class() -> None:
+def test_without_labels_the_teacher_says_the_class(capsys: pytest.CaptureFixture[str]) -> None:
     arrays = teacher()
     opinion = arrays["logits"].argmax(axis=1)
     assert 0 < (opinion != arrays["labels"]).mean() < 0.5
@@ -169,6 +169,7 @@ def test_without_labels_the_teacher_says_the_class() -> None:
     labels[:50] = -1
     save("teacher.npz", {**arrays, "labels": labels})
     assert project("--input=teacher.npz", "--out=targets.npz") == 0
+    assert "50 of 600 rows have no label (-1); unless --membership says" in capsys.readouterr().err
     np.testing.assert_array_equal(outcome("targets.npz")["membership"], opinion)
     assert project("--input=teacher.npz", "--out=targets.npz", "--membership=label") == 0
     np.testing.assert_array_equal(outcome("targets.npz")["membership"], labels)
@@ -281,6 +282,11 @@ BAD = {
     ),
     "weights": (changed(output_weights=np.zeros((5, 2))), [], ["(5, 2)", "(12, 2)"]),
     "label": (changed(labels=np.full(60, 2)), [], ["row 0", "2 is not a class of 0..1"]),
+    "minus one": (
+        changed(labels=np.arange(60) % 2 * 2 - 1),
+        [],
+        ["-1, in 30 of 60 labels, means that a row has no label, but no row is of class 0"],
+    ),
     "labels": (changed(labels=np.zeros(50, int)), [], ["labels have shape (50,)", "60 rows"]),
     "ids": (changed(ids=np.zeros(60, int)), [], ["ids '0' is also that of"]),
     "empty class": (changed(labels=np.zeros(60, int)), [], ["class 1 has no row", "[60, 0]"]),

@@ -175,6 +175,19 @@ DATA = (
         {"train.npz": {"inputs": INPUTS, "labels": np.arange(200) % 3}},
     ),
     Case(
+        "roc_auc_without_a_class",
+        (
+            ARRAYS,
+            *(f"--config.data.{split}={split}.npz" for split in ("train", "validation")),
+            "--config.report.selection_metric=roc_auc",
+        ),
+        ("config.report.selection_metric 'roc_auc' needs validation rows of both", "class '1'"),
+        {
+            "train.npz": {"inputs": INPUTS, "labels": LABELS},
+            "validation.npz": {"inputs": INPUTS, "labels": 0 * LABELS},
+        },
+    ),
+    Case(
         "membership_by_label",
         (TABLE, "--config.data.train=t.csv", "--config.methods.lelp.membership=label"),
         ("config.methods.lelp.membership", "60 of", "--config.methods.lelp.membership=teacher"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.open import open_bundle
 from lelp_jax.teachers import imported
 from lelp_jax.teachers.imported import Imported
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,9 +61,37 @@ def read(location: str) -> Table:
         identity.read(ids, "ids", lambda row: bundle.place("ids", row))
     else:
         ids = np.arange(count)
+    if labels is not None:
+        _check_mark(labels, num_classes, bundle.location)
     label = np.full(count, UNLABELLED, np.int32) if labels is None else labels
     rows = EmbeddedRows(teacher.embeddings, np.arange(count), label, fine)
     return Table(teacher, rows, ids, labels is not None)
+
+
+def _check_mark(labels: np.ndarray, num_classes: int, where: str) -> None:
+    """Logs how many rows have no label.
+
+    Raises:
+        UserError: -1, which means that, seems to be a class.
+    """
+    unlabelled = int((labels == UNLABELLED).sum())
+    if not unlabelled:
+        return
+    counts = np.bincount(labels[labels != UNLABELLED], minlength=num_classes)
+    if not counts.all():
+        raise UserError(
+            f"{where}: {UNLABELLED}, in {unlabelled} of {len(labels)} labels, means that a row has "
+            f"no label, but no row is of class {int(np.argmin(counts))}; number the classes 0, 1, "
+            "... if it is one of them"
+        )
+    _LOG.info(
+        "%s: %d of %d rows have no label (%d); unless --membership says otherwise, each row is "
+        "fitted in the class that the teacher predicts",
+        where,
+        unlabelled,
+        len(labels),
+        UNLABELLED,
+    )
 
 
 def _column(bundle: Bundle, name: str, count: int) -> np.ndarray:
