@@ -25,7 +25,7 @@ IDS = {
     "powers": [f"{i + 1}e{i % 7}" for i in range(60)],
     "20 digits": [f"914678103690000{i:05d}" for i in range(60)],
     "truth": ["true", "TRUE", *(f"t{i}" for i in range(58))],
-    "dates": [f"2020-01-{i:02d}" for i in range(1, 61)],
+    "dates": [f"2020-{1 + i // 28:02d}-{1 + i % 28:02d}" for i in range(60)],
 }
 
 

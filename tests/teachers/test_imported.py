@@ -139,6 +139,18 @@ def test_one_split_out_of_order_is_noticed(split: str, capfd: pytest.CaptureFixt
         assert re.search(r"\), but on 9\d\.\d % of the labelled training rows; check", warnings[0])
 
 
+def test_a_teacher_that_is_worse_on_new_rows_is_not_out_of_order(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    dataset = data.load(data.SOURCES["arrays"]("train.npz", test="test.npz"), SPLIT)
+    logits = LOGITS.copy()
+    logits[dataset.test[::5]] *= -1
+    np.savez("a.npz", **{**TEACHER, "logits": logits})
+    set_up_logging()
+    agreement.check(imported.read(open_bundle("a.npz", "here")), np.arange(ROWS + TEST), dataset)
+    assert "warning" not in capfd.readouterr().err
+
+
 def test_validation_rows_out_of_order_from_the_command_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -224,6 +236,7 @@ def test_probabilities_that_rounding_put_beyond_0_and_1_are_clipped(
     given = np.array([[0.25, 0.75], [0, one], [1 + 2**-7, -(2**-7)]], np.float32)
     set_up_logging()
     logits, _, _ = answers({"probabilities": given, "embeddings": EMBEDDINGS[:3]})
+    assert logits.max() == 0
     np.testing.assert_allclose(softmax(logits), [[0.25, 0.75], [0, 1], [1, 0]], atol=2e-7)
     text = capfd.readouterr().err
     assert text.count("rounding error") == 1

@@ -73,6 +73,16 @@ def test_every_form_of_the_outputs_tells_the_same_range(classes: int) -> None:
         np.testing.assert_allclose(removed(given), wanted, atol=1e-5)
 
 
+def test_rounding_is_no_direction_of_its_own() -> None:
+    """Few dims, an offset and a constant per row: rounding in the sum over the classes shows."""
+    for seed in range(8):
+        random = np.random.default_rng(seed)
+        embeddings = (random.normal(size=(200, 3)) + 20).astype(np.float32)
+        logits = embeddings @ random.normal(size=(3, 2)) + 1000 * random.normal(size=(200, 1))
+        found = find({"embeddings": embeddings, "logits": logits.astype(np.float32)})
+        assert pca.range_basis(found).shape == (3, 1)
+
+
 def test_targets_are_the_same_whatever_form_the_outputs_have() -> None:
     from lelp_jax.project import main
 
