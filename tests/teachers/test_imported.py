@@ -139,12 +139,14 @@ def test_one_split_out_of_order_is_noticed(split: str, capfd: pytest.CaptureFixt
         assert re.search(r"\), but on 9\d\.\d % of the labelled training rows; check", warnings[0])
 
 
-def test_a_teacher_that_is_worse_on_new_rows_is_not_out_of_order(
-    capfd: pytest.CaptureFixture[str],
+@pytest.mark.parametrize("mistakes", [{"test": 5}, {"train": 4, "validation": 4, "test": 4}])
+def test_a_teacher_that_is_worse_on_new_rows_or_weak_is_not_out_of_order(
+    mistakes: dict[str, int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     dataset = data.load(data.SOURCES["arrays"]("train.npz", test="test.npz"), SPLIT)
     logits = LOGITS.copy()
-    logits[dataset.test[::5]] *= -1
+    for split, every in mistakes.items():
+        logits[getattr(dataset, split)[::every]] *= -1
     np.savez("a.npz", **{**TEACHER, "logits": logits})
     set_up_logging()
     agreement.check(imported.read(open_bundle("a.npz", "here")), np.arange(ROWS + TEST), dataset)
