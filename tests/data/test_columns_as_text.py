@@ -141,6 +141,11 @@ def test_tsv_without_quoting_loses_no_row(rows: list[tuple[str, str]]) -> None:
             'label,note,text\n0,x,a\n1,"y,b\n0,z",c\n1,x,d\n',
             "t.csv line 3, column note: a quotation mark swallows the rows",
         ),
+        (
+            "t.csv",
+            'text,label\na,0\n"b,1\nc \u2028 c,0\n5",1\nd,0\n',
+            "t.csv line 3, column text: a quotation mark swallows the rows",
+        ),
         ("t.csv", 'text,label\na,0\nb,"1\nc,0"\n', "line 3, column label: a quotation mark swal"),
         # Neither way of reading fits.
         ("t.tsv", 'text\tlabel\na\t0\n"b\t1\nc\td\t0\n', "t.tsv line 3: a quotation mark opens"),

@@ -110,7 +110,8 @@ def holds_rows(
         label_column: The position of the label column.
         labels: The labels that occur.
     """
-    first, *others = text.splitlines()
+    # By line ends alone: `splitlines` knows others, which a row may hold.
+    first, *others = text.replace("\r\n", "\n").split("\n")
     if not others or column == label_column:
         return bool(others)
     commas = [width - 1 - column, *[width - 1] * (len(others) - 1), column]
