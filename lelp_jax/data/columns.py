@@ -90,10 +90,8 @@ class Numbers(Column):
     def fit(cls, name: str, values: np.ndarray) -> Self:
         """Computes the median of the values, [rows] numbers; 0 if all are missing."""
         missing = _find_missing(values)
-        # Without any number there is nothing that a flag could add: the feature is dropped.
-        if missing.all():
-            return cls(name, 0.0, False)
-        return cls(name, float(np.median(values[~missing])), bool(missing.any()))
+        median = 0.0 if missing.all() else float(np.median(values[~missing]))
+        return cls(name, median, bool(missing.any()))
 
     @property
     def features(self) -> tuple[str, ...]:

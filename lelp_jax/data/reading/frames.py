@@ -36,7 +36,7 @@ def read_rows(raw: Any, kinds: Mapping[str, Kind]) -> np.ndarray:
             f"the rows have no column {missing[0]!r}; columns needed: {shorten(list(kinds))}; "
             f"given: {shorten(list(named))}"
         )
-    found = {name: _to_arrow(named[name], name) for name in kinds}
+    found = {name: _to_arrow(named[name], name, kind) for name, kind in kinds.items()}
     first, *others = kinds
     for name in others:
         if len(found[name]) != len(found[first]):
@@ -91,8 +91,11 @@ def _split_array(raw: Any, kinds: Mapping[str, Kind]) -> Mapping[str, Any]:
     return dict(zip(kinds, values.T, strict=True))
 
 
-def _to_arrow(values: Any, name: str) -> pa.Array:
-    """Converts one column; as in a data frame, NaN is a missing value."""
+def _to_arrow(values: Any, name: str, kind: Kind) -> pa.Array:
+    """Converts one column; as in a data frame, NaN is a missing value.
+
+    NumPy's dates have no time zone; where one is needed, they are in UTC.
+    """
     if isinstance(values, str) or (np.ndim(values) == 0 and not hasattr(values, "__len__")):
         raise UserError(f"column {name} is {values!r}; give a list with a value per row")
     try:
@@ -101,7 +104,12 @@ def _to_arrow(values: Any, name: str) -> pa.Array:
         if hasattr(values, "__array__"):
             values = np.asarray(values)
             values = list(values) if values.ndim > 1 else values
-        return columns.decode(pa.array(values, from_pandas=True))
+        found = pa.array(values, from_pandas=True)
+        from_numpy = isinstance(values, np.ndarray) and values.dtype.kind == "M"
+        if from_numpy and kind == "dates with a time zone":
+            unit = np.datetime_data(values.dtype)[0]
+            found = found.cast(pa.timestamp("s" if unit == "D" else unit, "UTC"))
+        return columns.decode(found)
     except (pa.ArrowException, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(f"column {name} cannot be read: {reason}") from error
