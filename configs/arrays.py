@@ -9,6 +9,9 @@ A file holds `inputs` [rows, features...] and `labels` [rows]: numbers 0, 1, ...
 rows without a label (-1 or "") are used too: students learn the teacher's predictions for them. If -1
 is a class, set --config.data.unlabelled= (or to what marks rows without a label). If the file holds
 `fine_labels` [rows], you can add the method "oracle" below.
+
+Each feature is brought to mean 0 and variance 1 over the training rows, in float64. One that is
+constant there, or varies a million times less than the others, is set to 0; the log names it.
 """
 
 from ml_collections import ConfigDict

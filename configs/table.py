@@ -1,9 +1,23 @@
-"""Your own table: a row per example, numeric feature columns and a label column.
+"""Your own table: a row per example, feature columns and a label column.
 
     python -m lelp_jax.main --config=configs/table.py --config.data.train=train.csv
     python -m lelp_jax.main --config=configs/table.py:quick --config.data.train=train.csv
 
 Options: --config.data.test=test.csv --config.data.label=spam --config.data.columns=x,y.
+
+Features are columns of numbers, booleans, dates (ISO 8601), texts that stand for categories, and
+lists of equally many numbers, such as an embedding in a Parquet file. What becomes of them is learnt
+from the training rows:
+
+- Numbers, and dates in seconds, are brought to mean 0 and variance 1. A missing one is replaced by
+  the median, and a feature of its own says that it was missing.
+- Texts become one feature per text that training rows hold; of more than 100, hashes of the texts
+  share 128 features. A text that is new in a later row is none of the known ones, with a warning.
+- The index of a data frame, columns without a name, and texts that hardly repeat are left out,
+  unless they are named in config.data.columns; the log says which columns are used.
+
+An exported student takes the same columns by name: `student.class_logits({"x": [1.5], "y": [2]})`,
+or a data frame.
 
 Files end in .csv, .tsv, .jsonl or .parquet. Labels are numbers 0, 1, ... or names. Training rows
 without a label (empty or -1) are used too: students learn the teacher's predictions for them. If -1
@@ -29,7 +43,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.train = ""  # a .csv, .tsv, .jsonl or .parquet file
     config.data.validation = ""  # "": split off the training rows
     config.data.test = ""  # "": split off the training rows
-    config.data.columns = ()  # feature columns; (): all numeric columns except labels
+    config.data.columns = ()  # feature columns; (): all that can be features
     config.data.label = "label"
     config.data.fine_label = ""  # column of finer classes, for the method "oracle"
     config.data.id = ""  # column with row ids, to join a teacher's outputs

@@ -20,6 +20,8 @@ from lelp_jax.data.sources.table import Table
 from lelp_jax.deploy import export
 from lelp_jax.deploy.export import ExportedStudent
 from lelp_jax.inputs.features import FeatureEncoding
+from tests.helpers import tiny
+from tests.helpers.paths import CONFIGS
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 ROWS = 20
@@ -99,6 +101,41 @@ def test_raw_rows_of_any_table_are_seen_as_in_training(draw: st.DataObject) -> N
     row = draw.draw(st.integers(0, ROWS - 1))
     alone = {name: values[row : row + 1] for name, values in columns.items()}
     np.testing.assert_array_equal(student._encoding(alone), dataset.inputs[row : row + 1])
+
+
+@pytest.mark.slow
+def test_a_student_of_a_mixed_table_answers_as_its_report_says(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    label = np.arange(150) % 2
+    colour = np.where(random.random(150) < 0.8, np.array(["red", "blue"])[label], "green")
+    size = np.where(random.random(150) < 0.1, np.nan, 1.7e9 + 90 * label + random.normal(size=150))
+    when = np.datetime64("2024-01-01T00:00") + random.integers(0, 10**4, 150).astype("m8[m]")
+    columns = {"colour": colour, "size": size, "when": when.astype(str)}
+    names = ("", *columns, "label")
+    rows = zip(range(150), *columns.values(), label, strict=True)
+    lines = [",".join("" if each != each else str(each) for each in row) for row in rows]
+    Path("t.csv").write_text("\n".join([",".join(names), *lines]))
+    small = [
+        f"--config.{who}.train.{setting}"
+        for who in ("teacher", "student")
+        for setting in ("steps=9", "batch_size=16")
+    ]
+    small += ["--config.teacher.count=1", "--config.replicates=1", "--config.methods.kd.trials=1"]
+    small += [f"--config.methods.{name}.trials=0" for name in ("lelp", "soft_kmeans")]
+    small += ["--config.methods.random_split.trials=0", "--config.data.train=t.csv"]
+    assert tiny.launch(CONFIGS / "table.py", tmp_path, *small) == 0
+    [line] = [line for line in tiny.results(tmp_path) if line["method"] == "kd"]
+    student = export.load(tmp_path / line["student"])
+    assert student.card["inputs"]["columns"][:3] == ["colour=blue", "colour=green", "colour=red"]
+    test = data.load(Table("t.csv"), SPLIT).test
+    kept = np.load(tmp_path / "report" / "test_predictions.npz")
+    raw = {name: values[test] for name, values in columns.items()}
+    logits = kept["class_logits"][kept["method"] == "kd"][0]
+    np.testing.assert_allclose(student.class_logits(raw), logits, atol=1e-5)
+    assert (
+        "features are made of columns of numbers: size; dates: when; texts: colour (3)"
+        in (tmp_path / "report" / "report.md").read_text()
+    )
 
 
 def load_numbers() -> tuple[data.Dataset, FeatureEncoding, np.ndarray]:
