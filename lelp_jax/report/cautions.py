@@ -31,6 +31,7 @@ _NEAR, _MAYBE_NEAR = 0.1, 0.25
 # it is this many standard errors.
 _LEAST_FALL, _LEAST_ERRORS = 0.05, 3
 _LEAST_POINTS = 3
+_MOST_NAMES = 8
 
 
 def find_cautions(
@@ -66,7 +67,7 @@ def compare_with_linear(comparison: Mapping[str, Any]) -> list[str]:
     if linear is not None and is_known(teacher) and direction * (linear - teacher) >= 0:
         sentences.append(
             f"The teacher ({_format(comparison, teacher)}) is no better than logistic regression "
-            f"on the same rows (`linear (all rows)`, {_format(comparison, linear)}). Tune the "
+            f"on the same rows (`{LINEAR_ALL}`, {_format(comparison, linear)}). Tune the "
             "teacher before you compare its students, or do without one."
         )
     linear, students = values.get(LINEAR), _collect_values(comparison["methods"])
@@ -108,7 +109,7 @@ def compare_with_majority(comparison: Mapping[str, Any]) -> list[str]:
             near.append(text)
     shown = f"`majority` ({_format(comparison, majority)})"
     parts = [
-        f"{words} {shown}: {', '.join(names)}."
+        f"{words} {shown}: {_list(names)}."
         for words, names in (("Worse than", below), ("Hardly better than", near))
         if names
     ]
@@ -150,7 +151,7 @@ def judge_training(run: Run, teachers: Sequence[Teacher], selected: Sequence[Out
     if named:
         sentences.append(
             "The training loss of selected students was still falling at the end: "
-            f"{', '.join(named)}. Longer training (config.student.train) may change the order of "
+            f"{_list(named)}. Longer training (config.student.train) may change the order of "
             "the methods."
         )
     return sentences
@@ -220,6 +221,12 @@ def _collect_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         for row in rows
         if "value" in row and is_known(row["value"]["mean"])
     }
+
+
+def _list(names: Sequence[str]) -> str:
+    """Lists names, and counts those beyond the first few."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def _format(comparison: Mapping[str, Any], value: float) -> str:

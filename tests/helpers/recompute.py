@@ -59,7 +59,7 @@ def table(lines: list[dict], scores: dict, baseline: str, metric: str, confidenc
     for method in dict.fromkeys(line["method"] for line in lines):
         own = [line for line in lines if line["method"] == method]
         entry: dict = {
-            "trials": len({x["trial"] for x in own if x["status"] != "refused"}),
+            "trials": len({x["trial"] for x in own if x["status"] not in ("refused", "reference")}),
             "diverged": len([x for x in own if x["status"] == "diverged"]),
         }
         result[method] = entry

@@ -58,6 +58,12 @@ def copies(
     return [entry | changes for entry in lines if entry["method"] == source]
 
 
+def beside(values: dict[str, float], replicates: int) -> list[dict[str, Any]]:
+    """Returns the lines of references by their test accuracy."""
+    changes = {"status": "reference", "settings": {"C": 0.1}, "steps": None, "student": None}
+    return [line(name, r, values[name], **changes) for name in values for r in range(replicates)]
+
+
 def drawn(
     gains: dict[str, float], replicates: int, teachers: int, seed: int = 0
 ) -> list[dict[str, Any]]:
@@ -116,7 +122,7 @@ def split(made: Sequence[dict[str, Any]], metric: str) -> dict[tuple[str, int], 
             4, np.nan if entry["test"][metric] is None else entry["test"][metric]
         )
         for entry in made
-        if entry["test"] is not None and entry["status"] == "ok"
+        if entry["test"] is not None and entry["status"] in ("ok", "reference")
     }
 
 

@@ -17,7 +17,7 @@ from lelp_jax.core import files, metrics
 from lelp_jax.report.results import contributions
 from lelp_jax.report.results.comparison import compare
 from tests.helpers import recompute, tiny
-from tests.helpers.result_lines import GAINS, copies, drawn, line, refused
+from tests.helpers.result_lines import GAINS, beside, copies, drawn, line, refused
 
 
 def assert_same(one: Any, other: Any) -> None:
@@ -42,7 +42,7 @@ def answer(made: Sequence[dict[str, Any]], metric: str) -> tuple[Any, dict[str, 
     hard = random.normal(size=(90, 2)) + 1.5 * np.eye(2)[label]
     shares, kept = {}, []
     for entry in made:
-        if entry["test"] is None or entry["status"] != "ok":
+        if entry["test"] is None or entry["status"] not in ("ok", "reference"):
             continue
         teacher = np.random.default_rng(entry["teacher"]).normal(0, 0.2, size=(90, 2))
         logits = hard + teacher + random.normal(0, 0.4, size=(90, 2))
@@ -69,6 +69,7 @@ def test_the_table_is_the_same_without_the_projects_code(
     made = drawn(gains, replicates=replicates, teachers=1)
     made += [line("wild", r, None, status="diverged") for r in range(replicates)]
     made += [line("flat", r, 0.5) for r in range(replicates)]
+    made += beside({"majority": 0.5, "linear": 0.7}, replicates)
     made = [x | {"teacher": x["replicate"] % teachers} for x in made]
     shares, arrays = answer(made, metric)
     made += copies(made, "kd", "dkd", "same") + refused("no", replicates, "why")
@@ -80,8 +81,8 @@ def test_the_table_is_the_same_without_the_projects_code(
     ours = files.clean(compare(made, shares, "kd", metric, 0.9))
     theirs = recompute.recompute(Path())
     assert theirs["compared"] == ours["compared"] == 6
-    rows = {row["method"]: row for row in ours["methods"]}
-    assert list(rows) == list(theirs["methods"])
+    rows = {row["method"]: row for row in [*ours["methods"], *ours["references"]]}
+    assert rows.keys() == theirs["methods"].keys()
     assert_same(rows, theirs["methods"])
     assert_same(theirs["methods"], {name: pick(row) for name, row in rows.items()})
     known = rows["a"]["difference"]["low"] is not None

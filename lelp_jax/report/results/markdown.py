@@ -78,7 +78,7 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
         parts.append(
             "`majority` answers the most frequent class of the training rows, with the shares of "
             "the classes as probabilities. `linear` is a logistic regression on the rows of each "
-            "replicate's students, `linear (all rows)` one on all training rows, which the "
+            "replicate's students, `linear_all_rows` one on all training rows, which the "
             "teachers see. Their penalty was chosen like hyperparameters. They are no methods: "
             "Holm's correction does not count them."
         )

@@ -12,10 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lelp_jax.core import terminal
+from lelp_jax.references.stage import LINEAR_ALL
 from lelp_jax.report.results.comparison import EQUALS, REFERENCE
 
-# References that are shown below the teachers, as the table calls them.
-_LABELS = {"linear_all_rows": "linear (all rows)"}
 # Metrics that are shares are printed in percent, all others as they are.
 _PERCENT = frozenset({"accuracy", "roc_auc", "pr_auc", "matthews"})
 # In place of a metric that the test rows do not define, such as areas without positive rows.
@@ -72,14 +71,14 @@ def list_columns(comparison: Mapping[str, Any]) -> list[str]:
 def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
     """Formats a row per method and reference, and one for the teachers.
 
-    The references that see the teachers' rows are below the teachers.
+    The reference that sees the teachers' rows is below the teachers.
     """
     metric = comparison["metric"]
     width = len(list_columns(comparison))
     result: list[list[str]] = []
     below: list[list[str]] = []
     for row in [*comparison["methods"], *comparison["references"]]:
-        cells = [_LABELS.get(row["method"], row["method"]), *_format_outcome(row, metric)]
+        cells = [row["method"], *_format_outcome(row, metric)]
         if "value" in row:
             cells += [
                 *_format_test(row),
@@ -91,7 +90,7 @@ def format_rows(comparison: Mapping[str, Any]) -> list[list[str]]:
                 format_number(row["train_seconds"], 3),
             ]
         cells += [""] * (width - 1 - len(cells))
-        (below if row["method"] in _LABELS else result).append([*cells, _format_trials(row)])
+        (below if row["method"] == LINEAR_ALL else result).append([*cells, _format_trials(row)])
     if is_known(comparison["teacher"]):
         name = f"teacher ({comparison['teachers']})"
         cells = [name, format_metric(metric, comparison["teacher"])]
