@@ -355,7 +355,8 @@ def test_two_files_are_two_teachers() -> None:
     assert run("--config.teacher.files=('a.npz','b.npz')", "--config.replicates=3") == 0
     assert [line["teacher"] for line in lines()] == [0, 1, 0] * 2
     assert len(list(Path("run/banks").iterdir())) == 2
-    comparison = json.loads(next(Path("run/reports").glob("*/stage.json")).read_text())["facts"]
+    (marker,) = Path("run/reports").glob("*/stage.json")
+    comparison = json.loads(marker.read_text())["facts"]["comparison"]
     assert comparison["teachers"] == 2
 
 
