@@ -16,7 +16,7 @@ from lelp_jax.core import metrics
 from lelp_jax.core.curves import read_curves
 from lelp_jax.experiment.run import Run
 from lelp_jax.references.stage import LINEAR, LINEAR_ALL, MAJORITY
-from lelp_jax.report.results.table import find_unit, format_number, is_known
+from lelp_jax.report.results.table import find_unit, format_metric, is_known
 from lelp_jax.students.selection import Outcome
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.trained import TrainedTeachers
@@ -230,5 +230,5 @@ def _list(names: Sequence[str]) -> str:
 
 
 def _format(comparison: Mapping[str, Any], value: float) -> str:
-    factor, unit = find_unit(comparison["metric"])
-    return format_number(value, 2, factor) + unit
+    _, unit = find_unit(comparison["metric"])
+    return format_metric(comparison["metric"], value) + unit

@@ -72,12 +72,12 @@ def test_smaller_losses_are_better() -> None:
     """Losses of hand-made lines are 1 - accuracy."""
     references = REFERENCES | {"linear": 0.95, "linear_all_rows": 0.94}
     first, second = compare_with_linear(compared(made(0.8, 0.9, references), "nll"))
-    assert "The teacher (0.08)" in first
-    assert "`linear_all_rows`, 0.06" in first
-    assert "`lelp` (0.10)" in second
+    assert "The teacher (0.0750)" in first
+    assert "`linear_all_rows`, 0.0600" in first
+    assert "`lelp` (0.1000)" in second
     assert compare_with_linear(compared(made(0.8, 0.9, REFERENCES), "nll")) == []
     (caution,) = compare_with_majority(compared(made(0.5, 0.9, REFERENCES), "nll"))
-    assert caution.startswith("Worse than `majority` (0.40): `kd` (0.50).")
+    assert caution.startswith("Worse than `majority` (0.4000): `kd` (0.5000).")
 
 
 def test_what_is_unknown_gives_no_caution() -> None:
