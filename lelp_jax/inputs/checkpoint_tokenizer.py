@@ -27,6 +27,8 @@ _BERT_KEYS = {
 # Whose tokenizers lower-case as do_lower_case says in some versions of transformers, and as
 # tokenizer.json says in others. Those of further families do not know the key.
 _UNSETTLED = ("albert", "deberta")
+# Classes of transformers that take tokenizer.json as it is.
+_AS_STORED = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 class CheckpointTokenizer(NamedTuple):
@@ -112,7 +114,7 @@ def _overrule(
 ) -> dict[str, Any]:
     """Gives BERT's normalizer the settings of tokenizer_config.json; returns those that differ."""
     normalizer = parts["normalizer"] or {}
-    if normalizer.get("type") != "BertNormalizer":
+    if normalizer.get("type") != "BertNormalizer" or config.get("tokenizer_class") in _AS_STORED:
         return {}
     settings = {name: normalizer[name] for name in ("clean_text", *_BERT_KEYS.values())}
     changed = {
@@ -120,7 +122,7 @@ def _overrule(
         for key, name in _BERT_KEYS.items()
         if key in config
         and config[key] != settings[name]
-        and (isinstance(config[key], bool) or key == "strip_accents")
+        and (isinstance(config[key], bool) or (key == "strip_accents" and config[key] is None))
     }
     if changed:
         tokenizer.normalizer = normalizers.BertNormalizer(**{**settings, **changed})

@@ -65,6 +65,13 @@ def test_bert_lowercases_as_in_transformers(config, tmp_path):
     assert bool(found.overruled) == (encode(found.tokenizer) != plain) == (len(config) < 3)
 
 
+@pytest.mark.parametrize("name", ["PreTrainedTokenizerFast", "TokenizersBackend"])
+def test_classes_that_take_the_file_as_it_is(name, tmp_path):
+    found = load(write(tmp_path / "encoder", tokenizer_class=name, do_lower_case=False))
+    assert not found.overruled
+    assert not found.notes
+
+
 def test_without_a_second_file_the_first_decides(tmp_path):
     folder = checkpoints.write(tmp_path / "encoder")
     rewrite(folder, lambda t: setattr(t, "normalizer", normalizers.BertNormalizer(lowercase=False)))

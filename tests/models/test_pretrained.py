@@ -328,8 +328,12 @@ class Hub:
         self.calls: list[bool] = []
         self.wanted: list[list[str]] = []
 
-    def __call__(self, name: str, *, allow_patterns, local_files_only: bool = False) -> str:
+    def __call__(
+        self, name: str, *, allow_patterns, local_files_only: bool = False, revision: str = ""
+    ) -> str:
         assert name == "somebody/encoder"
+        # A snapshot is completed in place, never exchanged for a newer one.
+        assert not revision or revision == Path(self.answers[True]).name
         assert not {"pytorch_model.bin", "onnx/model.onnx"} & set(allow_patterns)
         self.calls.append(local_files_only)
         self.wanted.append(allow_patterns)
@@ -345,7 +349,7 @@ NOT_CACHED = huggingface_hub.errors.LocalEntryNotFoundError("Cannot find a snaps
 def test_names_on_the_hub_are_fetched_once(folder, tmp_path, monkeypatch):
     (tmp_path / "broken off").mkdir()
     for cached, calls in (
-        (folder, [True, True]),
+        (folder, [True, True, False]),
         (NOT_CACHED, [True, False, True, False]),
         (tmp_path / "broken off", [True, False, True, False]),
     ):
@@ -353,6 +357,22 @@ def test_names_on_the_hub_are_fetched_once(folder, tmp_path, monkeypatch):
         monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
         assert pretrained.load("somebody/encoder", PLACE).folder == folder
         assert hub.calls == calls
+
+
+def test_a_pooling_that_another_program_did_not_fetch_is_looked_up(folder, monkeypatch, caplog):
+    failure = huggingface_hub.errors.LocalEntryNotFoundError("Cannot find it")
+    hub = Hub(folder, failure)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
+    for _ in range(2):
+        assert pretrained.load("somebody/encoder", PLACE).folder == folder
+    # Once only: without a network each time would take its while.
+    assert hub.calls == [True, True, False, True, True]
+    assert "modules.json" in hub.wanted[2]
+    assert "model*.safetensors" not in hub.wanted[2]
+    assert "whether somebody/encoder has a modules.json, which would say its pool" in caplog.text
+    (folder / "modules.json").write_text("[]")
+    pretrained.load("somebody/encoder", PLACE)
+    assert hub.calls[5:] == [True, True]
 
 
 def test_other_families_are_refused_before_their_weights_are_fetched(tmp_path, monkeypatch):

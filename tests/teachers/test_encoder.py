@@ -126,6 +126,9 @@ def test_other_poolings_are_refused(modes, named, tmp_path):
 def test_damaged_modules_are_refused(tmp_path):
     folder = write(tmp_path / "encoder", MODULES, pooling_mode="mean")
     loaded = pretrained.load(str(folder), "here")
+    (folder / "1_Pooling/config.json").unlink()
+    with pytest.raises(UserError, match=r"1_Pooling/config.json is missing, which modules.json"):
+        loaded.choose_pooling("auto")
     (folder / "modules.json").write_text("[1]")
     with pytest.raises(UserError, match=r"modules.json holds no modules"):
         loaded.choose_pooling("auto")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import os.path
 import re
 from collections.abc import Sequence
@@ -16,6 +18,7 @@ from lelp_jax.models.pretrained.folder import (
     TOKENIZER,
     TOKENIZER_CONFIG,
     WEIGHTS,
+    log_once,
 )
 
 _WANTED = [CONFIG, TOKENIZER, TOKENIZER_CONFIG, "model*.safetensors", INDEX, MODULES, SENTENCES]
@@ -56,7 +59,7 @@ def fetch(name: str, place: str, wanted: Sequence[str] = ()) -> Path:
         if all((cached / file).is_file() for file in wanted or (CONFIG, TOKENIZER)) and (
             wanted or (cached / WEIGHTS).is_file() or (cached / INDEX).is_file()
         ):
-            return cached
+            return cached if wanted or (cached / MODULES).is_file() else _complete(name, cached)
     except (OSError, ValueError):
         pass
     hint = (
@@ -75,6 +78,31 @@ def fetch(name: str, place: str, wanted: Sequence[str] = ()) -> Path:
             f"{place}: {name!r} is neither a folder nor could it be fetched from the Hugging Face "
             f"hub ({_reason(error)}); {hint}"
         ) from error
+
+
+@functools.cache
+def _complete(name: str, cached: Path) -> Path:
+    """Fetches the small files beside a checkpoint that another program may have left out.
+
+    Without modules.json a checkpoint of sentence-transformers would be taken for one without a
+    pooling of its own.
+
+    Args:
+        name: The name on the hub.
+        cached: Its folder in the hub's cache, which is called as its commit.
+    """
+    import huggingface_hub
+
+    files = [TOKENIZER_CONFIG, MODULES, SENTENCES, f"*/{CONFIG}"]
+    try:
+        huggingface_hub.snapshot_download(name, revision=cached.name, allow_patterns=files)
+    except (OSError, ValueError) as error:
+        said = (
+            f"whether {name} has a {MODULES}, which would say its pooling, could not be looked up "
+            f"on the Hugging Face hub ({_reason(error)})"
+        )
+        log_once(logging.WARNING, said)
+    return cached
 
 
 def _reason(error: BaseException) -> str:

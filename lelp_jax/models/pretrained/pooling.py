@@ -42,6 +42,11 @@ def choose(wanted: PoolingChoice, folder: Path, place: str) -> Pooling:
     if "Pooling" not in modules:
         return "mean"
     file = folder / modules["Pooling"] / CONFIG
+    if not file.is_file():
+        raise UserError(
+            f"{place}: {file} is missing, which {MODULES} names for the pooling; copy it from "
+            "where the checkpoint is from, or set pooling to 'mean' or 'cls'"
+        )
     modes = _read_modes(read_json(file, place))
     if len(modes) != 1 or modes[0] not in _MODES:
         raise UserError(
