@@ -179,6 +179,7 @@ def test_columns_are_taken_by_name_or_by_position() -> None:
         ({"age": "1", "income": [2]}, "column age is '1'; give a list"),
         ({"age": [1, "x"], "income": [1, 2]}, "column age cannot be read: .*'x'"),
         ({"age": ["1", "x"], "income": [1, 2]}, "row 1, column age: 'x' is not a number"),
+        ({"age": [[1], [1, 2]], "income": [1, 2]}, "column age: it holds lists, but numbers are"),
         ({"age": [[1]], "income": [1]}, "row 0, column age: it holds lists, but numbers are"),
         ({"age": [1, np.inf], "income": [1, 2]}, "row 1, column age: the value is not finite"),
         (np.array([[1, 1], [1, np.inf]]), "row 1, column income: the value is not finite"),

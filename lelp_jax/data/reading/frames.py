@@ -96,7 +96,7 @@ def _to_arrow(values: Any, name: str, kind: Kind) -> pa.Array:
 
     NumPy's dates have no time zone; where one is needed, they are in UTC.
     """
-    if isinstance(values, str) or (np.ndim(values) == 0 and not hasattr(values, "__len__")):
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise UserError(f"column {name} is {values!r}; give a list with a value per row")
     try:
         if isinstance(values, (pa.Array, pa.ChunkedArray)):

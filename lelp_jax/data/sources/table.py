@@ -193,7 +193,10 @@ def _warn_of_ids(rows: np.ndarray, file: TableFile) -> None:
 def _looks_like_id(values: np.ndarray) -> bool:
     if values.ndim > 1 or values.dtype.kind not in "iuf":
         return False
-    # NaN and infinity compare as false.
+    # Fewer numbers than rows: found without sorting, as for most columns of whole numbers.
+    if values.dtype.kind != "f" and int(values.max()) - int(values.min()) < len(values) - 1:
+        return False
+    # NaN compares as false.
     whole = bool((values == np.round(values)).all())
     return whole and len(np.unique(values)) == len(values)
 
