@@ -230,12 +230,3 @@ def test_arrays_without_names_are_checked(rows: Any, message: str) -> None:
     encoding = FeatureEncoding(standardization(raw, same_unit=True))
     with pytest.raises(UserError, match=message):
         encoding(rows)
-
-
-def test_a_folder_that_is_no_student_of_this_version_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"student\.json cannot be read .*; give the folder of an"):
-        export.load(tmp_path)
-    for card in ({"format": 2}, {}):
-        (tmp_path / "student.json").write_text(json.dumps(card))
-        with pytest.raises(UserError, match=r"student\.json has format .*, but this version reads"):
-            export.load(tmp_path)
