@@ -7,6 +7,8 @@ launch of a finished run does.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +21,9 @@ from lelp_jax.data.dataset import UNLABELLED
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import ThreadpoolController
 
+Encode = Callable[[np.ndarray], Any]
 # Inverse strengths of the L2 penalty (`C` of scikit-learn). Rows of word counts have length 1, so
 # they need larger weights than features of unit variance, hence a weaker penalty.
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
@@ -34,8 +38,8 @@ _WORD = rf"[{_SINGLE}]|[^\W{_SINGLE}]+"
 _MOST_ITERATIONS = 500
 # Most values (rows x features x outputs, or words of texts x outputs) of the fits that choose the
 # strength, all row sets together, and of a final one: a few seconds each on one core.
-_CHOOSING = {"numbers": 2e8, "texts": 5e6}
-_FITTING = {"numbers": 4e8, "texts": 2e7}
+_CHOOSING = {"numbers": 2e8, "texts": 2e6}
+_FITTING = {"numbers": 4e8, "texts": 1e7}
 _CHARACTERS_PER_WORD = 5
 _SEED = seeds.derive(0, "references")
 
@@ -76,7 +80,7 @@ class Linear:
         num_classes: Number of classes.
     """
 
-    encode: Callable[[np.ndarray], Any]
+    encode: Encode
     model: LogisticRegression | None
     present: np.ndarray
     rows: int
@@ -133,19 +137,16 @@ def score_candidates(
         The metrics, in the order of `list_candidates`.
     """
     result = []
-    encoders: dict[int, tuple[Callable[[np.ndarray], Any], Any, Any]] = {}
-    for candidate in list_candidates(examples.kind):
-        ngrams = candidate.get("ngrams", 0)
-        if ngrams not in encoders:
-            # One at a time: the features of texts take much memory.
-            encoders.clear()
-            encode = _fit_encoder(examples.inputs[index], ngrams)
-            encoded = [encode(examples.inputs[rows]) for rows in (index, validation)]
-            encoders[ngrams] = (encode, *encoded)
-        encode, features, held_out = encoders[ngrams]
-        fitted = _fit(examples, index, encode, features, candidate["C"])
-        logits = fitted.predict_encoded(held_out)
-        result.append(metrics.evaluate(logits, examples.labels[validation]))
+    # Candidates that count the same terms follow each other and share the features.
+    for ngrams, group in itertools.groupby(
+        list_candidates(examples.kind), key=lambda candidate: candidate.get("ngrams", 0)
+    ):
+        encode, features = _fit_encoder(examples.inputs[index], ngrams)
+        held_out = encode(examples.inputs[validation])
+        for candidate in group:
+            fitted = _fit(examples, index, (encode, features), candidate["C"])
+            logits = fitted.predict_encoded(held_out)
+            result.append(metrics.evaluate(logits, examples.labels[validation]))
     return result
 
 
@@ -157,8 +158,8 @@ def fit_linear(examples: Examples, index: np.ndarray, candidate: Mapping[str, An
         index: The rows to fit, all with a class.
         candidate: Its hyperparameters.
     """
-    encode = _fit_encoder(examples.inputs[index], candidate.get("ngrams", 0))
-    return _fit(examples, index, encode, encode(examples.inputs[index]), candidate["C"])
+    encoded = _fit_encoder(examples.inputs[index], candidate.get("ngrams", 0))
+    return _fit(examples, index, encoded, candidate["C"])
 
 
 def limit_rows(
@@ -194,33 +195,41 @@ def _count_values(examples: Examples) -> float:
 
 
 def _fit(
-    examples: Examples,
-    index: np.ndarray,
-    encode: Callable[[np.ndarray], Any],
-    features: Any,
-    strength: float,
+    examples: Examples, index: np.ndarray, encoded: tuple[Encode, Any], strength: float
 ) -> Linear:
+    """Fits a model to rows, given what makes a matrix of raw rows, and their matrix."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits
 
-    labels, model = examples.labels[index], None
+    (encode, features), labels, model = encoded, examples.labels[index], None
     present = np.unique(labels)
     if len(present) > 1:
         model = LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS)
         # Threads that wait for each other slow down small products many times over, and one is
         # enough for large ones.
-        with threadpool_limits(1), warnings.catch_warnings():
+        with _find_thread_pools().limit(limits=1), warnings.catch_warnings():
             # `Linear.converged` says so instead.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(features, labels, sample_weight=examples.class_weights[labels])
     return Linear(encode, model, present, len(index), len(examples.class_weights))
 
 
-def _fit_encoder(inputs: np.ndarray, ngrams: int) -> Callable[[np.ndarray], Any]:
-    """Fits what makes a matrix of raw rows: nothing for numbers, a vocabulary for texts."""
+@functools.cache
+def _find_thread_pools() -> ThreadpoolController:
+    """Finds the thread pools of NumPy and scikit-learn; it takes longer than a small fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _fit_encoder(inputs: np.ndarray, ngrams: int) -> tuple[Encode, Any]:
+    """Fits what makes a matrix of raw rows: nothing for numbers, a vocabulary for texts.
+
+    Returns:
+        It, and the matrix of the rows that it was fitted to.
+    """
     if not ngrams:
-        return lambda rows: rows.reshape(len(rows), -1).astype(np.float64)
+        return _flatten, _flatten(inputs)
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     # Terms of a single text are left out, unless there are no others.
@@ -233,10 +242,17 @@ def _fit_encoder(inputs: np.ndarray, ngrams: int) -> Callable[[np.ndarray], Any]
             sublinear_tf=True,
         )
         try:
-            vectorizer.fit(inputs)
+            return vectorizer.transform, vectorizer.fit_transform(inputs)
         except ValueError:
             # Raised where no term is left.
             continue
-        return vectorizer.transform
     # No text has a word: all look the same.
-    return lambda rows: np.zeros((len(rows), 1))
+    return _make_constant, _make_constant(inputs)
+
+
+def _flatten(rows: np.ndarray) -> np.ndarray:
+    return rows.reshape(len(rows), -1).astype(np.float64)
+
+
+def _make_constant(rows: np.ndarray) -> np.ndarray:
+    return np.zeros((len(rows), 1))
