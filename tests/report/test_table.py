@@ -14,7 +14,16 @@ from lelp_jax.inputs.features import FeatureEncoding
 from lelp_jax.report.explorer.page import render_markdown
 from lelp_jax.report.results import markdown, table
 from tests.helpers import planted
-from tests.helpers.result_lines import GAINS, REASON, compared, drawn, everything, line, refused
+from tests.helpers.result_lines import (
+    GAINS,
+    REASON,
+    beside,
+    compared,
+    drawn,
+    everything,
+    line,
+    refused,
+)
 
 
 def cells(comparison: dict[str, Any]) -> dict[str, dict[str, str]]:
@@ -62,6 +71,36 @@ def test_every_status_has_its_row_in_the_order_of_the_lines() -> None:
     assert outcome["wild"] == ["every trial diverged", "", "", ""]
     assert rows["standardised"]["trials"] == "0"
     assert rows["wild"]["trials"] == "1 (8 diverged)"
+
+
+def test_references_stand_beside_the_methods_and_below_the_teachers() -> None:
+    made = [line("kd", r, v) for r, v in enumerate((0.5, 0.7, 0.6, 0.8))]
+    made += [line("lelp", r, v) for r, v in enumerate((0.6, 0.7, 0.9, 0.8))]
+    plain = compared(made)
+    made += beside({"majority": 0.5, "linear": 0.7, "linear_all_rows": 0.8}, 4)
+    comparison = compared(made)
+    rows = cells(comparison)
+    assert list(rows) == ["kd", "lelp", "majority", "linear", "teacher (2)", "linear_all_rows"]
+    linear = rows["linear"]
+    assert linear["test accuracy %"] == "70.00 ± 0.00"
+    assert linear["minus kd [95 % interval]"].startswith("+5.00 [")
+    assert linear["wins"] == "2/4"
+    # They are no trials of a method and change no correction.
+    assert linear["p (Holm)"] == linear["trials"] == ""
+    assert comparison["compared"] == plain["compared"] == 1
+    assert comparison["methods"] == plain["methods"]
+    text = markdown.list_hyperparameters(comparison).text
+    assert "- linear: C 0.1" in text
+
+
+def test_a_reference_that_could_not_be_fitted_says_why() -> None:
+    made = [line("kd", r, 0.5) for r in range(2)]
+    absent = {"test": None, "parameters": None, "settings": {}, "note": "no labelled row"}
+    made += [x | absent for x in beside({"linear": 0.7}, 2)]
+    comparison = compared(made)
+    assert cells(comparison)["linear"]["test accuracy %"] == "not fitted"
+    assert table.list_notes(comparison) == ["linear: no labelled row"]
+    assert "linear" not in markdown.list_hyperparameters(comparison).text
 
 
 @pytest.mark.parametrize(
