@@ -1,7 +1,7 @@
 """Writes named arrays of rows; the file or folder appears when it is whole.
 
-Arrays of an .npz or .parquet file or of a folder of .npy files are put together in memory. Those of
-a zarr folder or address are written chunk by chunk, by one process or several.
+Rows are written chunk by chunk, so that arrays need not fit into memory, except those of a .parquet
+file, which are put together there. Several processes may write to one zarr folder or address.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.core import files
-from lelp_jax.core.arrays import write_array
 from lelp_jax.core.errors import UserError
-from lelp_jax.storage import objects, zarr
+from lelp_jax.storage import numpy_parts, objects, zarr
 
 _FOLDERS = ("", ".zarr")
 _ENDINGS = (".npz", ".parquet", *_FOLDERS)
@@ -89,41 +88,53 @@ def open_writer(
         with _write_zarr(location, path, arrays, chunk_rows, main) as write:
             yield Writer(chunk_rows, write)
         return
-    values = {name: np.zeros(spec.shape, spec.dtype) for name, spec in arrays.items()}
+    if path.suffix.lower() == ".parquet":
+        values = {name: np.zeros(spec.shape, spec.dtype) for name, spec in arrays.items()}
 
-    def put(start: int, rows: Mapping[str, np.ndarray]) -> None:
-        for name, part in rows.items():
-            values[name][start : start + len(part)] = part
+        def put(start: int, rows: Mapping[str, np.ndarray]) -> None:
+            for name, part in rows.items():
+                values[name][start : start + len(part)] = part
 
-    yield Writer(chunk_rows, put)
-    _save(path, values)
-
-
-def _save(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Writes arrays beside their location, then renames what was written."""
-    with files.convert_storage_errors(path, sum(values.nbytes for values in arrays.values())):
-        if path.suffix.lower() == ".npz":
-            with files.open_atomic(path) as file:
-                np.savez(file, **arrays)
-        elif path.suffix:
-            with files.open_atomic(path) as file:
-                _save_parquet(file, arrays)
-        else:
-            _save_folder(path, arrays)
+        yield Writer(chunk_rows, put)
+        size = sum(each.nbytes for each in values.values())
+        with files.convert_storage_errors(path, size), files.open_atomic(path) as file:
+            _save_parquet(file, values)
+        return
+    with _write_numpy(path, arrays) as write:
+        yield Writer(chunk_rows, write)
 
 
-def _save_folder(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    temporary = _temporary(path)
-    _restore_folder(path)
+@contextlib.contextmanager
+def _write_numpy(
+    path: Path, arrays: Mapping[str, ArraySpec]
+) -> Iterator[Callable[[int, Mapping[str, np.ndarray]], None]]:
+    """Makes .npy files in a temporary folder, which takes its name at the end or becomes .npz."""
+    of_folder = not path.suffix
+    # Not the name of a temporary file.
+    temporary = _temporary(path) if of_folder else path.with_name(f".{path.name}.arrays")
+    size = sum(np.dtype(spec.dtype).itemsize * math.prod(spec.shape) for spec in arrays.values())
+    if of_folder:
+        _restore_folder(path)
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
     try:
-        for name, values in arrays.items():
-            write_array(temporary / f"{name}.npy", values)
-        _replace_folder(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary)
-        raise
+        # An .npz file is packed while the arrays are still there.
+        with files.convert_storage_errors(path, size if of_folder else 2 * size):
+            temporary.mkdir()
+            specs = {name: (spec.shape, spec.dtype) for name, spec in arrays.items()}
+            with numpy_parts.open_row_writers(temporary, specs) as writers:
+
+                def write(start: int, rows: Mapping[str, np.ndarray]) -> None:
+                    for name, part in rows.items():
+                        writers[name].write(start, part)
+
+                yield write
+            if of_folder:
+                _replace_folder(temporary, path)
+            else:
+                with files.open_atomic(path) as file:
+                    numpy_parts.pack_npz(temporary, file)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _save_parquet(file: Any, arrays: Mapping[str, np.ndarray]) -> None:
