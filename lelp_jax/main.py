@@ -13,13 +13,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from absl import flags
-
-from lelp_jax.cli import command_line
-from lelp_jax.core import memory, terminal
-from lelp_jax.core.errors import Damaged, Interrupted, UserError, format_error
+from lelp_jax.cli import command_line, program
+from lelp_jax.core import terminal
 from lelp_jax.core.interrupts import Interrupts
-from lelp_jax.core.progress import Reporter, set_up_logging
+from lelp_jax.core.progress import Reporter
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,32 +26,17 @@ def main(argv: Sequence[str]) -> int:
         argv: The program's name and its arguments.
 
     Returns:
-        0 if the run finished, 2 after a user error or an error of the operating system such as a
-        full disk, and 128 plus the signal number (130 or 143) if it was interrupted.
+        0 if it finished, 2 after a user error or an error of the operating system such as a full
+        disk, and 128 plus the signal number (130 or 143) if it was interrupted.
     """
-    # Before anything allocates: the setting applies to memory that is freed later.
-    memory.keep_freed_memory()
-    # Not from the parsed flags: errors in these are shown with a traceback, too.
-    debug = "--debug" in argv
-    set_up_logging(debug=debug)
-    interrupts = Interrupts()
-    try:
-        with interrupts.listen():
-            arguments = command_line.parse(argv, __doc__, _holds_texts)
-            if arguments is None:
-                return 0
+
+    def work(interrupts: Interrupts) -> None:
+        arguments = command_line.parse(argv, __doc__, _holds_texts)
+        if arguments is not None:
             _run(arguments, interrupts)
-            return 0
-    except Interrupted as stop:
-        again = shlex.join(["python", "-m", "lelp_jax.main", *argv[1:]])
-        terminal.write(f"interrupted; finished work is saved. Resume with: {again}", stderr=True)
-        return 128 + stop.signal_number
-    except (UserError, Damaged, OSError, flags.Error) as error:
-        # Users see one line; --debug shows the traceback.
-        if debug:
-            raise
-        terminal.write(f"error: {format_error(error)}", stderr=True)
-        return 2
+
+    again = shlex.join(["python", "-m", "lelp_jax.main", *argv[1:]])
+    return program.run(argv, work, f"interrupted; finished work is saved. Resume with: {again}")
 
 
 def _holds_texts(raw: Mapping[str, Any], key: str) -> bool:

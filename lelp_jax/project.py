@@ -6,6 +6,8 @@
 The input holds the arrays `embeddings` [rows, dims] and `logits` or `probabilities` [rows, classes]
 and, optionally, `labels` and `fine_labels` [rows], `output_weights` [dims, classes] and `ids`
 [rows]: an .npz or .parquet file, a folder of .npy files, or a zarr folder or address (gs://...).
+Labels are whole numbers or names. The position of a name in the array `label_names` [classes] (or
+`fine_label_names`) is its class; without that array names are sorted, and the log says so.
 The output holds `targets` [rows, classes * subclasses] (column c * S + s is subclass s of class c;
 `--method=lelp_ensemble` writes `num_rotations` such heads one after the other, each summing to 1),
 `membership` [rows], the class that each row was fitted in or -1, and `ids` [rows]; its ending says
@@ -18,12 +20,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from absl import flags as absl_flags
-
-from lelp_jax.core import memory, terminal
-from lelp_jax.core.errors import Interrupted, UserError, format_error
+from lelp_jax.cli import program
 from lelp_jax.core.interrupts import Interrupts
-from lelp_jax.core.progress import Reporter, set_up_logging
+from lelp_jax.core.progress import Reporter
 from lelp_jax.deploy.targets import flags
 
 
@@ -34,29 +33,16 @@ def main(argv: Sequence[str]) -> int:
         argv: The program's name and its arguments.
 
     Returns:
-        0 when it is done, 2 after a user error or a full or read-only disk, 130 or 143
-        when it was interrupted.
+        0 if it finished, 2 after a user error or an error of the operating system such as a full
+        disk, and 128 plus the signal number (130 or 143) if it was interrupted.
     """
-    memory.keep_freed_memory()
-    # Not from the parsed flags: errors in these are shown with a traceback, too.
-    debug = "--debug" in argv
-    set_up_logging(debug=debug)
-    interrupts = Interrupts()
-    try:
-        with interrupts.listen():
-            arguments = flags.parse(argv, __doc__)
-            if arguments is None:
-                return 0
+
+    def work(interrupts: Interrupts) -> None:
+        arguments = flags.parse(argv, __doc__)
+        if arguments is not None:
             _run(arguments, interrupts)
-            return 0
-    except Interrupted as stop:
-        terminal.write("interrupted; nothing was written", stderr=True)
-        return 128 + stop.signal_number
-    except (UserError, OSError, absl_flags.Error) as error:
-        if debug:
-            raise
-        terminal.write(f"error: {format_error(error)}", stderr=True)
-        return 2
+
+    return program.run(argv, work, "interrupted; nothing was written")
 
 
 def _run(arguments: flags.ProjectArguments, interrupts: Interrupts) -> None:

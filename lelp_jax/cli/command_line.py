@@ -180,6 +180,32 @@ def refuse_words(rest: Sequence[str]) -> None:
         raise UserError(f"argument {rest[1]!r} is not a flag; flags begin with --")
 
 
+def parse_flags(
+    values: flags.FlagValues, argv: Sequence[str], usage: str | None
+) -> dict[str, Any] | None:
+    """Parses the command line of a program without a config.
+
+    Args:
+        values: The program's flags.
+        argv: Its name and its arguments.
+        usage: Text that --help prints before the flags.
+
+    Returns:
+        The value of every flag, or None after printing the help on --help.
+
+    Raises:
+        UserError: A flag is unknown, or an argument is none.
+    """
+    if asks_for_help(argv):
+        print_help(values, usage)
+        return None
+    check_flags(argv[1:], values)
+    with convert_flag_errors(argv):
+        rest = values(list(argv))
+    refuse_words(rest)
+    return {name: values[name].value for name in values}
+
+
 def _take_help(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """Splits off --help=KEY: returns its value, "" without it, and the other arguments."""
     found, others = "", []

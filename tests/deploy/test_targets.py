@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -287,6 +288,26 @@ BAD = {
         [],
         ["-1, in 30 of 60 labels, means that a row has no label, but no row is of class 0"],
     ),
+    "one name": (
+        changed(labels=np.full(60, "ham")),
+        [],
+        ["labels hold 1 names (ham)", "2 classes"],
+    ),
+    "names": (
+        changed(labels=np.full(60, "ham"), label_names=np.array(["ham", "egg", "tea"])),
+        [],
+        ["label_names hold 3 names", "2 classes"],
+    ),
+    "no name": (
+        changed(labels=np.full(60, "ham"), label_names=np.array(["egg", "tea"])),
+        [],
+        ["array 'labels', row 0: 'ham' is not among label_names (egg, tea)"],
+    ),
+    "same names": (
+        changed(labels=np.full(60, "ham"), label_names=np.array(["ham", "ham"])),
+        [],
+        ["label_names names a class twice"],
+    ),
     "labels": (changed(labels=np.zeros(50, int)), [], ["labels have shape (50,)", "60 rows"]),
     "ids": (changed(ids=np.zeros(60, int)), [], ["ids '0' is also that of"]),
     "empty class": (changed(labels=np.zeros(60, int)), [], ["class 1 has no row", "[60, 0]"]),
@@ -353,6 +374,61 @@ def test_mistakes_are_told_in_one_line(case: str, capsys: pytest.CaptureFixture[
     message = refused(capsys, "--input=teacher.npz", "--out=targets.npz", *arguments)
     for word in words:
         assert word in message
+
+
+NAMED = {0: "ham", 1: "eggs"}
+
+
+def name_labels(arrays: dict[str, np.ndarray], **more: Any) -> dict[str, np.ndarray]:
+    """Returns arrays whose labels are names."""
+    names = np.array([NAMED[label] for label in arrays["labels"].tolist()])
+    return {**arrays, "labels": names, **more}
+
+
+@pytest.mark.parametrize("place", ["teacher.npz", "teacher"])
+def test_labels_may_be_names(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = teacher()
+    arrays["labels"][0] = -1
+    save("numbers.npz", arrays)
+    named = name_labels({**arrays, "labels": np.abs(arrays["labels"])})
+    labels = named["labels"].astype("U9")
+    # Blanks around a name do not count, and an empty name is none.
+    labels[0], labels[1] = "", f" {labels[1]} "
+    fine = np.array(["boiled", "fried", "raw", "soft"])[arrays["fine_labels"]]
+    more = {"labels": labels, "label_names": np.array(["ham", "eggs"]), "fine_labels": fine}
+    save(place, {**named, **more})
+    for path, out in (("numbers.npz", "wanted.npz"), (place, "found.npz")):
+        assert project(f"--input={path}", f"--out={out}", "--method=oracle") == 0
+    found, wanted = outcome("found.npz"), outcome("wanted.npz")
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name], values)
+    log = capsys.readouterr().err
+    assert "labels, as label_names says: 0 is 'ham', 1 is 'eggs'" in log
+    assert "fine_labels, in sorted order: 0 is 'boiled', 1 is 'fried', 2 is 'raw', 3 is" in log
+
+
+def test_names_without_an_order_are_sorted_unless_the_teacher_contradicts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arrays = teacher()
+    save("teacher.parquet", name_labels(arrays))
+    assert project("--input=teacher.parquet", "--out=targets.npz") == 2
+    assert not Path("targets.npz").exists()
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert "if classes 0, 1 are its outputs 1, 0; save the name of each class" in message
+    for name in ("logits", "output_weights"):
+        arrays[name] = arrays[name][:, ::-1]
+    save("sorted.parquet", name_labels(arrays))
+    assert project("--input=sorted.parquet", "--out=targets.npz") == 0
+    assert "labels, in sorted order: 0 is 'eggs', 1 is 'ham'" in capsys.readouterr().err
+    np.testing.assert_array_equal(outcome("targets.npz")["membership"], 1 - arrays["labels"])
+
+
+def test_numbers_that_the_teacher_contradicts_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = teacher()
+    save("teacher.npz", {**arrays, "labels": 1 - arrays["labels"]})
+    assert project("--input=teacher.npz", "--out=targets.npz", "--membership=label") == 0
+    assert "check that labels and logits number the classes alike" in capsys.readouterr().err
 
 
 def test_missing_and_damaged_files_are_told_in_one_line(capsys) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from lelp_jax.core import files, parallel
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
+from lelp_jax.deploy.targets import table as tables
 from lelp_jax.deploy.targets.table import Table
 from lelp_jax.projection import PROJECTORS, base
 from lelp_jax.projection.base import Projection, Projector, Stored
@@ -43,7 +44,7 @@ def fit(
         )
     membership = rows.label
     if values.get("membership") == "teacher":
-        membership = _opinions(table)
+        membership = tables.read_opinions(table.teacher)
     elif "membership" in values and not table.labelled:
         raise UserError(
             f"--membership=label needs labels, and {table.teacher.bundle.location} has none; add "
@@ -66,16 +67,6 @@ def fit(
         if np.isnan(array).any():
             raise UserError(f"--method={projector.name}: {name} holds NaN; check the embeddings")
     return projection, membership
-
-
-def _opinions(table: Table) -> np.ndarray:
-    """Computes the class that the teacher prefers for every row, [rows] int32."""
-    logits = table.teacher.logits
-    result = np.empty(len(logits), np.int32)
-    size = 1 << 16
-    for start in range(0, len(logits), size):
-        result[start : start + size] = logits[start : start + size].argmax(axis=1)
-    return result
 
 
 def check_place(location: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from absl import flags
 
@@ -75,14 +75,9 @@ def parse(argv: Sequence[str], usage: str | None) -> ProjectArguments | None:
     """
     values = flags.FlagValues()
     _define(values)
-    if command_line.asks_for_help(argv):
-        command_line.print_help(values, usage)
+    given = command_line.parse_flags(values, argv, usage)
+    if given is None:
         return None
-    command_line.check_flags(argv[1:], values)
-    with command_line.convert_flag_errors(argv):
-        rest = values(list(argv))
-    command_line.refuse_words(rest)
-    given: dict[str, Any] = {name: values[name].value for name in values}
     for name, example in (("input", "teacher.npz"), ("out", "targets.npz")):
         if not given[name]:
             raise UserError(f"--{name} is missing; for example --{name}={example}")

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import identity
+from lelp_jax.data import agreement, identity
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.bundle import Bundle
@@ -17,6 +17,8 @@ from lelp_jax.teachers import imported
 from lelp_jax.teachers.imported import Imported
 
 _LOG = logging.getLogger(__name__)
+_SHOWN = 12
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +48,8 @@ def read(location: str) -> Table:
 
     Args:
         location: Holds `embeddings`, `logits` or `probabilities` and, optionally, `labels`,
-            `fine_labels`, `output_weights` and `ids`.
+            `fine_labels`, `output_weights` and `ids`. Labels are whole numbers or names; the class
+            of a name is its position in `label_names` (`fine_label_names`), or in sorted order.
 
     Raises:
         UserError: An array is missing or cannot be used.
@@ -61,9 +64,12 @@ def read(location: str) -> Table:
         identity.read(ids, "ids", lambda row: bundle.place("ids", row))
     else:
         ids = np.arange(count)
+    label = np.full(count, UNLABELLED, np.int32)
     if labels is not None:
-        _check_mark(labels, num_classes, bundle.location)
-    label = np.full(count, UNLABELLED, np.int32) if labels is None else labels
+        label = labels
+        if np.asarray(bundle.array("labels")[:1]).dtype.kind not in "US":
+            _check_mark(labels, num_classes, bundle.location)
+        _check_order(bundle, read_opinions(teacher), labels, num_classes)
     rows = EmbeddedRows(teacher.embeddings, np.arange(count), label, fine)
     return Table(teacher, rows, ids, labels is not None)
 
@@ -94,6 +100,15 @@ def _check_mark(labels: np.ndarray, num_classes: int, where: str) -> None:
     )
 
 
+def read_opinions(teacher: Imported) -> np.ndarray:
+    """Computes the class that the teacher prefers for every row, [rows] int32."""
+    logits = teacher.logits
+    result = np.empty(len(logits), np.int32)
+    for start in range(0, len(logits), _ROWS_AT_ONCE):
+        result[start : start + _ROWS_AT_ONCE] = logits[start : start + _ROWS_AT_ONCE].argmax(axis=1)
+    return result
+
+
 def _column(bundle: Bundle, name: str, count: int) -> np.ndarray:
     values = np.asarray(bundle.array(name)[:])
     if values.shape != (count,):
@@ -105,11 +120,16 @@ def _column(bundle: Bundle, name: str, count: int) -> np.ndarray:
 
 
 def _labels(bundle: Bundle, name: str, count: int, bound: int | None) -> np.ndarray | None:
+    """Reads the class of each row, [rows] int32, -1 where unknown; None without this array."""
     if name not in bundle:
         return None
     values = _column(bundle, name, count)
+    if values.dtype.kind in "US":
+        return _labels_by_name(bundle, name, values, bound)
     if values.dtype.kind not in "iufb":
-        raise UserError(f"{bundle.location}: {name} are {values.dtype}; whole numbers are needed")
+        raise UserError(
+            f"{bundle.location}: {name} are {values.dtype}; whole numbers or names are needed"
+        )
     known = np.where(np.isnan(values), UNLABELLED, values) if values.dtype.kind == "f" else values
     wrong = (known < UNLABELLED) | (known != np.round(known))
     if bound is not None:
@@ -122,3 +142,57 @@ def _labels(bundle: Bundle, name: str, count: int, bound: int | None) -> np.ndar
             + f"; write {UNLABELLED} where it is not known"
         )
     return known.astype(np.int32)
+
+
+def _labels_by_name(bundle: Bundle, name: str, values: np.ndarray, bound: int | None) -> np.ndarray:
+    """Numbers labels that are names, [rows] int32; an empty one is none."""
+    given = [str(value).strip() for value in values]
+    given = ["" if value == str(UNLABELLED) else value for value in given]
+    listed = f"{name.removesuffix('s')}_names"
+    names = sorted({value for value in given if value})
+    order = "in sorted order"
+    if listed in bundle:
+        names = [str(value).strip() for value in np.asarray(bundle.array(listed)[:])]
+        order = f"as {listed} says"
+        if len(set(names)) < len(names):
+            raise UserError(f"{bundle.location}: {listed} names a class twice; name each once")
+    if bound is not None and len(names) != bound:
+        raise UserError(
+            f"{bundle.location}: {listed if listed in bundle else name} hold {len(names)} names "
+            f"({', '.join(names[:_SHOWN])}), but the logits {bound} classes; save the name of each "
+            f"class, in the order of the logits, as the array {listed}"
+        )
+    number = {value: index for index, value in enumerate(names)} | {"": UNLABELLED}
+    for row, value in enumerate(given):
+        if value not in number:
+            raise UserError(
+                f"{bundle.place(name, row)}: {value!r} is not among {listed} "
+                f"({', '.join(names[:_SHOWN])})"
+            )
+    _LOG.info(
+        "%s, %s: %s%s",
+        name,
+        order,
+        ", ".join(f"{index} is {value!r}" for index, value in enumerate(names[:_SHOWN])),
+        ", ..." if len(names) > _SHOWN else "",
+    )
+    return np.array([number[value] for value in given], np.int32)
+
+
+def _check_order(bundle: Bundle, predicted: np.ndarray, labels: np.ndarray, bound: int) -> None:
+    """Compares the order of the labels' classes with that of the logits.
+
+    Raises:
+        UserError: Labels are names whose order was assumed, and another one fits much better.
+    """
+    found = agreement.compare(predicted, labels, bound)
+    if found is None or not found.contradicted:
+        return
+    message = f"{bundle.location}: the teacher gives {found.describe()}"
+    by_name = np.asarray(bundle.array("labels")[:1]).dtype.kind in "US"
+    if by_name and "label_names" not in bundle:
+        raise UserError(
+            f"{message}; save the name of each class, in the order of the logits, as the array "
+            "label_names"
+        )
+    _LOG.warning("%s; check that labels and logits number the classes alike", message)
