@@ -9,18 +9,22 @@ have them, otherwise by order. The teacher's file may leave out test rows if the
 own: --config.data.test=test.npz.
 
 For data in a table, combine the `data` section of configs/table.py with this `teacher` section.
+
+Texts, with the answers of any classifier of PyTorch's transformers (docs/own_teacher.md):
+
+    python -m lelp_jax.answer --model=FOLDER --data=train.csv,test.csv --out=teacher.npz
+    python -m lelp_jax.main --config=configs/own_teacher.py:texts --config.data.train=train.csv --config.data.test=test.csv --config.teacher.files=teacher.npz
 """
 
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
-from lelp_jax.presets import build_training
+from lelp_jax import methods, presets
 
 
 def get_config(mode: str = "") -> ConfigDict:
-    if mode not in ("", "quick"):
-        raise ValueError(f"unknown argument {mode!r}; known: quick")
-    quick = mode == "quick"
+    if mode not in ("", "quick", "texts", "texts_quick"):
+        raise ValueError(f"unknown argument {mode!r}; known: quick, texts, texts_quick")
+    quick, of_texts = mode.endswith("quick"), mode.startswith("texts")
     config = ConfigDict()
     config.seed = 0
     config.replicates = 2 if quick else 5
@@ -35,6 +39,8 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.split = (0.6, 0.2, 0.2)  # shares, for splits without a file
     config.data.split_seed = 0
     config.data.transfer_size = 0  # training rows that a student sees; 0: all
+    if of_texts:
+        config.data = presets.build_text_files(max_length=128)
 
     config.teacher = ConfigDict()
     config.teacher.source = "arrays"
@@ -47,11 +53,13 @@ def get_config(mode: str = "") -> ConfigDict:
 
     config.student = ConfigDict()
     config.student.model = ConfigDict({"name": "mlp", "hidden": (16,), "dropout": 0.0})
-    config.student.train = build_training(steps=100 if quick else 2000, batch_size=64)
+    config.student.train = presets.build_training(steps=100 if quick else 2000, batch_size=64)
     config.student.input_noise = (
         0.0  # standard deviation of noise added to the inputs in every step
     )
     config.student.teacher_outputs = "bank"  # only the outputs for these rows are known
+    if of_texts:
+        config.student = presets.build_text_student(epochs=2 if quick else 10)
 
     # Each hyperparameter is a tuple of values to try; `trials` combinations are drawn.
     config.methods = methods.default_config(

@@ -56,6 +56,7 @@ ALLOWED = {
         *("cli", "data", "methods", "methods registry", "projection", "projection registry"),
         *("projection/engine", "storage", "teachers"),
     ],
+    "answering": ["bank", "cli", "data", "data/reading", "inputs", "storage"],
     "report/results": [
         *("data", "experiment", "inputs registry", "methods", "references", "students", "train"),
     ],
@@ -79,7 +80,8 @@ ALLOWED = {
         *("storage", "students"),
     ],
     "main": ["cli", "experiment", "pipeline", "report/results"],
-    "project": ["deploy/targets"],
+    "project": ["cli", "deploy/targets"],
+    "answer": ["answering", "cli"],
 }
 
 

@@ -141,18 +141,8 @@ def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
     """
     index, dtype = contents.index, contents.dtype
     outputs, dims = contents.shape
-    rows = len(index)
-    chunk_rows = min(_CHUNK_BYTES // (4 * dims), _MOST_CHUNK_ROWS, rows)
-    chunk_rows = 1 << max(chunk_rows, 1).bit_length() - 1
-    plan = {
-        "format": FORMAT,
-        **contents.of,
-        "rows": rows,
-        "index": checksum(index.astype(np.int64)),
-        "shape": [outputs, dims],
-        "dtype": dtype,
-        "chunk_rows": chunk_rows,
-    }
+    plan = _plan(contents)
+    rows, chunk_rows = plan["rows"], plan["chunk_rows"]
     names = [objects.join(location, name) for name in ("logits", "embeddings")]
     finished = _read_manifest(location)
     if finished is not None and plan.items() <= finished.items():
@@ -195,6 +185,48 @@ def write(location: str, contents: Contents, check: Callable[[], None]) -> None:
         _finish(location, plan, index, output_weights, chunks)
     # No process may read the bank before it has a manifest.
     parallel.wait_for_processes("bank finished")
+
+
+def count_finished(location: str, contents: Contents) -> int | None:
+    """Counts the rows that `write` need not answer, because it did before it was interrupted.
+
+    Args:
+        location: Folder or address.
+        contents: What to write.
+
+    Returns:
+        The rows; None if what is there was written for other contents, so that none can be used.
+    """
+    plan, begun = _plan(contents), _read_json(location, "plan.json")
+    if begun is None:
+        return 0
+    if begun != plan:
+        return None
+    finished = _read_manifest(location)
+    if finished is not None and plan.items() <= finished.items():
+        return int(plan["rows"])
+    starts = range(0, plan["rows"], plan["chunk_rows"])
+    return sum(
+        min(plan["chunk_rows"], plan["rows"] - start)
+        for number, start in enumerate(starts)
+        if objects.exists(location, _name_chunk(number))
+    )
+
+
+def _plan(contents: Contents) -> dict[str, Any]:
+    """Describes a bank to be written: chunks of another plan cannot be used for it."""
+    outputs, dims = contents.shape
+    rows = len(contents.index)
+    chunk_rows = min(_CHUNK_BYTES // (4 * dims), _MOST_CHUNK_ROWS, rows)
+    return {
+        "format": FORMAT,
+        **contents.of,
+        "rows": rows,
+        "index": checksum(contents.index.astype(np.int64)),
+        "shape": [outputs, dims],
+        "dtype": contents.dtype,
+        "chunk_rows": 1 << max(chunk_rows, 1).bit_length() - 1,
+    }
 
 
 def _finish(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -109,3 +110,16 @@ def find_positions(wanted: np.ndarray, there: np.ndarray) -> np.ndarray:
     place = np.minimum(np.searchsorted(there[order], wanted), len(there) - 1)
     found = order[place]
     return np.where(there[found] == wanted, found, -1)
+
+
+def hash_texts(texts: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Hashes each text to 64 bits, [rows] int64, so that rows of texts can be compared.
+
+    Args:
+        texts: [rows] texts.
+    """
+    digests = (
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        for text in texts
+    )
+    return np.frombuffer(b"".join(digests), "<i8").astype(np.int64)

@@ -22,7 +22,7 @@ from lelp_jax.storage.bundle import Bundle
 from lelp_jax.storage.checked import checksum
 from lelp_jax.storage.content import hash_bundle
 from lelp_jax.storage.open import open_bundle
-from lelp_jax.teachers import agreement, imported, weights
+from lelp_jax.teachers import agreement, alignment, imported, weights
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.teachers.imported import Imported
 
@@ -159,7 +159,9 @@ class ImportedTeachers:
                 f"{location} has {arrays.logits.shape[1]} classes, the data {dataset.num_classes} "
                 f"({', '.join(dataset.class_names)}); give a teacher of these classes"
             )
+        alignment.refuse_other_classes(bundle, dataset)
         positions = self._match_rows(bundle, len(arrays.embeddings), dataset)
+        alignment.refuse_other_texts(bundle, positions, dataset)
         for name, rows in (("training", dataset.train), ("validation", dataset.validation)):
             missing = positions[rows] < 0
             if missing.any():

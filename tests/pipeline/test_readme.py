@@ -43,7 +43,8 @@ KEPT = ("kd", "lelp", "soft_kmeans")
 def documented_commands() -> list[str]:
     """Returns the launch lines of the README and of the configs' headers, without placeholders.
 
-    Those of texts are left out: they are run on data and checkpoints of their own.
+    Those of texts are left out: they are run on data and checkpoints of their own, and those of a
+    teacher of PyTorch by `tests/answering`.
     """
     texts = [ROOT / "README.md"]
     texts += [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
@@ -52,6 +53,7 @@ def documented_commands() -> list[str]:
         for line in path.read_text().splitlines():
             match = re.match(r"\s+(python -m lelp_jax\.main .*)", line)
             of_texts = any(command in line for command in test_text_configs.commands())
+            of_texts |= "own_teacher.py:texts" in line
             if match and "NAME" not in line and not of_texts:
                 found.append(re.sub(r"\s+#.*|\s*\[--[^\]]*\]", "", match[1]))
     return sorted(set(found))

@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from lelp_jax.core.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from lelp_jax.data.reading.table_file import TableFile
+
+
+def read_common_names(files: Sequence[TableFile], column: str) -> tuple[str, ...]:
+    """Reads the names that the first file gives to the numbers of a column.
+
+    Args:
+        files: The files of all splits, that of the training rows first.
+        column: The column of labels.
+
+    Returns:
+        One name per number; empty where the first file has none.
+
+    Raises:
+        UserError: Another file gives the numbers other names.
+    """
+    names = read_names(files[0].table.schema, column)
+    for file in files:
+        other = read_names(file.table.schema, column)
+        if names and other and other != names:
+            raise UserError(
+                f"{file.path} calls the numbers in {column!r} {', '.join(other)}, but "
+                f"{files[0].path} {', '.join(names)}; number the classes in the same way"
+            )
+    return names
 
 
 def read_names(schema: pa.Schema, column: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lelp_jax.core.constraints import AT_LEAST_ONE, DISTINCT, NUM_CLASSES, NonEmpty
-from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts
 from lelp_jax.data.reading import class_names
@@ -90,7 +89,9 @@ class TextFiles:
         splits = {split: self._columns(file, fine) for split, file in files.items()}
         train = splits["train"]
         label_names, fine_names = (
-            _find_names(files, column) if of is not None and not of.by_name else ()
+            class_names.read_common_names(list(files.values()), column)
+            if of is not None and not of.by_name
+            else ()
             for of, column in ((train.labels, self.label), (train.fine_labels, fine))
         )
         return texts.make_parts(
@@ -133,18 +134,3 @@ class TextFiles:
             place=file.place,
             ids=identity.read(file.label_values(self.id), self.id, file.place) if self.id else None,
         )
-
-
-def _find_names(files: Mapping[str, TableFile], column: str) -> tuple[str, ...]:
-    """Finds the names that the training file gives to the numbers of a column."""
-    found = {
-        split: class_names.read_names(file.table.schema, column) for split, file in files.items()
-    }
-    names = found["train"]
-    for split, other in found.items():
-        if names and other and other != names:
-            raise UserError(
-                f"{files[split].path} calls the numbers in {column!r} {', '.join(other)}, but "
-                f"{files['train'].path} {', '.join(names)}; number the classes in the same way"
-            )
-    return names

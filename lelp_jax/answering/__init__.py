@@ -1,0 +1,1 @@
+"""Answers of PyTorch models to texts, as a file of a teacher from elsewhere."""
