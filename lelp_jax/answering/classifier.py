@@ -25,7 +25,7 @@ _TOLERANCE = 1e-3
 
 
 class Classifier:
-    """A classifier; see `model.Model` for its attributes."""
+    """A classifier; see `model.Answerer` for its attributes."""
 
     def __init__(self, network: Any, tokenizer: Any, max_length: int, batch_size: int, device: Any):
         """Wraps a model whose weights are all there.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lelp_jax.answering.flags import AnswerArguments
-from lelp_jax.answering.model import Model
+from lelp_jax.answering.model import Answerer
 from lelp_jax.core.errors import UserError
 
 # The file that makes a folder one of sentence-transformers.
@@ -18,7 +18,7 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 _LIBRARIES = ("torch", "transformers", "sentence_transformers")
 
 
-def load(arguments: AnswerArguments) -> Model:
+def load(arguments: AnswerArguments) -> Answerer:
     """Loads the model that `--model` names.
 
     Raises:

@@ -15,7 +15,7 @@ DEFAULT_LENGTH = 512
 _TEXTS_AT_ONCE = 4096
 
 
-class Model(Protocol):
+class Answerer(Protocol):
     """A model that answers texts.
 
     Attributes:
@@ -51,7 +51,7 @@ class Model(Protocol):
         ...
 
 
-def count_tokens(model: Model, texts: Sequence[str]) -> np.ndarray:
+def count_tokens(model: Answerer, texts: Sequence[str]) -> np.ndarray:
     """Counts the tokens of every text, uncut, [texts] integers."""
     counts: list[int] = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
@@ -60,7 +60,7 @@ def count_tokens(model: Model, texts: Sequence[str]) -> np.ndarray:
 
 
 def answer_all(
-    model: Model,
+    model: Answerer,
     texts: Sequence[str],
     lengths: np.ndarray,
     advance: Callable[[int], None],

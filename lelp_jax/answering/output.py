@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lelp_jax.answering.classes import Matching
-from lelp_jax.answering.texts import Texts
+from lelp_jax.answering.texts import TextRows
 from lelp_jax.bank.store import Bank
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity
@@ -13,7 +13,7 @@ from lelp_jax.storage import objects
 from lelp_jax.storage.write import ArraySpec, check_destination, open_writer
 
 
-def check(location: str, texts: Texts) -> None:
+def check(location: str, texts: TextRows) -> None:
     """Refuses a location that cannot hold the answers.
 
     Args:
@@ -38,7 +38,7 @@ def check(location: str, texts: Texts) -> None:
 
 def write(
     location: str,
-    texts: Texts,
+    texts: TextRows,
     bank: Bank,
     matching: Matching,
     layer: tuple[np.ndarray, np.ndarray],

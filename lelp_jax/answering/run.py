@@ -15,8 +15,8 @@ import numpy as np
 from lelp_jax.answering import classes, model, output, texts
 from lelp_jax.answering.classes import Matching
 from lelp_jax.answering.flags import AnswerArguments
-from lelp_jax.answering.model import Model
-from lelp_jax.answering.texts import Texts
+from lelp_jax.answering.model import Answerer
+from lelp_jax.answering.texts import TextRows
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
 from lelp_jax.core.errors import Damaged, UserError
@@ -46,8 +46,8 @@ class _Task:
     """
 
     arguments: AnswerArguments
-    texts: Texts
-    model: Model
+    texts: TextRows
+    model: Answerer
     lengths: np.ndarray
     matching: Matching
 
@@ -110,7 +110,7 @@ def _lock(location: str) -> Iterator[None]:
         lock.release()
 
 
-def _prepare(arguments: AnswerArguments, found: Texts) -> _Task:
+def _prepare(arguments: AnswerArguments, found: TextRows) -> _Task:
     """Loads the model and finds out how to use it."""
     # PyTorch takes seconds to import: only now that the data are known to be right.
     from lelp_jax.answering import loading
@@ -132,7 +132,7 @@ def _prepare(arguments: AnswerArguments, found: Texts) -> _Task:
     return _Task(arguments, found, teacher, lengths, matching)
 
 
-def _use_classes_of_data(arguments: AnswerArguments, found: Texts) -> Matching:
+def _use_classes_of_data(arguments: AnswerArguments, found: TextRows) -> Matching:
     """Numbers the outputs of a head that is fitted as the data number the classes."""
     if found.labels is None:
         raise UserError(

@@ -14,7 +14,7 @@ from lelp_jax.core.errors import UserError
 
 
 class SentenceEncoder:
-    """An encoder of sentences; see `model.Model` for its attributes.
+    """An encoder of sentences; see `model.Answerer` for its attributes.
 
     It has no output layer: the logits of its answers are a column of zeros, and `head.fit` makes
     the real ones of all embeddings.

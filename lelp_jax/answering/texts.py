@@ -18,7 +18,7 @@ _LABEL = "label"
 
 
 @dataclasses.dataclass(frozen=True)
-class Texts:
+class TextRows:
     """Rows of all files, one file after the other: the order of a run's data.
 
     Attributes:
@@ -53,7 +53,7 @@ class Texts:
         return slice(0, self.starts[1] if len(self.starts) > 1 else len(self))
 
 
-def read(arguments: AnswerArguments) -> Texts:
+def read(arguments: AnswerArguments) -> TextRows:
     """Reads the files that `--data` names.
 
     Raises:
@@ -68,7 +68,7 @@ def read(arguments: AnswerArguments) -> Texts:
         raise UserError(re.sub(r"(--)?config\.data\.", "--", message)) from error
 
 
-def _read(arguments: AnswerArguments) -> Texts:
+def _read(arguments: AnswerArguments) -> TextRows:
     as_text = [arguments.text, arguments.label or _LABEL, *([arguments.id] if arguments.id else [])]
     # Which split a file holds makes no difference to how it is read.
     files = [TableFile(path, "train", as_text) for path in arguments.data]
@@ -83,7 +83,7 @@ def _read(arguments: AnswerArguments) -> Texts:
                 )
         file.refuse_joined_rows(label)
     pieces = [text_column.read(f.column(arguments.text), arguments.text, f.place) for f in files]
-    found = Texts(
+    found = TextRows(
         texts=np.concatenate(pieces),
         files=files,
         starts=np.cumsum([0, *(file.table.num_rows for file in files[:-1])]).tolist(),
@@ -106,7 +106,7 @@ def _find_label_column(files: Sequence[TableFile], others: Sequence[str]) -> str
     return _LABEL if there and _LABEL not in others else ""
 
 
-def _add_labels(found: Texts, name: str, mark: str) -> Texts:
+def _add_labels(found: TextRows, name: str, mark: str) -> TextRows:
     """Adds the classes of all rows; the labels of the first file determine the classes."""
     columns = [labels.read(f.label_values(name), name, f.place, mark) for f in found.files]
     if all(column.is_empty for column in columns):

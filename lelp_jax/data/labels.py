@@ -29,7 +29,7 @@ _SHOWN = 12
 
 
 @dataclasses.dataclass(frozen=True)
-class Column:
+class LabelColumn:
     """A column of labels.
 
     Attributes:
@@ -70,7 +70,7 @@ class Column:
         return self.place(int(np.argmax(self.codes == label)))
 
 
-def read(raw: np.ndarray, name: str, place: Callable[[int], str], mark: str = AUTO) -> Column:
+def read(raw: np.ndarray, name: str, place: Callable[[int], str], mark: str = AUTO) -> LabelColumn:
     """Reads labels in one of two forms.
 
     Texts that are all whole numbers as `str` writes them are numbers; "007" is a name. Blanks
@@ -108,7 +108,7 @@ def read(raw: np.ndarray, name: str, place: Callable[[int], str], mark: str = AU
     # A number that stands for missing ones alone has no row.
     counts = np.bincount(codes[codes >= 0], minlength=len(texts))
     given &= counts > 0
-    column = Column(
+    column = LabelColumn(
         codes=np.append(np.where(given, np.cumsum(given) - 1, -1), -1)[codes],
         distinct=tuple(texts[label] for label in np.flatnonzero(given)),
         numbers=None,
@@ -131,7 +131,7 @@ def _plain(text: str) -> str:
     return text[:-2] if _WHOLE_FLOAT.fullmatch(text) else text
 
 
-def _numbers(column: Column) -> np.ndarray | None:
+def _numbers(column: LabelColumn) -> np.ndarray | None:
     """Reads labels as whole numbers, [distinct] int64; None where they are names.
 
     Raises:
@@ -189,7 +189,7 @@ class Coding:
         """Whether labels are names."""
         return isinstance(self.labels[0], str)
 
-    def classes(self, column: Column) -> np.ndarray:
+    def classes(self, column: LabelColumn) -> np.ndarray:
         """Computes the class of each row, [rows] int64, -1 where it has no label.
 
         Raises:
@@ -227,7 +227,7 @@ class Coding:
 
 
 def fit_coding(
-    train: Column, num_classes: int = 0, names: Sequence[str] = (), *, fine: bool = False
+    train: LabelColumn, num_classes: int = 0, names: Sequence[str] = (), *, fine: bool = False
 ) -> Coding:
     """Fits the coding of labels to the training rows, and logs how many of them have no label.
 
@@ -272,7 +272,7 @@ def fit_coding(
     return Coding(tuple(names) or tuple(map(str, range(count))), range(count))
 
 
-def _fit_names(train: Column, num_classes: int, names: Sequence[str]) -> Coding:
+def _fit_names(train: LabelColumn, num_classes: int, names: Sequence[str]) -> Coding:
     """Fits the coding of names, and of numbers of which some are negative: in their order."""
     labels: tuple[str, ...] | tuple[int, ...]
     if train.numbers is None:
@@ -299,7 +299,7 @@ def _fit_names(train: Column, num_classes: int, names: Sequence[str]) -> Coding:
     return Coding(tuple(names) or found, labels)
 
 
-def _refuse_common_mark(train: Column) -> None:
+def _refuse_common_mark(train: LabelColumn) -> None:
     """Raises the question of what -1 means where nobody has said it and a class is no more common.
 
     Rows whose label is lost silently would change what is learned; of three classes -1, 0 and 1 two
@@ -317,7 +317,7 @@ def _refuse_common_mark(train: Column) -> None:
     )
 
 
-def _log_unlabelled(train: Column, kind: str) -> None:
+def _log_unlabelled(train: LabelColumn, kind: str) -> None:
     missing = train.codes < 0
     count = int(missing.sum())
     if count:

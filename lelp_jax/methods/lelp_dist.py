@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 
 from lelp_jax.methods import dist, pseudo_subclass
@@ -41,11 +43,13 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     return combine_with_label_loss(inputs, hyperparameters, temperature**2 * soft, class_logits)
 
 
-METHOD = pseudo_subclass.build_method(
-    name="lelp_dist",
-    reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
-    "with the loss of Huang et al., arXiv 2205.10536, 2022",
-    projector=lelp.PROJECTOR,
-    pinned=dist.WEIGHTS,
+METHOD = dataclasses.replace(
+    pseudo_subclass.build_method(
+        name="lelp_dist",
+        reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
+        "with the loss of Huang et al., arXiv 2205.10536, 2022",
+        projector=lelp.PROJECTOR,
+        pinned=dist.WEIGHTS,
+    ),
     loss=loss,
 )

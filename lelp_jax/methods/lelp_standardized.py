@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -82,11 +84,13 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
     return combine_with_label_loss(inputs, hyperparameters, soft, temperature * of_class.T)
 
 
-METHOD = pseudo_subclass.build_method(
-    name="lelp_standardized",
-    reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
-    "with the loss of Sun et al., arXiv 2403.01427, 2024",
-    projector=lelp.PROJECTOR,
+METHOD = dataclasses.replace(
+    pseudo_subclass.build_method(
+        name="lelp_standardized",
+        reference="Loo, Iliopoulos, Hu and Vee, arXiv 2409.20449, 2024, "
+        "with the loss of Sun et al., arXiv 2403.01427, 2024",
+        projector=lelp.PROJECTOR,
+    ),
     targets=compute_targets,
     loss=loss,
     readout=readout,

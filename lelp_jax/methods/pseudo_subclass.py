@@ -18,13 +18,10 @@ from lelp_jax.methods.base import (
     COMMON,
     Constants,
     Hyperparameters,
-    Loss,
     LossInputs,
     LossOutput,
     Method,
     Params,
-    Readout,
-    Targets,
     TeacherRows,
     combine_with_label_loss,
 )
@@ -141,9 +138,6 @@ def build_method(
     projector: Projector,
     *,
     pinned: Mapping[str, Hyperparameter] | None = None,
-    targets: Targets = compute_targets,
-    loss: Loss = loss,
-    readout: Readout = readout,
 ) -> Method:
     """Builds the method that distils the pseudo-subclasses of a projector.
 
@@ -153,9 +147,6 @@ def build_method(
         projector: Splits the classes.
         pinned: Hyperparameters that differ from the common ones and the projector's, or are added:
             `{"beta": HARD_SPLIT}` for a split without softness.
-        targets: What is taught of the pseudo-subclasses.
-        loss: How it is taught.
-        readout: How class logits are read out of such a student.
     """
     return Method(
         name=name,
@@ -169,7 +160,7 @@ def build_method(
         },
         loss=loss,
         projector=projector,
-        targets=targets,
+        targets=compute_targets,
         readout=readout,
     )
 

@@ -22,7 +22,7 @@ from tests.helpers.paths import CONFIGS
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 
 
-def read(raw: np.ndarray | list, mark: str = labels.AUTO) -> labels.Column:
+def read(raw: np.ndarray | list, mark: str = labels.AUTO) -> labels.LabelColumn:
     values = raw if isinstance(raw, np.ndarray) else np.array(raw, object)
     return labels.read(values, "label", lambda row: f"t.csv line {row + 2}", mark)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import stdtr
 
-from lelp_jax.report.results.statistics import compute_moments
+from lelp_jax.report.results.statistics import estimate_mean
 
 # What 95 % intervals may cover, and how often a test may be wrong.
 LEAST, MOST = 0.94, 0.965
@@ -27,7 +27,7 @@ def measure_coverage(draw: Draw, taught: np.ndarray, mean: float) -> float:
     """Returns the share of 95 % intervals that contain the mean of the population."""
     missed = 0
     for _ in range(DRAWS // 1000):
-        moments = compute_moments(draw(1000), taught)
+        moments = estimate_mean(draw(1000), taught)
         ratio = np.abs(moments.mean - mean) / moments.error
         missed += int((2 * stdtr(moments.degrees, -ratio) < 0.05).sum())
     return 1 - missed / DRAWS
@@ -121,6 +121,6 @@ def test_methods_that_are_equal_on_the_population_of_rows(teachers: int) -> None
 
     assert measure_coverage(draw, taught, 0.0) >= LEAST - ALLOWED
     sample = draw(1000).mean(axis=-1, keepdims=True)
-    moments = compute_moments(sample, taught)
+    moments = estimate_mean(sample, taught)
     found = 2 * stdtr(moments.degrees, -np.abs(moments.mean) / moments.error) < 0.05
     assert found.mean() > 0.1

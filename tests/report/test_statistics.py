@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from lelp_jax.report.results.statistics import (
     Interval,
     average,
-    compute_moments,
     correct_p_values,
     estimate,
+    estimate_mean,
     find_scope,
 )
 
@@ -131,10 +131,10 @@ def test_crossed_variance_against_mean_squares(spread: float) -> None:
     noise = random.normal(size=(5, 40))
     replicates = np.concatenate([units + noise, units - noise])
     for values, taught in ((units, np.arange(5)), (replicates, np.arange(10) % 5)):
-        moments = compute_moments(values, taught)
+        moments = estimate_mean(values, taught)
         assert moments.mean == pytest.approx(values.mean())
         assert (moments.error, moments.degrees) == pytest.approx(wanted, rel=1e-9)
-    moments = compute_moments(units, np.zeros(5, int))
+    moments = estimate_mean(units, np.zeros(5, int))
     assert (moments.error, moments.degrees) == pytest.approx(wanted, rel=1e-9)
 
 
@@ -150,7 +150,7 @@ def test_squared_error_is_the_variance_of_the_mean(taught: np.ndarray) -> None:
     if find_scope(taught) == "new teachers":
         values += random.normal(size=(draws, teachers, 1))[:, taught]
         values += random.normal(size=(draws, teachers, rows))[:, taught]
-    moments = compute_moments(values, taught)
+    moments = estimate_mean(values, taught)
     assert np.square(moments.error).mean() == pytest.approx(moments.mean.var(), rel=0.06)
 
 

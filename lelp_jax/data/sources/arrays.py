@@ -108,7 +108,7 @@ class _File:
         """Names a row, counted from 0 as NumPy does."""
         return f"{self.path} row {row}"
 
-    def labels(self, key: str, mark: str) -> labels.Column:
+    def labels(self, key: str, mark: str) -> labels.LabelColumn:
         """Reads one label per row.
 
         Args:

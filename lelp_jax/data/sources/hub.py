@@ -143,7 +143,7 @@ class Hub:
             pieces.append(pa.Table.from_batches(batches))
         table = pa.concat_tables(pieces, promote_options="permissive")
 
-        def column_of_labels(column: str) -> labels.Column:
+        def column_of_labels(column: str) -> labels.LabelColumn:
             values = table.column(column).combine_chunks()
             if pa.types.is_dictionary(values.type):
                 values = values.dictionary_decode()

@@ -110,7 +110,7 @@ class Table:
             preprocess=functools.partial(table_preprocessing, kinds=kinds),
         )
 
-    def _labels(self, file: TableFile, column: str) -> labels.Column:
+    def _labels(self, file: TableFile, column: str) -> labels.LabelColumn:
         return labels.read(file.label_values(column), column, file.place, self.unlabelled)
 
     def _choose_columns(self, train: TableFile) -> Mapping[str, Kind]:

@@ -124,7 +124,7 @@ class TextFiles:
                 )
         file.refuse_joined_rows(self.label)
 
-        def read_labels(column: str) -> labels.Column:
+        def read_labels(column: str) -> labels.LabelColumn:
             return labels.read(file.label_values(column), column, file.place, self.unlabelled)
 
         return texts.TextColumns(

@@ -10,7 +10,7 @@ import numpy as np
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import class_map as class_maps
 from lelp_jax.data.dataset import Parts, Rows
-from lelp_jax.data.labels import Column, fit_coding
+from lelp_jax.data.labels import LabelColumn, fit_coding
 
 _SPLITS = ("train", "validation", "test")
 
@@ -28,8 +28,8 @@ class TextColumns:
     """
 
     texts: np.ndarray
-    labels: Column
-    fine_labels: Column | None
+    labels: LabelColumn
+    fine_labels: LabelColumn | None
     place: Callable[[int], str]
     ids: np.ndarray | None = None
 

@@ -13,14 +13,14 @@ from lelp_jax.core import files, parallel
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
 from lelp_jax.deploy.targets import table as tables
-from lelp_jax.deploy.targets.table import Table
+from lelp_jax.deploy.targets.table import TeacherTable
 from lelp_jax.projection import PROJECTORS, base
 from lelp_jax.projection.base import Projection, Projector, Stored
 from lelp_jax.teachers import weights
 
 
 def fit(
-    table: Table, projector: Projector, values: Mapping[str, Value], seed: int
+    table: TeacherTable, projector: Projector, values: Mapping[str, Value], seed: int
 ) -> tuple[Projection, np.ndarray]:
     """Fits a projection to a teacher's arrays.
 
@@ -95,7 +95,7 @@ def save(path: Path, stored: Stored) -> None:
         temporary.replace(path)
 
 
-def load(location: str, table: Table) -> tuple[Projector, Stored]:
+def load(location: str, table: TeacherTable) -> tuple[Projector, Stored]:
     """Reads a projection that `save` wrote, for these rows.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from lelp_jax.core import parallel
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.deploy.targets.table import Table
+from lelp_jax.deploy.targets.table import TeacherTable
 from lelp_jax.methods import pseudo_subclass
 from lelp_jax.projection import scoring
 from lelp_jax.projection.base import Projection
@@ -59,7 +59,7 @@ def check(location: str, source: str) -> None:
 
 def write(
     location: str,
-    table: Table,
+    table: TeacherTable,
     projection: Projection,
     membership: np.ndarray,
     softness: Softness,
@@ -113,7 +113,7 @@ def write(
 
 
 def _compute_targets(
-    table: Table, projection: Projection, rows: slice, softness: Softness
+    table: TeacherTable, projection: Projection, rows: slice, softness: Softness
 ) -> np.ndarray:
     """Computes target probabilities of some rows, [rows, columns]."""
     parts = []

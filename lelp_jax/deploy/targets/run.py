@@ -15,7 +15,7 @@ from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.deploy.targets import fitting, output
 from lelp_jax.deploy.targets import table as tables
 from lelp_jax.deploy.targets.flags import ProjectArguments
-from lelp_jax.deploy.targets.table import Table
+from lelp_jax.deploy.targets.table import TeacherTable
 from lelp_jax.methods import METHODS
 from lelp_jax.projection import PROJECTORS
 from lelp_jax.projection.base import Projector, Stored
@@ -80,7 +80,7 @@ def _check_softness(arguments: ProjectArguments, method: str) -> None:
 
 
 def _fit(
-    arguments: ProjectArguments, table: Table, reporter: Reporter
+    arguments: ProjectArguments, table: TeacherTable, reporter: Reporter
 ) -> tuple[Projector, Stored, np.ndarray]:
     name = arguments.method or "lelp"
     if name not in PROJECTORS:

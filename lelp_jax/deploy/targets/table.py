@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
-class Table:
+class TeacherTable:
     """A teacher's arrays and what is known of their rows.
 
     Attributes:
@@ -43,7 +43,7 @@ class Table:
         return self.teacher.logits.shape[1]
 
 
-def read(location: str) -> Table:
+def read(location: str) -> TeacherTable:
     """Opens the arrays that `--input` names.
 
     Args:
@@ -71,7 +71,7 @@ def read(location: str) -> Table:
             _check_mark(labels, num_classes, bundle.location)
         _check_order(bundle, read_opinions(teacher), labels, num_classes)
     rows = EmbeddedRows(teacher.embeddings, np.arange(count), label, fine)
-    return Table(teacher, rows, ids, labels is not None)
+    return TeacherTable(teacher, rows, ids, labels is not None)
 
 
 def _check_mark(labels: np.ndarray, num_classes: int, where: str) -> None:

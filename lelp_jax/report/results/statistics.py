@@ -69,7 +69,7 @@ class Interval(NamedTuple):
     high: float
 
 
-class Moments(NamedTuple):
+class MeanWithError(NamedTuple):
     """A mean, its standard error and the degrees of freedom of that error.
 
     Attributes:
@@ -131,7 +131,7 @@ def estimate(
     with np.errstate(invalid="ignore"):
         values = contributions.mean(axis=-1)
         std = float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-        mean, error, degrees = map(float, compute_moments(contributions, teacher))
+        mean, error, degrees = map(float, estimate_mean(contributions, teacher))
     # Floats that are equal on paper differ in the last bits; treat such differences as 0.
     if not error > 1e-9 * np.abs(contributions).max():
         return Interval(mean, std, float("nan"), float("nan")), float("nan")
@@ -140,7 +140,7 @@ def estimate(
     return Interval(mean, std, float(mean - width), float(mean + width)), p_value
 
 
-def compute_moments(contributions: np.ndarray, teacher: np.ndarray) -> Moments:
+def estimate_mean(contributions: np.ndarray, teacher: np.ndarray) -> MeanWithError:
     """Computes the mean and its standard error; the module's docstring has the formulas.
 
     Args:
@@ -155,7 +155,7 @@ def compute_moments(contributions: np.ndarray, teacher: np.ndarray) -> Moments:
     mean = row_means.mean(axis=-1)
     if scope == "too few replicates":
         unknown = np.full_like(mean, np.nan)
-        return Moments(mean, unknown, unknown)
+        return MeanWithError(mean, unknown, unknown)
     if scope == "new teachers":
         # One stratum of teachers.
         groups = [np.stack([group.mean(axis=-2) for group in groups], axis=-2)]
@@ -177,7 +177,7 @@ def compute_moments(contributions: np.ndarray, teacher: np.ndarray) -> Moments:
     total = units + crossed
     with np.errstate(invalid="ignore", divide="ignore"):
         inverse = (units / degrees + crossed / max(rows - 1, 1)) / total
-        return Moments(mean, np.sqrt(total), 1 / inverse)
+        return MeanWithError(mean, np.sqrt(total), 1 / inverse)
 
 
 def correct_p_values(p_values: Sequence[float]) -> list[float]:
