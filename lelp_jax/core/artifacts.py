@@ -77,18 +77,14 @@ def run(
         Damaged: The artifact was just built, but cannot be read.
     """
     folder = root / stage / fingerprint({"stage": stage, **inputs})
-    facts, adopted = None, False
+    facts = None
     with discard_if_damaged(folder):
-        facts, adopted = _read_marker(folder)
+        facts = _read_marker(folder)
     if facts is not None:
         # If this block finds damage, the folder is deleted and the artifact is built below.
-        with discard_if_damaged(folder, anything=adopted):
-            if not adopted:
-                check_files(folder)
-            artifact = load(folder, facts)
-            if adopted:
-                adopt(folder, inputs, facts, unlisted)
-            return artifact
+        with discard_if_damaged(folder):
+            check_files(folder)
+            return load(folder, facts)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         finish(folder, inputs, build(folder), unlisted)
@@ -99,7 +95,7 @@ def run(
         # The config or the data must change first, so the partial result will never be used.
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    facts, _ = _read_marker(folder)
+    facts = _read_marker(folder)
     assert facts is not None
     _LOG.debug("%s %s built", stage, folder.name)
     return load(folder, facts)
@@ -131,31 +127,20 @@ def finish(
     files.write_json(folder / _MARKER, {**content, "checksum": _compute_checksum(folder, content)})
 
 
-def adopt(
-    folder: Path, inputs: Mapping[str, Any], facts: Mapping[str, Any], unlisted: Collection[str]
-) -> None:
-    """Gives an artifact of a version without checksums a marker that has them, and logs it.
-
-    The arguments are those of `finish`.
-    """
-    _LOG.info("%s is taken unchecked: it was written by a version without checksums", folder)
-    finish(folder, inputs, facts, unlisted)
-
-
-def find_finished(root: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, Any], bool]]:
+def find_finished(root: Path, stage: str) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Finds the finished artifacts of a stage, sorted by folder; their files are not checked yet.
 
     Yields:
-        Folder and facts, and whether the marker was written by a version without checksums.
+        Folder and facts.
     """
     # `Path.glob` would pass over markers that cannot be read, as if they were missing.
     folders = sorted((root / stage).iterdir()) if (root / stage).is_dir() else []
     for folder in folders:
-        facts, adopted = None, False
+        facts = None
         with discard_if_damaged(folder):
-            facts, adopted = _read_marker(folder)
+            facts = _read_marker(folder)
         if facts is not None:
-            yield folder, facts, adopted
+            yield folder, facts
 
 
 def check_files(folder: Path) -> None:
@@ -197,25 +182,16 @@ def check_copy(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def discard_if_damaged(folder: Path, *, anything: bool = False) -> Iterator[None]:
+def discard_if_damaged(folder: Path) -> Iterator[None]:
     """Deletes the artifact, after a warning, if the block finds it damaged; suppresses the error.
 
     Args:
         folder: The artifact's folder.
-        anything: Whether to treat any exception as damage, for files without checksums: reading
-            damaged ones can fail in any way.
     """
     try:
         yield
     except Damaged as damage:
         discard(folder, damage.problem)
-    except Exception as error:
-        # A full disk or an error of the user's does not mean that the artifact is damaged; a file
-        # that is gone, or a folder in its place, does.
-        elsewhere = isinstance(error, (UserError, OSError)) and not isinstance(error, files.LOST)
-        if not anything or elsewhere:
-            raise
-        discard(folder, f"{folder} cannot be read ({type(error).__name__})")
 
 
 def discard(folder: Path, problem: str) -> None:
@@ -225,12 +201,11 @@ def discard(folder: Path, problem: str) -> None:
         shutil.rmtree(folder)
 
 
-def _read_marker(folder: Path) -> tuple[Mapping[str, Any] | None, bool]:
+def _read_marker(folder: Path) -> Mapping[str, Any] | None:
     """Reads the marker of an artifact.
 
     Returns:
-        The facts, or None if the artifact is not finished, and whether to adopt the artifact
-        because its marker was written by a version without checksums.
+        The facts, or None if the artifact is not finished.
 
     Raises:
         Damaged: The marker has changed since it was written, or belongs to another artifact.
@@ -240,22 +215,16 @@ def _read_marker(folder: Path) -> tuple[Mapping[str, Any] | None, bool]:
     try:
         content = json.loads(path.read_bytes())
         checksum = content.pop("checksum", None)
-        facts, inputs = content["facts"], content["inputs"]
+        facts: Mapping[str, Any] = content["facts"]
     except (FileNotFoundError, NotADirectoryError):
-        return None, False
+        return None
     except IsADirectoryError as error:
         raise Damaged(f"{path} is a folder", folder) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{path} has changed since it was written", folder) from error
-    if checksum is None and "files" not in content:
-        # Written before markers had checksums: the artifact is used unchecked, once, and its marker
-        # is then rewritten with checksums.
-        if fingerprint({"stage": folder.parent.name, **inputs}) != folder.name:
-            raise Damaged(f"{path} belongs to another artifact", folder)
-        return facts, True
     if checksum != _compute_checksum(folder, content):
         raise Damaged(f"{path} has changed since it was written", folder)
-    return facts, False
+    return facts
 
 
 def _compute_checksum(folder: Path, content: Mapping[str, Any]) -> str:

@@ -81,15 +81,6 @@ class CurveLog:
         """
         self._replace(line for folder in dict.fromkeys(folders) for line in read_curves(folder))
 
-    def adopt(self, folder: Path) -> None:
-        """Copies a fleet's lines from this log to its folder, unless it has a log already.
-
-        Versions without checksums kept the losses of all fleets in the workdir's log only.
-        """
-        log = CurveLog(folder / _FILE)
-        if not log._path.exists():
-            log._replace(line for line in self.read() if line["fleet"] == folder.name)
-
     def _replace(self, lines: Iterable[Mapping[str, Any]]) -> None:
         content = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)
         files.write_atomic(self._path, content)

@@ -103,18 +103,10 @@ def _load_fleet(folder: Path, size: int, spec: StepSpec, example: jax.ShapeDtype
         ) from error
 
 
-def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:
-    """Finds all trained networks of a stage, by fingerprint; their files are not checked yet.
-
-    Fleets of a version without checksums are adopted unchanged, with their lines of the workdir's
-    log of losses.
-    """
+def find(root: Path, stage: str) -> dict[str, Trained]:
+    """Finds all trained networks of a stage, by fingerprint; their files are not checked yet."""
     found = {}
-    for folder, facts, adopted in artifacts.find_finished(root, stage):
-        if adopted:
-            session.curves.adopt(folder)
-            members = [member["fingerprint"] for member in facts["members"]]
-            artifacts.adopt(folder, {"members": members}, facts, _UNFINISHED)
+    for folder, facts in artifacts.find_finished(root, stage):
         for position, member in enumerate(facts["members"]):
             found[member["fingerprint"]] = Trained(
                 member["fingerprint"],
@@ -132,12 +124,10 @@ def find(root: Path, stage: str, session: Session) -> dict[str, Trained]:
     return found
 
 
-def _find_sound(
-    root: Path, stage: str, requested: Sequence[str], session: Session
-) -> dict[str, Trained]:
+def _find_sound(root: Path, stage: str, requested: Sequence[str]) -> dict[str, Trained]:
     """Finds trained networks; deletes damaged fleets that hold requested ones."""
     while True:
-        found = find(root, stage, session)
+        found = find(root, stage)
         used = {found[name].folder for name in requested if name in found}
         for folder in used:
             with artifacts.discard_if_damaged(folder):
@@ -169,7 +159,7 @@ def ensure(
         Interrupted: The run was asked to stop.
     """
     names = [request.fingerprint for request in requests]
-    trained = _find_sound(root, stage, names, session)
+    trained = _find_sound(root, stage, names)
     missing = [r for r, name in zip(requests, names, strict=True) if name not in trained]
     _log_reuse(stage, requests, missing, session)
     first = {request.kind: request for request in reversed(missing)}
@@ -193,7 +183,7 @@ def ensure(
             for name in _UNFINISHED:
                 shutil.rmtree(folder / name, ignore_errors=True)
     if missing:
-        trained = find(root, stage, session)
+        trained = find(root, stage)
     return [trained[name] for name in names]
 
 

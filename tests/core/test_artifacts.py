@@ -259,42 +259,15 @@ def test_a_swapped_artifact_is_built_again(tmp_path: Path, package_log: list) ->
     assert len(warnings(package_log)) == 2
 
 
-def test_what_an_older_version_finished_is_adopted(tmp_path: Path, package_log: list) -> None:
+def test_a_marker_without_checksums_is_not_believed(tmp_path: Path, package_log: list) -> None:
     stage = Counted()
     stage.run(tmp_path)
     (marker,) = tmp_path.glob("things/*/stage.json")
     content = json.loads(marker.read_text())
     marker.write_text(json.dumps({"inputs": content["inputs"], "facts": content["facts"]}))
     assert stage.run(tmp_path) == WHOLE
-    assert stage.built == 1
-    told = f"{marker.parent} is taken unchecked: it was written by a version without checksums"
-    assert [text for _, text in package_log if "unchecked" in text] == [told]
-    assert json.loads(marker.read_text()) == content
-    # From now on it is checked as any other.
-    stored.flip(marker.parent / "deep" / "values", 3)
-    assert stage.run(tmp_path) == WHOLE
     assert (stage.built, len(warnings(package_log))) == (2, 1)
-
-
-@pytest.mark.parametrize("content", ["seven", None])
-def test_what_an_older_version_left_unreadable_is_built_again(
-    tmp_path: Path, package_log: list, content: str | None
-) -> None:
-    def load(folder: Path, facts: Mapping[str, Any]) -> int:
-        return int((folder / "number").read_text())
-
-    def build(folder: Path) -> dict[str, int]:
-        (folder / "number").write_text("7")
-        return {}
-
-    name = artifacts.fingerprint({"stage": "things", "a": 1})
-    old = tmp_path / "things" / name
-    old.mkdir(parents=True)
-    if content is not None:
-        (old / "number").write_text(content)
-    (old / "stage.json").write_text(json.dumps({"inputs": {"a": 1}, "facts": {}}))
-    assert artifacts.run(tmp_path, "things", {"a": 1}, build, load) == 7
-    assert len(warnings(package_log)) == 1
+    assert json.loads(marker.read_text()) == content
 
 
 def test_damage_found_while_loading_is_mended_once(tmp_path: Path, package_log: list) -> None:
