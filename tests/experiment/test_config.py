@@ -115,7 +115,8 @@ def test_own_data_from_end_to_end(name: str, tmp_path: Path) -> None:
     )
     assert code == 0
     lines = [json.loads(line) for line in (tmp_path / "run/results.jsonl").read_text().splitlines()]
-    assert [line["method"] for line in lines] == ["labels", "kd", "lelp"]
+    references = ["majority", "linear", "linear_all_rows"]
+    assert [line["method"] for line in lines] == ["labels", "kd", "lelp", *references]
     assert lines[2]["settings"]["membership"] == "teacher"
     assert all(0 <= line["test"]["accuracy"] <= 1 for line in lines)
     student = export.load(tmp_path / "run" / lines[2]["student"])

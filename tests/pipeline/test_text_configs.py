@@ -184,8 +184,8 @@ def test_a_config_trains_teachers_and_students(
     monkeypatch.setattr(pipeline.swept, "write", lambda *given: None)
     pipeline.run("texts", config.to_dict(), tmp_path / "run", Interrupts(), Reporter())
     assert len(reached) == len(config.sweep.cases if "sweep" in config else [0])
-    for run, teachers, outcomes, *_ in reached:
-        [teacher] = teachers
+    for run, compared in reached:
+        [teacher], outcomes = compared.teachers, compared.outcomes
         assert teacher.dims == 32
         methods = sum(each.trials for each in run.config.methods.values())
         assert len(outcomes) == methods * run.config.replicates
