@@ -12,7 +12,8 @@ of configs/trec.py:files.
 Results on the whole sentences of SST-2 (6,920 for training, 872 for validation, 1,821 for test; teachers
 88.63) and on TREC (6 classes; 5,452 for training, a tenth of them for validation, and 500 for test;
 teachers 96.40): test accuracy in percent, difference to kd [95 % interval], p-value after Holm's
-correction, from 6 replicates with three teachers. Bags of word embeddings, 720 on TREC, take about a
+correction, from 6 replicates with three teachers. They are of an earlier version, in which some rows
+were seen less often than others; its bootstrap intervals are narrower than they should be. Bags of word embeddings, 720 on TREC, take about a
 quarter of an hour each (2 CPU cores, AMD EPYC):
 
                            SST-2                                TREC
