@@ -7,7 +7,7 @@ With two classes the teacher's probabilities say little; which digit it is shows
 only. Students see 100 images, drawn anew for every replicate.
 
 Takes about a minute on 2 CPU cores. Test accuracy there, in percent: soft_kmeans 97.3, oracle 95.3,
-lelp 94.8, kd 94.5, labels 92.5, random_split 90.4; teachers 98.4.
+lelp 94.7, kd 94.5, labels 92.5, random_split 90.4; teachers 98.4. Logistic regression: 89.1.
 """
 
 from ml_collections import ConfigDict
