@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import agreement
+from lelp_jax.data import class_order
 
 # What transformers calls the outputs of a model whose author gave them no names.
 _NO_NAME = re.compile(r"LABEL_\d+")
@@ -153,7 +153,7 @@ def check_agreement(matching: Matching, predicted: np.ndarray, labels: np.ndarra
         UserError: No names told the classes, and the model is much better with its outputs in
             another order.
     """
-    found = agreement.compare(predicted, labels, len(matching.outputs))
+    found = class_order.compare_orders(predicted, labels, len(matching.outputs))
     if found is None:
         return None
     if found.contradicted and not matching.by_name:

@@ -8,7 +8,7 @@ import logging
 import numpy as np
 
 from lelp_jax.core.errors import UserError
-from lelp_jax.data import agreement, identity
+from lelp_jax.data import class_order, identity
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.storage.bundle import Bundle
@@ -185,7 +185,7 @@ def _check_order(bundle: Bundle, predicted: np.ndarray, labels: np.ndarray, boun
     Raises:
         UserError: Labels are names whose order was assumed, and another one fits much better.
     """
-    found = agreement.compare(predicted, labels, bound)
+    found = class_order.compare_orders(predicted, labels, bound)
     if found is None or not found.contradicted:
         return
     message = f"{bundle.location}: the teacher gives {found.describe()}"

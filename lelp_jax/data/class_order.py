@@ -11,7 +11,7 @@ _DEVIATIONS = 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Agreement:
+class ClassOrder:
     """How a teacher's answers agree with the labels.
 
     Attributes:
@@ -38,7 +38,9 @@ class Agreement:
         )
 
 
-def compare(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> Agreement | None:
+def compare_orders(
+    predicted: np.ndarray, labels: np.ndarray, num_classes: int
+) -> ClassOrder | None:
     """Compares a teacher's answers with labels in every order of the classes.
 
     Args:
@@ -62,7 +64,7 @@ def compare(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> Agre
     # McNemar's test of the two orders: only rows on which they differ count.
     moved = classes != best
     gained, lost = table[classes, best][moved].sum(), np.diag(table)[moved].sum()
-    return Agreement(
+    return ClassOrder(
         rows=total,
         right=float(np.trace(table) / total),
         order=best,
