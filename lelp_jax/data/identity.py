@@ -33,7 +33,12 @@ def read(raw: np.ndarray, name: str, place: Callable[[int], str]) -> np.ndarray:
         raw = raw.astype(np.int64)
     elif raw.dtype.kind not in "iuSUO":
         raise UserError(f"{place(0)}: {name} holds {raw.dtype}; whole numbers or texts are needed")
-    texts = np.array([_text(value) for value in raw.tolist()], np.str_)
+    given = [_text(value) for value in raw.tolist()]
+    texts = np.array(given, np.str_)
+    for row, text in enumerate(given):
+        # NumPy ends a text at its last character that is not NUL.
+        if text.endswith("\0"):
+            raise UserError(f"{place(row)}: {name} {text!r} ends with a NUL character; remove it")
     if (texts == "").any():
         row = int(np.argmax(texts == ""))
         raise UserError(f"{place(row)}: {name} is empty; give every row a name")

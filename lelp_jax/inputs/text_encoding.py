@@ -98,12 +98,17 @@ class TextEncoding:
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             part = as_unicode(texts[start : start + _TEXTS_AT_ONCE], start)
             try:
-                yield from self.tokenizer.encode_batch(part)
-            except Exception as error:
+                encodings = self.tokenizer.encode_batch(part)
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            # A panic of the library is no Exception.
+            except BaseException as error:
+                reason = " ".join(str(error).split())[:200]
                 raise UserError(
                     f"the tokenizer fails at a text of rows {start} to {start + len(part) - 1} "
-                    f"({error}); add a token for unknown text to its vocabulary"
+                    f"({reason}); add a token for unknown text to its vocabulary"
                 ) from error
+            yield from encodings
 
     def _fallback(self, row: int) -> int:
         if self.unknown is None:
@@ -159,12 +164,18 @@ def read_tokenizer(path: Path, hint: str) -> Tokenizer:
         UserError: It is missing or damaged.
     """
     try:
-        return Tokenizer.from_buffer(path.read_bytes())
+        tokenizer = Tokenizer.from_buffer(path.read_bytes())
+        # What is put around a text may name tokens that are not there.
+        tokenizer.encode("")
+        return tokenizer
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); {hint}") from error
-    # The library raises plain exceptions.
-    except Exception as error:
-        raise UserError(f"{path} is not a readable tokenizer ({error}); {hint}") from error
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    # The library raises plain exceptions, and panics, which are none.
+    except BaseException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a readable tokenizer ({reason}); {hint}") from error
 
 
 def as_unicode(texts: Texts, first: int = 0) -> list[str]:

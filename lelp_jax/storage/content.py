@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lelp_jax.core import files
-from lelp_jax.storage import objects
+from lelp_jax.storage import numpy_files, objects
 from lelp_jax.storage.bundle import Bundle
 
 _BLOCK_BYTES = 64 << 20
@@ -29,6 +29,9 @@ def hash_bundle(bundle: Bundle, names: Collection[str], memory: Path) -> str:
         bundle: The bundle.
         names: The arrays that matter.
         memory: A JSON file in which hashes are kept.
+
+    Raises:
+        UserError: An array is damaged.
     """
     if objects.is_url(bundle.location):
         return _hash_rows(bundle, names, spread=True)
@@ -40,6 +43,9 @@ def hash_bundle(bundle: Bundle, names: Collection[str], memory: Path) -> str:
         except (ValueError, TypeError):
             known = {}
     if state not in known:
+        path = objects.local_path(bundle.location)
+        if path.suffix.lower() == ".npz":
+            numpy_files.check_npz(path, names)
         known[state] = _hash_rows(bundle, names, spread=False)
         memory.parent.mkdir(parents=True, exist_ok=True)
         files.write_json(memory, known)

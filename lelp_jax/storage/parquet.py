@@ -162,7 +162,8 @@ def _reading(where: str) -> Iterator[None]:
     """Turns a damaged file's errors into a UserError."""
     try:
         yield
-    except (pa.ArrowException, OSError, MemoryError) as error:
+    # Names of columns need not be UTF-8.
+    except (pa.ArrowException, OSError, MemoryError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"{where} cannot be read as Parquet ({reason}); copy or write the file again"

@@ -155,3 +155,23 @@ def test_at_an_address_rows_spread_over_the_arrays_name_the_content() -> None:
         digests.append(content.hash_bundle(bundle, ("x",), Path("memory.json")))
     assert len(set(digests)) == 3
     assert not Path("memory.json").exists()
+
+
+@pytest.mark.parametrize("raw", [["a", "a\0"], ["b\0", "c"], [b"a\0\0", b"b"]])
+def test_names_that_numpy_would_shorten_are_refused(raw: list[Any]) -> None:
+    with pytest.raises(UserError, match=r"id '.*' ends with a NUL character; remove it"):
+        identity.read(np.array(raw, object), "id", place)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_an_array_that_is_not_compressed_is_compared_with_its_checksum(name: str) -> None:
+    arrays = {"x": np.arange(40.0), "y": np.arange(40.0, 80)}
+    np.savez("t.npz", **arrays)
+    damaged = bytearray(Path("t.npz").read_bytes())
+    damaged[damaged.index(arrays[name].tobytes()) + 100] ^= 1
+    Path("t.npz").write_bytes(damaged)
+    bundle = stored.read("t.npz")
+    with pytest.raises(UserError, match=f"t.npz, array '{name}' cannot be read .*CRC"):
+        content.hash_bundle(bundle, ("x", "y"), Path("memory.json"))
+    other = {"x": "y", "y": "x"}[name]
+    assert content.hash_bundle(bundle, (other,), Path("memory.json"))

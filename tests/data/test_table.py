@@ -274,3 +274,38 @@ def test_texts_that_are_not_utf_8_are_found() -> None:
     parquet.write_table(pa.table({"x": texts, "label": [0, 1, 0] * 4}), "t.parquet")
     with pytest.raises(UserError, match=r"t\.parquet row 2, column x: byte 0xff at byte 1"):
         Table("t.parquet").parts()
+
+
+def test_hexadecimal_numbers_are_no_numbers_in_any_column() -> None:
+    # Arrow reads 0x10 as 16 in a column of whole numbers alone.
+    for other in ("7", "0.5"):
+        lines = "".join(f"{other},{row % 2}\n" for row in range(20))
+        with pytest.raises(UserError, match="line 22, column x: '0x10' is not a number"):
+            read(f"x,label\n{lines}0x10,1\n")
+    names = "".join(f"0X{row % 3},{row % 2}\n" for row in range(20))
+    assert set(read(f"x,label\n{names}").train.inputs["x"]) == {"0X0", "0X1", "0X2"}
+    beside = "x,name,label\n007,0x1,0\n12,a,1\n"
+    assert values_of(read(beside, columns=("x",)).train) == [[7], [12]]
+
+
+def write_parquet(name: str = "x") -> bytes:
+    table = pa.table({name: np.arange(40.0), "label": np.arange(40) % 2})
+    parquet.write_table(
+        table, "t.parquet", write_page_checksum=True, compression="none", use_dictionary=False
+    )
+    return Path("t.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("row", [0, 17, 39])
+def test_a_page_of_parquet_is_compared_with_its_checksum(row: int) -> None:
+    content = bytearray(write_parquet())
+    place = content.index(np.arange(40.0).tobytes()) + 8 * row + 6
+    content[place] ^= 1
+    with pytest.raises(UserError, match=r"t\.parquet cannot be read as Parquet: .*checksum"):
+        read(bytes(content), "t.parquet")
+
+
+def test_the_name_of_a_column_of_parquet_is_utf_8() -> None:
+    content = write_parquet("thecolumn").replace(b"thecolumn", b"the\xffolumn")
+    with pytest.raises(UserError, match=r"t\.parquet: the name of a column is not UTF-8"):
+        read(content, "t.parquet")

@@ -155,6 +155,16 @@ def test_sentence_transformers_lowercases_first(tmp_path):
     assert not load(folder).overruled
 
 
+@pytest.mark.parametrize("name", ["[CLS]", "[SEP]"])
+def test_a_frame_of_tokens_that_are_not_there_is_refused(name, tmp_path):
+    path = write(tmp_path / "encoder") / "tokenizer.json"
+    parts = json.loads(path.read_text())
+    del parts["post_processor"]["special_tokens"][name]
+    path.write_text(json.dumps(parts))
+    with pytest.raises(UserError, match=r"tokenizer.json is not a readable tokenizer \("):
+        load(path.parent)
+
+
 def test_more_tokens_than_are_embedded_are_refused(tmp_path):
     folder = checkpoints.write(tmp_path / "encoder")
     rewrite(folder, lambda tokenizer: tokenizer.add_tokens(["splendid"]))

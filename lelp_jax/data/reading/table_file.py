@@ -73,25 +73,40 @@ class TableFile:
         if self.format == "Parquet":
             from pyarrow import parquet
 
-            return parquet.read_table(self.path)
+            table = parquet.read_table(self.path, page_checksum_verification=True)
+            try:
+                table.column_names  # noqa: B018
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{self.path}: the name of a column is not UTF-8 ({error}); write the file "
+                    "again"
+                ) from error
+            return table
         if self.format == "JSON lines":
             return self._read_json()
         from pyarrow import csv as of_csv
 
         content = self._content()
         self._quoted = delimited.find_quoting(self.path, content.decode(), self.format)
-        return of_csv.read_csv(
-            pa.BufferReader(content),
-            read_options=of_csv.ReadOptions(block_size=_BLOCK_BYTES),
-            parse_options=of_csv.ParseOptions(
-                delimiter=delimited.DELIMITERS[self.format],
-                quote_char='"' if self._quoted else False,
-                newlines_in_values=self._quoted,
-            ),
-            convert_options=of_csv.ConvertOptions(
-                column_types={name: pa.string() for name in self._as_text}
-            ),
-        )
+
+        def read(as_text: Collection[str]) -> pa.Table:
+            return of_csv.read_csv(
+                pa.BufferReader(content),
+                read_options=of_csv.ReadOptions(block_size=_BLOCK_BYTES),
+                parse_options=of_csv.ParseOptions(
+                    delimiter=delimited.DELIMITERS[self.format],
+                    quote_char='"' if self._quoted else False,
+                    newlines_in_values=self._quoted,
+                ),
+                convert_options=of_csv.ConvertOptions(
+                    column_types={name: pa.string() for name in as_text}
+                ),
+            )
+
+        table = read(self._as_text)
+        # Arrow takes 0x1f for 31, where all else in the column is whole.
+        whole = [field.name for field in table.schema if pa.types.is_integer(field.type)]
+        return read(self._as_text.union(whole)) if b"0x" in content.lower() and whole else table
 
     def _read_json(self) -> pa.Table:
         from pyarrow import json as of_json

@@ -152,9 +152,8 @@ def _read(path: Path) -> dict[str, Any]:
             file = np.load(stream, allow_pickle=False)
             for key in _KEYS[:2]:
                 if key not in file.files:
-                    raise UserError(
-                        f"{path}: key {key!r} is missing; it holds {', '.join(file.files)}"
-                    )
+                    held = ", ".join(map(repr, file.files))
+                    raise UserError(f"{path}: key {key!r} is missing; it holds {held}")
             return {key: file[key] for key in file.files if key in _KEYS}
     except (ValueError, OSError, EOFError, NotImplementedError, *_BROKEN) as error:
         reason = " ".join(str(error).split())[:200]
