@@ -10,12 +10,14 @@ VENV := .venv-$(VERSION)
 RUN := $(VENV)/bin/python
 # Test processes; 0 runs all tests in one.
 WORKERS ?= 2
+# How long `make fuzz` looks for mistakes.
+MINUTES ?= 10
 # The tests of a file stay in one process, which makes its fixtures once. Files come in the order of
 # tests/conftest.py, not by their number of tests: few and long ones would be last, and run alone.
 PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-kills test-damage lint format tables bench-fleet \
+.PHONY: help demo test test-fast test-kills test-damage fuzz lint format tables bench-fleet \
     bench-compare bench-launch bench-latency bench-projection bench-text clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
@@ -27,17 +29,20 @@ help: ## list the targets
 demo: $(VENV)/.installed ## teachers, students and the report on the bundled digits, in runs/digits
 	$(RUN) -m lelp_jax.main --config=configs/digits.py
 
-test: lint ## lint and all tests but the kill and damage rounds
-	$(PYTEST) -m "not kills and not damage"
+test: lint ## lint and all tests but the kill and damage rounds and random files
+	$(PYTEST) -m "not kills and not damage and not fuzz"
 
 test-fast: $(VENV)/.installed-dev ## the quick tests alone
-	$(PYTEST) -m "not slow and not kills and not damage"
+	$(PYTEST) -m "not slow and not kills and not damage and not fuzz"
 
 test-kills: $(VENV)/.installed-dev ## twenty rounds of killing a run and resuming it, fully compiled
 	JAX_DISABLE_MOST_OPTIMIZATIONS=0 XLA_FLAGS= $(PYTEST) -m kills
 
 test-damage: $(VENV)/.installed-dev ## every artifact of a run, damaged: the next launch mends it
 	$(PYTEST) -m damage
+
+fuzz: $(VENV)/.installed-dev ## random and damaged files for MINUTES=10; one example again with SEED=
+	FUZZ_MINUTES=$(MINUTES) FUZZ_SEED=$(SEED) $(RUN) -m pytest -p no:logging -rP -m fuzz tests/fuzz
 
 lint: $(VENV)/.installed-dev ## lint, format, types, dead and repeated code
 	$(RUN) -m ruff check .

@@ -14,9 +14,8 @@ from lelp_jax import data
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.sources.arrays import Arrays
 from lelp_jax.data.sources.table import Table
+from tests.helpers.damage import damage
 
-PIECES = (b'"', b",", b"\n", b"\r", b"-1", b"nan", b"1e999", b"{", b"]", b"null", b"\xff", b"\0")
-PIECES += (b"\xef\xbb\xbf", b"9" * 25, b"label", b"1_0", b"\xc3\xa9", b"\\u0000", b"true", b":")
 ROWS = [{"x": i % 7, "y": i / 2, "label": i % 2} for i in range(40)]
 
 
@@ -36,23 +35,6 @@ def intact(kind: str) -> bytes:
     return stream.getvalue()
 
 
-def damaged(content: bytes, choose: random.Random) -> bytes:
-    result = bytearray(content)
-    for _ in range(choose.randint(1, 3)):
-        place = choose.randrange(len(result) + 1)
-        match choose.randrange(4):
-            case 0:
-                result[place:place] = choose.choice(PIECES)
-            case 1:
-                del result[place : place + choose.randint(1, 20)]
-            case 2:
-                result[place : place + 1] = bytes([choose.randrange(256)])
-            case 3:
-                start = choose.randrange(len(result) + 1)
-                result[place:place] = result[start : start + 20]
-    return bytes(result)
-
-
 @pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet", "npz"])
 def test_damaged_files_never_end_in_a_traceback(kind: str) -> None:
     choose = random.Random(0)
@@ -64,7 +46,7 @@ def test_damaged_files_never_end_in_a_traceback(kind: str) -> None:
     assert len(data.load(source, split).train) == 24
     refused = 0
     for _ in range(150):
-        path.write_bytes(damaged(content, choose))
+        path.write_bytes(damage(content, choose))
         try:
             dataset = data.load(source, split)
         except UserError as error:
@@ -75,3 +57,9 @@ def test_damaged_files_never_end_in_a_traceback(kind: str) -> None:
             problem = None if np.isfinite(dataset.inputs).all() else "inputs are not finite"
         assert problem is None
     assert refused > 20
+
+
+def test_a_name_of_an_array_may_hold_a_line_end() -> None:
+    np.savez("t.npz", **{"inputs": np.zeros((4, 1)), "la\nbels": np.arange(4)})
+    with pytest.raises(UserError, match=r"'labels' is missing; it holds 'inputs', 'la\\nbels'$"):
+        Arrays(train="t.npz").parts()
