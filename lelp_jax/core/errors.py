@@ -14,6 +14,10 @@ class UserError(Exception):
     The message is one line that names the offending value, where it is and how to fix it.
     """
 
+    def __str__(self) -> str:
+        """Gives the message; line ends that a quoted name holds are written as in Python."""
+        return "\\n".join(super().__str__().splitlines())
+
 
 class Unavailable(UserError):
     """Something cannot be read now, for a reason outside of it; the same command can resume later.

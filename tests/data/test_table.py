@@ -309,3 +309,11 @@ def test_the_name_of_a_column_of_parquet_is_utf_8() -> None:
     content = write_parquet("thecolumn").replace(b"thecolumn", b"the\xffolumn")
     with pytest.raises(UserError, match=r"t\.parquet: the name of a column is not UTF-8"):
         read(content, "t.parquet")
+
+
+@pytest.mark.parametrize("name", ["la\nbels", "la\r\nbels", "la\u2028bels"])
+def test_messages_are_of_one_line_whatever_columns_are_called(name: str) -> None:
+    with pytest.raises(UserError, match="label") as caught:
+        read(f'x,"{name}"\n1,0\n2,1\n')
+    assert r"la\nbels" in str(caught.value) or "u2028" in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1

@@ -53,9 +53,9 @@ def read(content: bytes, kind: str) -> dict[str, list[Any]]:
         return dict(found)
     text = content.decode("utf-8-sig")
     if kind == "jsonl":
-        # Arrow allows a comma after the last value.
+        # Arrow allows a comma after the last value, and line ends between values.
         text = re.sub(r",\s*}", "}", text)
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
+        rows = _read_objects(text)
         return {name: [row.get(name) for row in rows] for name in _names(rows)}
     try:
         header, *lines = _fields(text, kind, csv.QUOTE_MINIMAL)
@@ -72,6 +72,16 @@ def _fields(text: str, kind: str, quoting: Any) -> list[list[str]]:
     stream = io.StringIO(text, newline="")
     reader = csv.reader(stream, delimiter=DELIMITERS[kind], quoting=quoting, strict=True)
     return [line for line in reader if line]
+
+
+def _read_objects(text: str) -> list[dict[str, Any]]:
+    rows, place, text = [], 0, text.strip()
+    decoder = json.JSONDecoder()
+    while place < len(text):
+        row, place = decoder.raw_decode(text, place)
+        rows.append(row)
+        place += len(text[place:]) - len(text[place:].lstrip())
+    return rows
 
 
 def _names(rows: Sequence[Mapping[str, Any]]) -> dict[str, None]:
