@@ -172,4 +172,7 @@ def same_date(found: np.datetime64, wanted: Any, text: str) -> bool:
 
 
 def _text(value: Any) -> str:
+    # Parquet's texts may be stored as bytes.
+    if isinstance(value, bytes):
+        return value.decode()
     return "" if value is None else str(value)
