@@ -42,7 +42,7 @@ test-damage: $(VENV)/.installed-dev ## every artifact of a run, damaged: the nex
 	$(PYTEST) -m damage
 
 fuzz: $(VENV)/.installed-dev ## random and damaged files for MINUTES=10; one example again with SEED=
-	FUZZ_MINUTES=$(MINUTES) FUZZ_SEED=$(SEED) $(RUN) -m pytest -p no:logging -rP -m fuzz tests/fuzz
+	RUST_BACKTRACE=0 FUZZ_MINUTES=$(MINUTES) FUZZ_SEED=$(SEED) $(RUN) -m pytest -p no:logging -rP -m fuzz tests/fuzz
 
 lint: $(VENV)/.installed-dev ## lint, format, types, dead and repeated code
 	$(RUN) -m ruff check .
