@@ -232,22 +232,6 @@ def test_damaged_embeddings_are_computed_again(checkpoint, tmp_path, embedded, d
     np.testing.assert_array_equal(again.values, first.values)
 
 
-def test_embeddings_of_earlier_versions_are_reused(checkpoint, tmp_path, embedded):
-    # Their files had a checksum in the name, and their markers had none.
-    first = ensure(checkpoint, tmp_path)
-    (marker,) = tmp_path.glob("embeddings/*/stage.json")
-    content = json.loads(marker.read_text())
-    names = [name.replace(".npy", "_0a1b2c3d.npy") for name in content["facts"]["parts"]]
-    for old, new in zip(content["facts"]["parts"], names, strict=True):
-        (marker.parent / old).rename(marker.parent / new)
-    content["facts"]["parts"] = names
-    marker.write_text(json.dumps({key: content[key] for key in ("inputs", "facts")}))
-    embedded.clear()
-    again = ensure(checkpoint, tmp_path)
-    assert not embedded
-    np.testing.assert_array_equal(again.values, first.values)
-
-
 def _changed(folder: Path, change) -> Path:
     """Returns a checkpoint with other tensors."""
     from safetensors.numpy import load_file, save_file
