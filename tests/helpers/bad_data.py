@@ -274,7 +274,12 @@ DATA = (
         {"t.npz": DAMAGED},
     ),
     arrays(
-        "key", "train.npz", "'labels' is missing", "it holds inputs, other", labels=None, other=1
+        "key",
+        "train.npz",
+        "'labels' is missing",
+        "it holds 'inputs', 'other'",
+        labels=None,
+        other=1,
     ),
     arrays("shape", "train.npz", "inputs have shape (200,)", inputs=INPUTS[:, 0]),
     arrays("length", "train.npz", "labels have shape (100,)", "200 rows", labels=LABELS[:100]),
