@@ -342,8 +342,8 @@ BAD = {
     "tiny beta": (changed(), ["--beta=1e-9"], ["--beta=1e-09 is too small: the scores of row "]),
     "tiny temperature": (
         changed(),
-        ["--temperature=1e-30"],
-        ["--temperature=1e-30 is too small: the logits of row "],
+        ["--temperature=1e-38"],
+        ["--temperature=1e-38 is too small: the logits of row "],
     ),
     "beta": (changed(), ["--beta=0"], ["--beta must be a number above 0, got 0.0"]),
     "beta text": (changed(), ["--beta=soft"], ["beta=soft"]),
