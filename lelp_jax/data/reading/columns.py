@@ -25,10 +25,10 @@ _UNITS = ("us", "ns")
 _PER_SECOND = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}
 # What `find_kind` asks of a type, in order.
 _KINDS: Mapping[Kind, Callable[[pa.DataType], bool]] = {
-    "numbers": lambda kind: _is_number(kind) or _is_time_of_day(kind) or pa.types.is_duration(kind),
+    "numbers": lambda kind: is_number(kind) or _is_time_of_day(kind) or pa.types.is_duration(kind),
     "dates": lambda kind: pa.types.is_date(kind) or (pa.types.is_timestamp(kind) and not kind.tz),
     "dates with a time zone": pa.types.is_timestamp,
-    "lists": lambda kind: _is_list(kind) and _is_number(kind.value_type),
+    "lists": lambda kind: _is_list(kind) and is_number(kind.value_type),
 }
 
 
@@ -262,7 +262,8 @@ def _find_first(mask: pa.Array) -> int:
     return int(pc.index(mask, True).as_py())
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
+    """Checks whether a column's values are numbers, which booleans are too."""
     return (
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)

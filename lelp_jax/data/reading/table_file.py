@@ -271,15 +271,6 @@ def label_values(values: pa.Array, where: str) -> np.ndarray:
         values = values.cast(pa.int8())
     if pa.types.is_decimal(values.type) or pa.types.is_null(values.type):
         values = values.cast(pa.float64())
-    if not _is_number(values.type):
+    if not columns.is_number(values.type):
         values = values.cast(pa.string())
     return values.to_numpy(zero_copy_only=False)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_boolean(kind)
-        or pa.types.is_decimal(kind)
-    )
