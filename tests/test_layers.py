@@ -21,6 +21,7 @@ ALLOWED = {
     "data/sources": ["data", "data/reading"],
     "data registry": ["data", "data/sources"],
     "models": [],
+    "models/convolutional": ["models"],
     "models/encoder": ["models"],
     "models/pretrained": ["models/encoder"],
     "models registry": ["models", "models/encoder"],

@@ -26,7 +26,8 @@ class Rows:
 
     Attributes:
         inputs: Raw features, [rows, features...], of any real type; the rows of a table, a
-            structured array [rows] with a field per column; or texts, [rows] objects.
+            structured array [rows] with a field per column; texts, [rows] objects; or images,
+            [rows, height, width, channels] uint8.
         labels: Class of each row, [rows] integers; -1 where it is not known.
         fine_labels: Finer class of each row, [rows] integers, -1 where unknown, or None.
         place: Names a row for a message ("train.csv line 7").
@@ -51,7 +52,7 @@ class Parts:
         class_names: One name per class, in label order.
         fine_names: One name per fine label, empty where there are none.
         preprocess: Makes the preprocessing from the raw inputs of the training rows; None for
-            texts.
+            texts and images.
         image_shape: Height, width and, for colours, channels of the image that a row's features
             are, read row by row; () where they are none.
         max_length: How many tokens of a text are seen at most; 0 where rows are numbers.
@@ -82,7 +83,8 @@ class Dataset:
     """Rows of all splits in one table; a row's position is its index everywhere.
 
     Attributes:
-        inputs: Preprocessed features, [rows, features...] float32, or texts, [rows] objects.
+        inputs: Preprocessed features, [rows, features...] float32; texts, [rows] objects; or
+            images as they were read, [rows, height, width, channels] uint8, with 1 or 3 channels.
         labels: Class of each row, [rows] int32; -1 where unknown (training rows only).
         fine_labels: Finer class of each row, [rows] int32, or None.
         train: Indices of the training rows, sorted.
@@ -90,7 +92,7 @@ class Dataset:
         test: Indices of the test rows, sorted.
         class_names: One name per class.
         fine_names: One name per fine label.
-        preprocessing: How raw features became `inputs`; None for texts.
+        preprocessing: How raw features became `inputs`; None for texts and images.
         ids: Name of each row, [rows] texts, each once, or None where rows have no names.
         image_shape: Height, width and, for colours, channels of the image that a row's features
             are; () where they are none.
@@ -118,7 +120,8 @@ class Dataset:
         scaling: tuple[np.ndarray, ...]
         columns: tuple[str, ...]
         if self.preprocessing is None:
-            inputs, scaling, columns = _bytes_of(self.inputs), (), ()
+            inputs = _bytes_of(self.inputs) if self.of_texts else self.inputs
+            scaling, columns = (), ()
         else:
             # The preprocessing too: in other units the model inputs may be the same to the last
             # bit, but a student is handed over with the map from the units it was trained in.
@@ -139,8 +142,13 @@ class Dataset:
 
     @property
     def of_texts(self) -> bool:
-        """Whether rows are texts, not numbers."""
-        return self.preprocessing is None
+        """Whether rows are texts."""
+        return self.inputs.dtype == object
+
+    @property
+    def of_images(self) -> bool:
+        """Whether rows are images."""
+        return self.inputs.dtype == np.uint8
 
     @property
     def num_classes(self) -> int:
