@@ -23,7 +23,8 @@ from lelp_jax.deploy import folder as layout
 from lelp_jax.experiment.run import Run
 from lelp_jax.inputs import ENCODINGS, Encoding
 from lelp_jax.methods.base import identity_readout
-from lelp_jax.models import tokens
+from lelp_jax.models import tokens, variables
+from lelp_jax.models.variables import Variables
 from lelp_jax.students.selection import Outcome
 
 STAGE = "exports"
@@ -91,7 +92,8 @@ class ExportedStudent:
         numbers = {name: jnp.float32(value) for name, value in self.card["numeric"].items()}
 
         def compute(arrays: Mapping[str, Any], inputs: jax.Array) -> jax.Array:
-            outputs = self._model.apply({"params": arrays["params"]}, inputs, train=False)
+            network = Variables(arrays["params"], arrays["statistics"] or None)
+            outputs = variables.predict(self._model, network, inputs)
             return readout(outputs, arrays["extra"], arrays["constants"], numbers)
 
         return jax.jit(compute)
@@ -160,7 +162,11 @@ def save(folder: Path, run: Run, outcome: Outcome) -> None:
         **{f"constants.{name}": np.asarray(array) for name, array in constants.items()},
         **{
             f"{group}.{name}": np.ascontiguousarray(leaf)
-            for group, tree in (("params", params.network), ("extra", params.extra or {}))
+            for group, tree in (
+                ("params", params.network),
+                ("statistics", params.statistics or {}),
+                ("extra", params.extra or {}),
+            )
             for name, leaf in flatten_dict(tree, sep=".").items()
         },
     }
@@ -212,8 +218,10 @@ def load(folder: Path | str) -> ExportedStudent:
         _model=models.build(model, card["num_outputs"], card["num_tokens"]),
         _arrays=jax.device_put(
             {
-                "params": unflatten_dict(groups["params"], sep="."),
-                "extra": unflatten_dict(groups["extra"], sep="."),
+                **{
+                    name: unflatten_dict(groups[name], sep=".")
+                    for name in ("params", "statistics", "extra")
+                },
                 "constants": groups["constants"],
             }
         ),

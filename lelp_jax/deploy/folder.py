@@ -12,11 +12,11 @@ import numpy as np
 from lelp_jax.core import artifacts, files
 from lelp_jax.core.errors import Damaged, UserError
 
-FORMAT = 3
+FORMAT = 4
 PARAMETERS = "parameters.safetensors"
 CARD = "student.json"
 _KEYS = ("method", "numeric", "model", "num_outputs", "num_tokens", "inputs", "class_names")
-_GROUPS = ("params", "extra", "constants")
+_GROUPS = ("params", "statistics", "extra", "constants")
 _EXPORT_AGAIN = "copy the folder again, or export the student again with the launch line of its run"
 
 
@@ -57,7 +57,7 @@ def read_arrays(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """Reads the arrays of a student.
 
     Returns:
-        "params", "extra" and "constants": the arrays of each by name.
+        "params", "statistics", "extra" and "constants": the arrays of each by name.
 
     Raises:
         UserError: The file is missing or damaged.

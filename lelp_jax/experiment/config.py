@@ -87,7 +87,7 @@ class StudentConfig:
             inputs anew in every training step; 0 adds none.
         teacher_outputs: "bank" uses the teacher's outputs for the clean rows, computed once;
             "online" evaluates the frozen teacher in every step on the inputs that the student
-            sees, noise included.
+            sees, noise and augmentation included.
     """
 
     model: Annotated[Mapping[str, Any], student_network.SECTION]
@@ -232,8 +232,8 @@ def _build_view(student: StudentConfig, teacher: teachers.TeacherSource) -> View
                 "tokenizer to use, or set config.student.inputs.name to 'words'"
             )
     view = inputs.build(values, place)
-    student_network.check(student.model, of_tokens=view.of_tokens)
-    if student.input_noise and view.of_tokens:
+    student_network.check(student.model, view.kind)
+    if student.input_noise and view.kind == "tokens":
         raise UserError(
             f"config.student.input_noise is {student.input_noise}, but the students see tokens, to "
             "which no noise can be added; set it to 0"

@@ -16,6 +16,7 @@ from lelp_jax.inputs import Inputs
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.encoder.trunk import ComputeDtype, check_pooling
+from lelp_jax.models.outputs import InputKind
 from lelp_jax.models.pretrained import PoolingChoice
 from lelp_jax.teachers.base import Teacher
 
@@ -83,7 +84,7 @@ class TeacherLayers:
         )
 
         def initial() -> Mapping[str, Any]:
-            trunk = network.load()["trunk"]
+            trunk = network.load().parameters["trunk"]
             return {"trunk": pretrained.cut_parameters(encoder.architecture, trunk, self.layers)}
 
         return _make_student_model(model, initial, teacher.fingerprint)
@@ -158,24 +159,24 @@ ORIGINS: Mapping[str, type[TeacherLayers] | type[FromCheckpoint]] = {
 SECTION = Named("name", models.MODELS, ORIGINS, hidden=models.SECTION.hidden)
 
 
-def check(settings: Mapping[str, Any], *, of_tokens: bool) -> None:
+def check(settings: Mapping[str, Any], kind: InputKind) -> None:
     """Checks that a network can be built.
 
     Args:
         settings: The family under "name", and its own keys.
-        of_tokens: Whether its inputs are tokens.
+        kind: What it sees.
 
     Raises:
         UserError: The family or a key is unknown, a value is not allowed, or the family takes other
             inputs.
     """
     if sections.find_class(SECTION, settings, _PLACE) not in ORIGINS.values():
-        sections.call_with_place(_PLACE, models.build, settings, 2, 2 if of_tokens else 0)
+        sections.call_with_place(_PLACE, models.check, settings, kind)
         return
     _build_origin(settings)
-    if not of_tokens:
+    if kind != "tokens":
         raise UserError(
-            f"{_PLACE}.name {settings['name']!r} takes tokens, but the inputs are numbers; set "
+            f"{_PLACE}.name {settings['name']!r} takes tokens, but the inputs are {kind}; set "
             "config.student.inputs.name to 'tokens'"
         )
 

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 from lelp_jax.core import sections
 from lelp_jax.core.fields import Named
-from lelp_jax.inputs import embeddings, features, text_encoding, tokens, words
+from lelp_jax.inputs import embeddings, features, images, text_encoding, tokens, words
 from lelp_jax.inputs.base import Encoding as Encoding
 from lelp_jax.inputs.base import Inputs as Inputs
 from lelp_jax.inputs.base import View as View
 
 VIEWS: Mapping[str, type] = {
     "features": features.Features,
+    "images": images.Images,
     "tokens": tokens.Tokens,
     "words": words.Words,
     "embeddings": embeddings.TextEmbeddings,
@@ -23,6 +24,7 @@ ENCODINGS: Mapping[str, Any] = {
     encoding.kind: encoding
     for encoding in (
         features.FeatureEncoding,
+        images.ImageEncoding,
         text_encoding.TextEncoding,
         embeddings.EmbeddingEncoding,
     )

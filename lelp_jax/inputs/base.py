@@ -11,6 +11,7 @@ import numpy as np
 
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.models.outputs import InputKind
 
 
 class Encoding(Protocol):
@@ -29,7 +30,8 @@ class Encoding(Protocol):
             raw: Features, [rows, features...], or texts, [rows].
 
         Returns:
-            [rows, features...] float32, or tokens [rows, length] int32 with -1 after the end.
+            [rows, features...] float32; tokens [rows, length] int32 with -1 after the end; or
+            images [rows, height, width, channels] uint8.
         """
         ...
 
@@ -48,7 +50,8 @@ class Inputs:
     """What networks see of every row of a data set.
 
     Attributes:
-        values: [rows, features...] float32, or tokens [rows, length] int32 with -1 after the end.
+        values: [rows, features...] float32; tokens [rows, length] int32 with -1 after the end; or
+            images [rows, height, width, channels] uint8.
         fingerprint: Names everything they depend on, the data included.
         encoding: How they are made.
         num_tokens: Tokens are in 0..num_tokens-1; 0 where the inputs are numbers.
@@ -66,10 +69,10 @@ class View(Protocol):
     """A way to see the rows; its fields are its settings.
 
     Attributes:
-        of_tokens: Whether networks see tokens, not numbers.
+        kind: What networks see.
     """
 
-    of_tokens: ClassVar[bool]
+    kind: ClassVar[InputKind]
 
     def check(self, dataset: Dataset) -> None:
         """Checks, before anything is written, that the data fit the view."""

@@ -22,6 +22,7 @@ from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.trunk import ComputeDtype
+from lelp_jax.models.outputs import InputKind
 from lelp_jax.models.pretrained import PoolingChoice
 
 # Version of how the embeddings are standardised.
@@ -110,7 +111,7 @@ class TextEmbeddings:
         compute_dtype: Type of the matrix products.
     """
 
-    of_tokens: ClassVar[bool] = False
+    kind: ClassVar[InputKind] = "numbers"
 
     checkpoint: str = ""
     pooling: PoolingChoice = "auto"

@@ -16,6 +16,7 @@ from lelp_jax.data.columns import read_facts, write_facts
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.data.preprocessing import Preprocessing
 from lelp_jax.inputs.base import Inputs
+from lelp_jax.models.outputs import InputKind
 
 _FILE = "preprocessing.safetensors"
 
@@ -112,19 +113,21 @@ def _read_array(raw: Any) -> np.ndarray:
 class Features:
     """The numbers of each row."""
 
-    of_tokens: ClassVar[bool] = False
+    kind: ClassVar[InputKind] = "numbers"
 
     def check(self, dataset: Dataset) -> None:
         """Checks that the rows are numbers.
 
         Raises:
-            UserError: The rows are texts.
+            UserError: The rows are texts or images.
         """
         if dataset.of_texts:
             raise UserError(
                 "inputs 'features' are numbers, but the data are texts; use 'tokens', 'words' or "
                 "'embeddings'"
             )
+        if dataset.of_images:
+            raise UserError("inputs 'features' are numbers, but the data are images; use 'images'")
 
     def ensure(self, root: Path, dataset: Dataset, session: Session) -> Inputs:
         """Takes the inputs that the data set holds already.

@@ -28,11 +28,12 @@ def check(name: str, dataset: Dataset) -> None:
         dataset: The data.
 
     Raises:
-        UserError: They are numbers.
+        UserError: They are numbers or images.
     """
     if not dataset.of_texts:
+        kind, hint = ("images", "images") if dataset.of_images else ("numbers", "features")
         raise UserError(
-            f"inputs {name!r} are made from texts, but the data are numbers; use 'features'"
+            f"inputs {name!r} are made from texts, but the data are {kind}; use {hint!r}"
         )
 
 

@@ -14,6 +14,7 @@ from lelp_jax.inputs import checkpoint_tokenizer, token_stage
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
+from lelp_jax.models.outputs import InputKind
 from lelp_jax.models.pretrained import Pretrained
 
 
@@ -25,7 +26,7 @@ class Tokens:
         checkpoint: Name or folder of the checkpoint; "" takes the teacher's.
     """
 
-    of_tokens: ClassVar[bool] = True
+    kind: ClassVar[InputKind] = "tokens"
 
     checkpoint: str = ""
 

@@ -18,6 +18,7 @@ from lelp_jax.data.dataset import Dataset
 from lelp_jax.inputs import token_stage
 from lelp_jax.inputs.base import Inputs
 from lelp_jax.inputs.text_encoding import TextEncoding, as_unicode
+from lelp_jax.models.outputs import InputKind
 
 _UNKNOWN = "[UNK]"
 
@@ -35,7 +36,7 @@ class Words:
             word and so leaves that token's embedding at its random start.
     """
 
-    of_tokens: ClassVar[bool] = True
+    kind: ClassVar[InputKind] = "tokens"
 
     vocabulary_size: Annotated[int, AT_LEAST_TWO] = 20_000
     min_count: Annotated[int, AT_LEAST_ONE] = 2

@@ -11,7 +11,7 @@ from lelp_jax.core.fields import Named, read_fields
 from lelp_jax.models import bag_of_embeddings, bilstm, mlp, text_cnn
 from lelp_jax.models.encoder import classifier as encoder
 from lelp_jax.models.encoder import transformer
-from lelp_jax.models.outputs import Model
+from lelp_jax.models.outputs import InputKind, Model
 from lelp_jax.models.outputs import output_layer as output_layer
 
 MODELS: Mapping[str, Any] = {
@@ -26,9 +26,14 @@ MODELS: Mapping[str, Any] = {
 SECTION = Named("name", MODELS, hidden=frozenset({"num_outputs", "num_tokens", "parent", "name"}))
 
 
-def takes_tokens(family: Any) -> bool:
-    """Checks whether a family takes tokens, not numbers; its class says so by `of_tokens`."""
-    return bool(getattr(family, "of_tokens", False))
+def find_kinds(family: Any) -> tuple[InputKind, ...]:
+    """Finds the kinds of inputs that a family takes: its class has `of_tokens` or `of_images`.
+
+    Any other family takes numbers, and may flatten images.
+    """
+    if getattr(family, "of_tokens", False):
+        return ("tokens",)
+    return ("images",) if getattr(family, "of_images", False) else ("numbers", "images")
 
 
 def identify(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,6 +49,28 @@ def identify(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "version": version} if version else dict(settings)
 
 
+def check(settings: Mapping[str, Any], kind: InputKind) -> None:
+    """Checks that a model can be built for inputs of a kind.
+
+    Args:
+        settings: The family under "name", and the family's own keys.
+        kind: What the model would see.
+
+    Raises:
+        UserError: The family or a key is unknown, a value is not allowed, or the family takes
+            other inputs.
+    """
+    build(settings, 2, 2 if kind == "tokens" else 0)
+    name = settings[SECTION.key]
+    wanted = find_kinds(MODELS[name])
+    if kind not in wanted:
+        fitting = [key for key, other in MODELS.items() if kind in find_kinds(other)]
+        raise UserError(
+            f"model {name!r} takes {wanted[0]}, but the inputs are {kind}; use one of "
+            f"{', '.join(fitting)}, or other inputs"
+        )
+
+
 def build(settings: Mapping[str, Any], num_outputs: int, num_tokens: int = 0) -> Model:
     """Builds a model.
 
@@ -53,19 +80,11 @@ def build(settings: Mapping[str, Any], num_outputs: int, num_tokens: int = 0) ->
         num_tokens: Inputs are tokens in 0..num_tokens-1; 0 where they are numbers.
 
     Raises:
-        UserError: The family or a key is unknown, a value is not allowed, or the family takes
-            other inputs.
+        UserError: The family or a key is unknown, or a value is not allowed.
     """
     values = dict(settings)
     family = sections.find_class(SECTION, values, "model")
-    name = values.pop(SECTION.key)
-    fitting = [key for key, other in MODELS.items() if takes_tokens(other) == bool(num_tokens)]
-    if name not in fitting:
-        seen, wanted = ("tokens", "numbers") if num_tokens else ("numbers", "tokens")
-        raise UserError(
-            f"model {name!r} takes {wanted}, but the inputs are {seen}; use one of "
-            f"{', '.join(fitting)}, or other inputs"
-        )
+    del values[SECTION.key]
     fields = read_fields(family, SECTION.hidden)
     values = sections.check_keys(values, fields, "model")
     if "num_tokens" in read_fields(family):

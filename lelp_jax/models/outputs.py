@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
 HEAD = "head"
+# What networks see of a row: numbers, tokens of a text, or pixels [height, width, channels].
+InputKind = Literal["numbers", "tokens", "images"]
 
 
 class Outputs(NamedTuple):
@@ -36,11 +38,23 @@ class Model(Protocol):
         ...
 
     def init(self, rngs: Any, inputs: jax.Array) -> Mapping[str, Any]:
-        """Initialises {"params": parameters}."""
+        """Initialises {"params": parameters} and, with running averages, "batch_stats"."""
         ...
 
-    def apply(self, variables: Any, inputs: jax.Array, *, train: bool, rngs: Any = None) -> Outputs:
-        """Runs the model; dropout is on when `train` is."""
+    def apply(
+        self,
+        variables: Any,
+        inputs: jax.Array,
+        *,
+        train: bool,
+        rngs: Any = None,
+        mutable: Any = False,
+    ) -> Any:
+        """Runs the model; dropout is on when `train` is.
+
+        Returns:
+            `Outputs`; with `mutable` names of collections, these as changed besides.
+        """
         ...
 
 

@@ -89,7 +89,7 @@ def ensure(run: Run, replicates: Sequence[Replicate]) -> list[Reference]:
     run.session.interrupts.check()
     config, dataset, inputs = run.config, run.dataset, run.inputs
     # Students that read tokens see texts; all others see numbers, of which texts may be the source.
-    of_texts = config.view.of_tokens
+    of_texts = config.view.kind == "tokens"
     weights = class_weights.weigh_classes(dataset, config.student.train.class_weights)
     key = {
         "version": _VERSION,

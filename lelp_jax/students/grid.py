@@ -158,6 +158,7 @@ def _make_student(
         optimizer=config.student.train.optimizer,
         steps=config.student.train.steps,
         accumulate=config.student.train.accumulate,
+        average=config.student.train.average,
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
         targets=method.targets,

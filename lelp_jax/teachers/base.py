@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from lelp_jax.models.outputs import Model
+from lelp_jax.models.variables import Variables
 from lelp_jax.train.scheduler import Trained
 
 
@@ -18,13 +18,13 @@ class Network:
 
     Attributes:
         model: The network.
-        load: Loads the parameters, on the host.
+        load: Loads parameters and running averages, on the host.
         trained: The training result: its fleet and the position in it.
         inputs: Fingerprint of the inputs that the network takes.
     """
 
     model: Model
-    load: Callable[[], Any]
+    load: Callable[[], Variables]
     trained: Trained
     inputs: str
 

@@ -57,7 +57,7 @@ class Recipe:
     Attributes:
         head: Output layer and loss.
         train: Length of training, batches and optimizer.
-        hyperparameters: `learning_rate` and `weight_decay`.
+        hyperparameters: `learning_rate`, `weight_decay` and `label_smoothing`.
         spec: The compiled program.
     """
 
@@ -80,7 +80,7 @@ def make_recipe(
         model: The network, of the head's width.
         head: Output layer and loss.
         train: Length of training, batches and optimizer.
-        hyperparameters: `learning_rate` and `weight_decay`.
+        hyperparameters: `learning_rate`, `weight_decay` and `label_smoothing`.
         layer_decay: Learning rate of a layer relative to that of the layer above it.
     """
     spec = StepSpec(
@@ -90,6 +90,7 @@ def make_recipe(
         train.optimizer,
         train.steps,
         accumulate=train.accumulate,
+        average=train.average,
         layer_decay=layer_decay,
     )
     return Recipe(head, train, hyperparameters, spec)
@@ -128,7 +129,7 @@ def make_labelled_job(
         members=tuple(
             Member(
                 fingerprint=request.fingerprint,
-                hyperparameters={**numbers, **recipe.hyperparameters, "label_smoothing": 0.0},
+                hyperparameters={**numbers, **recipe.hyperparameters},
                 seed=seeds.derive(request.inputs["seed"], "network"),
                 order_seed=seeds.derive(request.inputs["seed"], "order"),
                 group=0,

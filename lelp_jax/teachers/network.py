@@ -36,8 +36,7 @@ class Networks(TrainedTeachers):
     )
 
     def __post_init__(self) -> None:
-        tokens = 2 if self._view.of_tokens else 0
-        call_with_place("model", models.build, self.model, 2, tokens)
+        call_with_place("model", models.check, self.model, self._view.kind)
 
     @property
     def _view(self) -> View:

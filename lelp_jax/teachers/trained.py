@@ -13,7 +13,7 @@ import numpy as np
 
 from lelp_jax import models
 from lelp_jax.core import seeds
-from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, SHARE
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import call_with_place
 from lelp_jax.core.session import Session
@@ -65,8 +65,9 @@ class TrainedTeachers(abc.ABC):
     Attributes:
         count: Number of teachers; the students of replicate r learn from teacher r mod count.
         learning_rate: Peak learning rate.
-        weight_decay: Decoupled weight decay.
+        weight_decay: Weight decay.
         train: Length of training, batches and optimizer.
+        label_smoothing: Share of the label's probability that is spread over all classes.
     """
 
     answers_inputs: ClassVar[bool] = True
@@ -75,6 +76,7 @@ class TrainedTeachers(abc.ABC):
     learning_rate: Annotated[float, POSITIVE]
     weight_decay: Annotated[float, NON_NEGATIVE]
     train: TrainConfig
+    label_smoothing: Annotated[float, SHARE] = dataclasses.field(default=0.0, kw_only=True)
 
     @abc.abstractmethod
     def prepare_trunk(self, root: Path, dataset: Dataset, session: Session) -> Headless:
@@ -147,7 +149,11 @@ class TrainedTeachers(abc.ABC):
         requests = [
             self._make_request(dataset, trunk, seed, head, number) for number in range(self.count)
         ]
-        hyperparameters = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
+        hyperparameters = {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "label_smoothing": self.label_smoothing,
+        }
         model = trunk.build(head.outputs)
         recipe = make_recipe(model, head, self.train, hyperparameters, trunk.layer_decay)
         spec = recipe.spec
@@ -185,6 +191,7 @@ class TrainedTeachers(abc.ABC):
             "network": trunk.content,
             "learning_rate": self.learning_rate,
             "weight_decay": self.weight_decay,
+            "label_smoothing": self.label_smoothing,
             "layer_decay": trunk.layer_decay,
             "train": dataclasses.asdict(self.train),
             "head": [head.name, dict(head.hyperparameters)],
@@ -223,5 +230,5 @@ def _make_teacher(spec: StepSpec, head: Head, trained: Trained, inputs: Inputs) 
         output_weights=lambda: models.output_layer(load().network)[0],
         answers_test=True,
         hint="lower config.teacher.learning_rate",
-        network=Network(spec.model, lambda: load().network, trained, inputs.fingerprint),
+        network=Network(spec.model, lambda: load().variables, trained, inputs.fingerprint),
     )

@@ -17,6 +17,7 @@ from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.models.mlp import MLP
 from lelp_jax.models.outputs import HEAD, Model, Outputs, output_layer
+from lelp_jax.models.variables import Variables
 from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.teachers.head import STAGE, Head, make_labelled_job, make_recipe
 from lelp_jax.train import scheduler
@@ -25,7 +26,7 @@ from lelp_jax.train.fleet import FleetJob
 from lelp_jax.train.scheduler import Request
 
 # Fixed rather than searched: the embedding is standardised first, so these suit any teacher.
-_HYPERPARAMETERS = {"learning_rate": 1e-3, "weight_decay": 1e-4}
+_HYPERPARAMETERS = {"learning_rate": 1e-3, "weight_decay": 1e-4, "label_smoothing": 0.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,16 +42,26 @@ class OnTrunk:
     num_outputs: int
 
     def init(self, rngs: Any, inputs: jax.Array) -> Mapping[str, Any]:
-        """Initialises trunk and output layer; returns {"params": parameters}."""
-        trunk = self.trunk.init(rngs, inputs)["params"]
-        embedding = self.trunk.apply({"params": trunk}, inputs, train=False).embedding
+        """Initialises trunk and output layer."""
+        trunk = self.trunk.init(rngs, inputs)
+        embedding = self.trunk.apply(trunk, inputs, train=False).embedding
         head = _make_output_layer(self.num_outputs).init(rngs, embedding)["params"]
-        return {"params": {"trunk": trunk, **head}}
+        return {**trunk, "params": {"trunk": trunk["params"], **head}}
 
-    def apply(self, variables: Any, inputs: jax.Array, *, train: bool, rngs: Any = None) -> Outputs:
-        """Applies the network; the embedding is that of the trunk."""
+    def apply(
+        self,
+        variables: Any,
+        inputs: jax.Array,
+        *,
+        train: bool,
+        rngs: Any = None,
+        mutable: Any = False,
+    ) -> Any:
+        """Applies the network, which is never trained; the embedding is that of the trunk."""
+        assert not mutable
         params = variables["params"]
-        outputs = self.trunk.apply({"params": params["trunk"]}, inputs, train=train, rngs=rngs)
+        trunk = {**variables, "params": params["trunk"]}
+        outputs = self.trunk.apply(trunk, inputs, train=train, rngs=rngs)
         head = {"params": {HEAD: params[HEAD]}}
         return _make_output_layer(self.num_outputs).apply(head, outputs.embedding, train=train)
 
@@ -162,10 +173,12 @@ def replace_head(
         return np.asarray(head.readout(outputs, {}, head.constants, {}))
 
     # The network of the new teacher, for students that ask it in every step.
-    def load() -> Mapping[str, Any]:
+    def load() -> Variables:
         assert teacher.network is not None
         kernel, bias = load_layer()
-        return {"trunk": teacher.network.load(), HEAD: {"kernel": kernel, "bias": bias}}
+        trunk = teacher.network.load()
+        head = {"kernel": kernel, "bias": bias}
+        return Variables({"trunk": trunk.parameters, HEAD: head}, trunk.statistics)
 
     network = None
     if teacher.network is not None:

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Annotated, Literal
 
 from lelp_jax.core import metrics
-from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, OneOf
+from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, SHARE, OneOf
 from lelp_jax.core.errors import UserError
 from lelp_jax.train.optimizer import OptimizerConfig
 
@@ -73,6 +73,8 @@ class TrainConfig:
             more parts need less memory.
         early_stopping: Which parameters are kept, and when training stops early.
         epochs: Number of passes over the training rows; 0 if `steps` is given instead.
+        average: Decay of a moving average of the parameters, which is then evaluated and kept in
+            place of the last ones (Polyak and Juditsky, 1992); 0 keeps none.
     """
 
     steps: Annotated[int, NON_NEGATIVE]
@@ -83,6 +85,7 @@ class TrainConfig:
     accumulate: Annotated[int, AT_LEAST_ONE] = 1
     early_stopping: EarlyStopping = EarlyStopping()
     epochs: Annotated[float, NON_NEGATIVE] = 0.0
+    average: Annotated[float, SHARE] = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs and self.steps:

@@ -31,7 +31,7 @@ def add_best(static: None, state: FleetState) -> FleetState:
     shape = members.diverged.shape
     best = Best(
         # Copied, not shared: later calls give the buffers of either away.
-        params=jax.tree.map(jnp.copy, members.params),
+        params=jax.tree.map(jnp.copy, members.evaluated),
         score=jnp.full(shape, -jnp.inf),
         nll=jnp.full(shape, jnp.inf),
         step=jnp.zeros(shape, jnp.int32),
@@ -64,7 +64,7 @@ def judge(limits: tuple[int, int], state: FleetState, evaluation: Evaluation) ->
         better = active & ahead
         waited = jnp.where(better, 0, best.waited + active)
         score, nll = jnp.asarray(seen.score), jnp.asarray(seen.nll)
-        found = Best(member.params, score, nll, done, waited, best.stopped)
+        found = Best(member.evaluated, score, nll, done, waited, best.stopped)
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, best)
         stopped = best.stopped
         if patience:

@@ -11,8 +11,9 @@ import jax
 import numpy as np
 
 from lelp_jax.methods.base import identity_readout
-from lelp_jax.models import tokens
+from lelp_jax.models import tokens, variables
 from lelp_jax.models.outputs import Model
+from lelp_jax.models.variables import Variables
 from lelp_jax.projection.base import Projection
 from lelp_jax.train.buckets import Buckets
 from lelp_jax.train.config import EarlyStopping
@@ -77,7 +78,7 @@ class FleetJob:
 def count_served(spec: StepSpec, inputs: np.ndarray) -> int:
     """Counts the parameters that are needed to use a member, without making them."""
     params = _abstract_member(spec, inputs).params
-    return _count(params.network if spec.readout is identity_readout else params)
+    return _count(params.network if spec.readout is identity_readout else params.trained)
 
 
 def count_trained(spec: StepSpec, inputs: np.ndarray) -> int:
@@ -109,7 +110,7 @@ def estimate_work(spec: StepSpec, inputs: Any, batch_size: int, frozen: int = 0)
 
 
 def trace_member(spec: StepSpec, inputs: Any) -> Params:
-    """Traces the shapes and types of what the optimizer moves in one member.
+    """Traces the shapes and types of one member's parameters and running averages.
 
     Args:
         spec: The program.
@@ -151,21 +152,23 @@ def embedding_dims(model: Model, inputs: np.ndarray) -> int:
         inputs: Inputs of any rows, [rows, features...].
     """
     example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    params = {"params": trace_network(model, inputs)}
-    outputs = jax.eval_shape(lambda p, x: model.apply(p, x, train=False), params, example)
+    predict = functools.partial(variables.predict, model)
+    outputs = jax.eval_shape(predict, trace_network(model, inputs), example)
     dims: int = outputs.embedding.shape[-1]
     return dims
 
 
-def trace_network(model: Model, inputs: np.ndarray) -> Any:
-    """Traces the shapes and types of a model's parameters.
+def trace_network(model: Model, inputs: np.ndarray) -> Variables:
+    """Traces the shapes and types of a model's parameters and running averages.
 
     Args:
         model: The model.
         inputs: Inputs of any rows, [rows, features...].
     """
     example = jax.ShapeDtypeStruct((1, *inputs.shape[1:]), inputs.dtype)
-    return jax.eval_shape(model.init, jax.random.key(0), example)["params"]
+    initialize = functools.partial(variables.initialize, model)
+    traced: Variables = jax.eval_shape(initialize, jax.random.key(0), example)
+    return traced
 
 
 def _count(tree: Any) -> int:

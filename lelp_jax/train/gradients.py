@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax.methods.base import Hyperparameters, LossInputs, TeacherRows
+from lelp_jax.models import variables
+from lelp_jax.models.variables import Variables
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.state import (
     Array,
@@ -51,6 +53,18 @@ class Batch(NamedTuple):
     position: jax.Array
 
 
+class Carried(NamedTuple):
+    """What one part of a batch leaves to the next.
+
+    Attributes:
+        method: The method's own state, or None.
+        statistics: Running averages of the network, or None.
+    """
+
+    method: Any
+    statistics: Any
+
+
 class Fixed(NamedTuple):
     """What is the same for all rows that a member sees in one step.
 
@@ -85,7 +99,7 @@ def ask_teacher(
         every class one is finite.
     """
     assert spec.teacher is not None
-    outputs = spec.teacher.apply({"params": frozen.teacher}, batch, train=False)
+    outputs = variables.predict(spec.teacher, frozen.teacher, batch)
     logits, embedding = jax.lax.stop_gradient((outputs.logits, outputs.embedding))
     if frozen.projection is None:
         return logits, embedding, None
@@ -101,13 +115,14 @@ def ask_teacher(
 
 def batch_gradient(
     spec: StepSpec, state: MemberState, member: Members, batch: Batch, fixed: Fixed
-) -> tuple[Params, StepLog, Any]:
-    """Computes the gradient of the batch's mean loss, the loss, and the method's state after it.
+) -> tuple[Params, StepLog, Carried]:
+    """Computes the gradient of the batch's mean loss, the loss, and what else the batch changes.
 
     With `spec.accumulate` above 1 the batch is cut into that many parts of equal size, and their
     gradients are added up: for a loss that is a mean over examples this is the gradient of the
-    whole batch. A term of the whole batch (`rkd`, `cka`) sees one part at a time instead. The
-    method's own state is passed from part to part; random keys differ between the parts.
+    whole batch. A term of the whole batch (`rkd`, `cka`) and batch normalization see one part at a
+    time instead. The method's own state and running averages are passed from part to part; random
+    keys differ between the parts.
 
     Args:
         spec: The program.
@@ -119,7 +134,9 @@ def batch_gradient(
     # Of the whole batch, so that the gradients of its parts add up to that of its mean.
     divisor = jnp.maximum(jnp.sum(batch.weight), jnp.finfo(jnp.float32).tiny)
 
-    def part_gradient(part: Batch, method: Any, *number: jax.Array) -> tuple[Params, StepLog, Any]:
+    def part_gradient(
+        part: Batch, carried: Carried, *number: jax.Array
+    ) -> tuple[Params, StepLog, Carried]:
         def make_key(use: int) -> jax.Array:
             key = jax.random.key(member.seed)
             key = jax.random.fold_in(jax.random.fold_in(key, use), fixed.step)
@@ -130,11 +147,13 @@ def batch_gradient(
         if spec.teacher is not None:
             part = add_teacher_outputs(spec, part, fixed, member.hyperparameters)
 
-        dropout = {"dropout": make_key(_DROPOUT)}
-
-        def share_of_mean(params: Params) -> tuple[jax.Array, tuple[StepLog, Any]]:
-            variables = {"params": params.network}
-            outputs = spec.model.apply(variables, part.inputs, train=True, rngs=dropout)
+        def share_of_mean(params: Params) -> tuple[jax.Array, tuple[StepLog, Carried]]:
+            outputs, statistics = variables.predict_in_training(
+                spec.model,
+                Variables(params.network, carried.statistics),
+                part.inputs,
+                make_key(_DROPOUT),
+            )
             seen = LossInputs(
                 logits=outputs.logits,
                 label=part.label,
@@ -143,28 +162,30 @@ def batch_gradient(
                 embedding=outputs.embedding,
                 teacher_embedding=part.teacher_embedding,
                 extra=params.extra,
-                state=method,
+                state=carried.method,
                 position=part.position,
                 progress=fixed.step / spec.steps,
                 key=make_key(_LOSS),
             )
             result = spec.loss(seen, fixed.constants, member.hyperparameters)
             log = StepLog(jnp.sum(result.per_example * part.weight), jnp.sum(part.weight))
-            return log.total / divisor, (log, result.state)
+            return log.total / divisor, (log, Carried(result.state, statistics))
 
-        gradient, (log, method) = jax.grad(share_of_mean, has_aux=True)(state.params)
-        return gradient, log, method
+        gradient, (log, carried) = jax.grad(share_of_mean, has_aux=True)(trained)
+        return gradient, log, carried
 
+    trained = state.params.trained
+    carried = Carried(state.method, state.params.statistics)
     if spec.accumulate == 1:
-        return part_gradient(batch, state.method)
+        return part_gradient(batch, carried)
 
     def add_part(
-        sums: tuple[Params, StepLog, Any], part: tuple[Batch, jax.Array]
-    ) -> tuple[tuple[Params, StepLog, Any], None]:
+        sums: tuple[Params, StepLog, Carried], part: tuple[Batch, jax.Array]
+    ) -> tuple[tuple[Params, StepLog, Carried], None]:
         rows, number = part
-        gradient, log, method = part_gradient(rows, sums[2], number)
+        gradient, log, carried = part_gradient(rows, sums[2], number)
         gradient, log = jax.tree.map(jnp.add, sums[:2], (gradient, log))
-        return (gradient, log, method), None
+        return (gradient, log, carried), None
 
     # A part takes every `accumulate`-th row, so that a batch that is sharded over devices is split
     # without moving rows between them.
@@ -173,7 +194,7 @@ def batch_gradient(
         batch,
     )
     nothing = jnp.zeros((), jnp.float32)
-    start = (jax.tree.map(jnp.zeros_like, state.params), StepLog(nothing, nothing), state.method)
+    start = (jax.tree.map(jnp.zeros_like, trained), StepLog(nothing, nothing), carried)
     return jax.lax.scan(add_part, start, (parts, jnp.arange(spec.accumulate)))[0]
 
 

@@ -51,7 +51,7 @@ def train(folder: Path, job: FleetJob, session: Session) -> Mapping[str, Any]:
         state, seconds = _train(runner, folder.name, checkpoints, session)
     finally:
         checkpoints.close()
-    params, count = state.members.params, len(job.members)
+    params, count = state.members.evaluated, len(job.members)
     best_step = np.full(count, job.spec.steps)
     if state.members.best is not None:
         params, best_step = state.members.best.params, np.asarray(state.members.best.step)[:count]
@@ -163,7 +163,7 @@ def _evaluate(
         UserError: The metric is not defined on them.
     """
     job, config = runner.job, runner.job.early_stopping
-    logits = _predict_validation(runner, _drop_padding(state.members.params, len(job.members)))
+    logits = _predict_validation(runner, _drop_padding(state.members.evaluated, len(job.members)))
     finite = np.isfinite(logits).all(axis=(1, 2))
     labels, nan = job.validation_labels, float("nan")
     values, nll = (

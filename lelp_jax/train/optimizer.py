@@ -13,21 +13,30 @@ import optax
 
 from lelp_jax.core.constraints import LIMIT, SHARE
 
+_MOMENTUM = 0.9
+# Shares of the steps after the warm-up at which the schedule "steps" drops.
+_DROPS = (0.5, 0.75)
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with a schedule (Loshchilov and Hutter, arXiv 1711.05101).
+    """The update rule and its schedule.
 
     Attributes:
         schedule: After the warm-up "cosine" and "linear" (Devlin et al., arXiv 1810.04805,
-            appendix A.2) decay to 0 at the end; "constant" does not decay.
+            appendix A.2) decay to 0 at the end; "steps" divides by 10 at half and at three quarters
+            of the steps (He et al., arXiv 1512.03385, section 4.2); "constant" does not decay.
         warmup_fraction: Share of the steps over which the rate rises linearly.
         clip_norm: Largest norm of a member's gradient; 0 does not clip.
+        rule: "adamw", with decoupled weight decay (Loshchilov and Hutter, arXiv 1711.05101), or
+            "sgd", with Nesterov momentum 0.9 (Sutskever et al., 2013) and the weight decay added to
+            the gradient, as is usual for convolutional networks.
     """
 
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    schedule: Literal["cosine", "linear", "steps", "constant"] = "cosine"
     warmup_fraction: Annotated[float, SHARE] = 0.0
     clip_norm: Annotated[float, LIMIT] = 0.0
+    rule: Literal["adamw", "sgd"] = "adamw"
 
 
 def build(
@@ -39,19 +48,25 @@ def build(
         config: What does not change between the members of a fleet.
         steps: Length of the schedule.
         learning_rate: Peak rate; may be traced.
-        weight_decay: Decoupled decay of matrices, not of biases and scales; may be traced.
+        weight_decay: Decay of matrices and filters, not of biases and scales; may be traced.
     """
-    adamw = optax.adamw(
-        functools.partial(compute_rate, config, steps, learning_rate),
-        weight_decay=weight_decay,
-        # Biases and scales are vectors; pulling them to 0 does not regularise.
-        mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
-    )
-    return (
-        optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
-        if config.clip_norm
-        else adamw
-    )
+    rate = functools.partial(compute_rate, config, steps, learning_rate)
+    if config.rule == "sgd":
+        # The decay comes after clipping, as in PyTorch, where clipping sees the loss's gradient.
+        rule = optax.chain(
+            optax.add_decayed_weights(weight_decay, _mask_decayed),
+            optax.sgd(rate, _MOMENTUM, nesterov=True),
+        )
+    else:
+        rule = optax.adamw(rate, weight_decay=weight_decay, mask=_mask_decayed)
+    if config.clip_norm:
+        rule = optax.chain(optax.clip_by_global_norm(config.clip_norm), rule)
+    return rule
+
+
+def _mask_decayed(params: Any) -> Any:
+    """Marks what weight decay acts on: biases and scales are vectors and need no regularisation."""
+    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
 
 
 def compute_rate(
@@ -77,6 +92,8 @@ def _decay(schedule: str, progress: jax.Array) -> jax.Array | float:
     """Computes the share of the peak rate at a share of the steps after the warm-up."""
     if schedule == "cosine":
         return 0.5 * (1 + jnp.cos(jnp.pi * progress))
+    if schedule == "steps":
+        return 0.1 ** sum(jnp.where(progress >= share, 1, 0) for share in _DROPS)
     return 1 - progress if schedule == "linear" else 1.0
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from lelp_jax.methods.base import Dims, Loss, Readout, Targets
 from lelp_jax.models.outputs import Model
+from lelp_jax.models.variables import Variables
 from lelp_jax.projection.base import Projection
 from lelp_jax.train.optimizer import OptimizerConfig
 
@@ -43,6 +44,8 @@ class StepSpec:
         layer_decay: By how much the rate falls from one layer of the network to the one below it;
             1 leaves all alike, and anything else needs a model with `depth_from_top`.
         length: How many tokens of a row are seen; 0 sees all of it.
+        average: Decay of the moving average of the parameters; 0 keeps none.
+        augmentation: How images are changed at random in every training step.
     """
 
     model: Model
@@ -59,18 +62,32 @@ class StepSpec:
     accumulate: int = 1
     layer_decay: float = 1.0
     length: int = 0
+    average: float = 0.0
 
 
 class Params(NamedTuple):
-    """What the optimizer moves.
+    """What predicting with a member takes.
 
     Attributes:
         network: Parameters of the network.
         extra: The method's own parameters, or None.
+        statistics: Running averages of the network's batch normalization, or None. The optimizer
+            does not move them: it sees `trained`.
     """
 
     network: Mapping[str, Any]
     extra: Any
+    statistics: Mapping[str, Any] | None = None
+
+    @property
+    def variables(self) -> Variables:
+        """The variables of the network."""
+        return Variables(self.network, self.statistics)
+
+    @property
+    def trained(self) -> Params:
+        """The part that the optimizer moves."""
+        return self._replace(statistics=None)
 
 
 class Best(NamedTuple):
@@ -97,12 +114,13 @@ class MemberState(NamedTuple):
     """What training changes.
 
     Attributes:
-        params: What the optimizer moves.
+        params: Parameters and running averages.
         opt_state: The optimizer's moments and count.
         method: The method's own state, or None.
         diverged: Whether a loss or gradient was ever not finite, [] bool. From then on the member
             stays as it was before that step.
         best: What evaluations have found; None where there are none.
+        average: Moving average of `params`; None where there is none.
     """
 
     params: Params
@@ -110,6 +128,12 @@ class MemberState(NamedTuple):
     method: Any
     diverged: jax.Array
     best: Best | None = None
+    average: Params | None = None
+
+    @property
+    def evaluated(self) -> Params:
+        """What the member is evaluated and kept with."""
+        return self.params if self.average is None else self.average
 
 
 class FleetState(NamedTuple):
@@ -142,11 +166,11 @@ class Frozen(NamedTuple):
     """What training reads in every step and never changes.
 
     Attributes:
-        teacher: Parameters of `StepSpec.teacher`.
+        teacher: Parameters and running averages of `StepSpec.teacher`.
         projection: Scores that network's embedding; None where scores are stored in the rows.
     """
 
-    teacher: Mapping[str, Any]
+    teacher: Variables
     projection: Projection | None
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from lelp_jax.methods.base import TeacherRows
+from lelp_jax.models import variables
 from lelp_jax.train import gradients, optimizer, plan
 from lelp_jax.train.gradients import Batch, Fixed
 from lelp_jax.train.state import (
@@ -50,13 +51,15 @@ def init_member(
         make(jax.random.fold_in(key, use), spec.dims) if make and spec.dims else None
         for make, use in ((spec.init, _EXTRA), (spec.init_state, _STATE))
     )
-    network = spec.model.init(key, example)["params"]
+    network, statistics = variables.initialize(spec.model, key, example)
     if initial is not None:
         network = replace_parameters(network, initial)
-    params = Params(network, extra)
+    params = Params(network, extra, statistics)
     # The numbers given here do not enter the state, only the structure of the rule does.
-    opt_state = optimizer.build(spec.optimizer, spec.steps, 0.0, 0.0).init(params)
-    return MemberState(params, opt_state, method, jnp.zeros((), bool))
+    opt_state = optimizer.build(spec.optimizer, spec.steps, 0.0, 0.0).init(params.trained)
+    # Copied, not shared: steps give the buffers of both away.
+    average = jax.tree.map(jnp.copy, params) if spec.average else None
+    return MemberState(params, opt_state, method, jnp.zeros((), bool), average=average)
 
 
 def replace_parameters(fresh: Mapping[str, Any], initial: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -222,7 +225,7 @@ def train_member(
         The new state and the loss.
     """
     # (1) The gradient of the mean loss.
-    gradient, log, method = gradients.batch_gradient(spec, state, member, batch, fixed)
+    gradient, log, carried = gradients.batch_gradient(spec, state, member, batch, fixed)
     # (2) The update, with the member's own learning rate and decay.
     rule = optimizer.build(
         spec.optimizer,
@@ -230,11 +233,13 @@ def train_member(
         member.hyperparameters["learning_rate"],
         member.hyperparameters["weight_decay"],
     )
-    updates, opt_state = rule.update(gradient, state.opt_state, state.params)
+    updates, opt_state = rule.update(gradient, state.opt_state, state.params.trained)
     if spec.layer_decay != 1:
         slowed = optimizer.decay_layers(updates.network, spec.model, spec.layer_decay)
         updates = updates._replace(network=slowed)
-    params = optax.apply_updates(state.params, updates)
+    params = optax.apply_updates(state.params.trained, updates)
+    params = params._replace(statistics=carried.statistics)
+    average = update_average(spec.average, state.average, params, fixed.step)
     # (3) A member whose loss or gradient is not finite has diverged. It and members that are done
     # keep what they had: the others of the fleet go on in the same program.
     # A sum takes one pass over the gradient; squares for a norm would first be written to memory.
@@ -245,12 +250,33 @@ def train_member(
         idle |= state.best.stopped
     diverged = state.diverged | (~finite & ~idle)
     keep = diverged | idle
-    params, opt_state, method = jax.tree.map(
+    params, opt_state, method, average = jax.tree.map(
         lambda new, old: jnp.where(keep, old, new),
-        (params, opt_state, method),
-        (state.params, state.opt_state, state.method),
+        (params, opt_state, carried.method, average),
+        (state.params, state.opt_state, state.method, state.average),
     )
-    return MemberState(params, opt_state, method, diverged, state.best), log
+    return MemberState(params, opt_state, method, diverged, state.best, average), log
+
+
+def update_average(
+    decay: float, average: Params | None, params: Params, step: jax.Array
+) -> Params | None:
+    """Computes the moving average of parameters and running averages after a step.
+
+    The decay rises to `decay` as (1 + step) / (10 + step), so that the initial values do not weigh
+    on a short training (as `num_updates` of TensorFlow's ExponentialMovingAverage).
+
+    Args:
+        decay: Share of the former average, once many steps are done.
+        average: The average before; None where there is none.
+        params: What the step led to.
+        step: The step's number from 0, [] int32.
+    """
+    if average is None:
+        return None
+    share = jnp.minimum(decay, (1 + step) / (10 + step))
+    result: Params = jax.tree.map(lambda old, new: share * old + (1 - share) * new, average, params)
+    return result
 
 
 def train_fleet(
@@ -307,7 +333,7 @@ def predict_fleet(
 
     Args:
         spec: The program.
-        params: Parameters with a leading member axis.
+        params: Parameters and running averages with a leading member axis.
         hyperparameters: Traced ones, [members] each.
         constants: The method's arrays, each [members, ...].
         inputs: [batch, features...].
@@ -316,7 +342,7 @@ def predict_fleet(
     def one_member(
         params: Params, hyperparameters: Mapping[str, jax.Array], constants: Mapping[str, Any]
     ) -> tuple[jax.Array, jax.Array]:
-        outputs = spec.model.apply({"params": params.network}, inputs, train=False)
+        outputs = variables.predict(spec.model, params.variables, inputs)
         return spec.readout(outputs, params.extra, constants, hyperparameters), outputs.embedding
 
     return _for_each(one_member, params, hyperparameters, constants)

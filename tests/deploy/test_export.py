@@ -58,7 +58,7 @@ def build_student(encoding: FeatureEncoding, width: int) -> ExportedStudent:
     """Builds a student of random weights."""
     model = models.build({"name": "mlp", "hidden": (4,), "dropout": 0.0}, 2, 0)
     params = model.init(jax.random.key(0), np.zeros((1, width), np.float32))["params"]
-    arrays = {"params": params, "extra": {}, "constants": {}}
+    arrays = {"params": params, "statistics": {}, "extra": {}, "constants": {}}
     card = {"method": "kd", "numeric": {}}
     return ExportedStudent(("0", "1"), card, encoding, model, arrays)
 

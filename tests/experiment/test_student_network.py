@@ -18,6 +18,7 @@ from lelp_jax.methods.base import identity_readout
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.outputs import HEAD
+from lelp_jax.models.variables import Variables
 from lelp_jax.teachers.base import Network, Teacher
 from lelp_jax.train.optimizer import OptimizerConfig
 from lelp_jax.train.state import StepSpec
@@ -45,7 +46,7 @@ def found(checkpoint: Path) -> pretrained.Pretrained:
 def teacher(found: pretrained.Pretrained) -> Teacher:
     encoder: Any = Encoder(2, found.architecture)
     params = {"trunk": found.trunk("mean"), HEAD: {"kernel": np.ones((32, 2))}}
-    network = Network(encoder, lambda: params, trained=None, inputs="tokens")  # type: ignore[arg-type]
+    network = Network(encoder, lambda: Variables(params), trained=None, inputs="tokens")  # type: ignore[arg-type]
     return Teacher(
         fingerprint="a teacher",
         dims=32,
@@ -118,18 +119,26 @@ def test_what_cannot_be_started_from_is_refused(teacher: Teacher, checkpoint: Pa
 
 
 def test_settings_are_checked_before_there_are_data() -> None:
-    for settings, of_tokens, message in (
+    for settings, kind, message in (
         (
             {"name": "teacher_layers", "layers": 0},
-            True,
+            "tokens",
             "must be a whole number of 1 or more, got 0",
         ),
-        ({"name": "teacher_layers", "layers": 1}, False, "takes tokens, but the inputs are numb"),
-        ({"name": "teacher_layers", "layers": 1, "depth": 2}, True, "'depth'; known: dropout"),
-        ({"name": "pretrained", "checkpoint": ""}, True, "checkpoint is empty"),
-        ({"name": "teacher_layer", "layers": 1}, True, "did you mean 'teacher_layers'?"),
-        ({"name": "mlp", "hidden": (3,)}, True, "'mlp' takes numbers, but the inputs are tokens"),
-        ({"name": "bilstm"}, False, "'bilstm' takes tokens, but the inputs are numbers"),
+        (
+            {"name": "teacher_layers", "layers": 1},
+            "numbers",
+            "takes tokens, but the inputs are numb",
+        ),
+        ({"name": "teacher_layers", "layers": 1, "depth": 2}, "tokens", "'depth'; known: dropout"),
+        ({"name": "pretrained", "checkpoint": ""}, "tokens", "checkpoint is empty"),
+        ({"name": "teacher_layer", "layers": 1}, "tokens", "did you mean 'teacher_layers'?"),
+        (
+            {"name": "mlp", "hidden": (3,)},
+            "tokens",
+            "'mlp' takes numbers, but the inputs are tokens",
+        ),
+        ({"name": "bilstm"}, "numbers", "'bilstm' takes tokens, but the inputs are numbers"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
-            student_model.check(settings, of_tokens=of_tokens)
+            student_model.check(settings, kind)

@@ -7,6 +7,7 @@ import numpy as np
 
 from lelp_jax import models
 from lelp_jax.methods import METHODS
+from lelp_jax.models.variables import Variables
 from lelp_jax.projection.base import arrays_of
 from lelp_jax.projection.centers import Centers
 from lelp_jax.projection.linear import LinearProjection
@@ -124,7 +125,7 @@ def rows_of(method: str, *, online: bool) -> GroupRows:
         else None,
         scores=scores,
         constants={"column_mask": np.stack([mask] * GROUPS)} if projector else {},
-        frozen=Frozen(TEACHERS, PROJECTIONS.get(method)) if online else None,
+        frozen=Frozen(Variables(TEACHERS), PROJECTIONS.get(method)) if online else None,
     )
 
 

@@ -324,7 +324,7 @@ def test_a_checkpoint_has_to_be_named(tmp_path, name):
 @pytest.mark.parametrize("name", ["tokens", "words", "embeddings"])
 def test_numbers_are_refused(name):
     class Numbers:
-        of_texts = False
+        of_texts = of_images = False
 
     with pytest.raises(UserError, match=f"'{name}'.*data are numbers"):
         view(name).check(Numbers())
@@ -339,8 +339,9 @@ def test_views_say_whether_they_are_of_tokens(checkpoint, tmp_path):
     ):
         made = view(name, **settings)
         found = made.ensure(tmp_path, dataset(), session())
-        assert made.of_tokens == np.issubdtype(found.values.dtype, np.integer)
-        assert made.of_tokens == (found.num_tokens > 0)
+        of_tokens = made.kind == "tokens"
+        assert of_tokens == np.issubdtype(found.values.dtype, np.integer)
+        assert of_tokens == (found.num_tokens > 0)
 
 
 def test_an_interrupted_run_stops(checkpoint, tmp_path):

@@ -48,7 +48,9 @@ def make_run(dataset: Dataset, values: np.ndarray | None = None, **changes: Any)
     """Returns a run of which all is there that the stage reads."""
     settings: dict[str, Any] = {"metric": "accuracy", "weights": (), "root": "run"} | changes
     config: Any = types.SimpleNamespace(
-        view=types.SimpleNamespace(of_tokens=values is None and dataset.of_texts),
+        view=types.SimpleNamespace(
+            kind="tokens" if values is None and dataset.of_texts else "numbers"
+        ),
         student=types.SimpleNamespace(
             train=types.SimpleNamespace(class_weights=settings["weights"])
         ),

@@ -44,7 +44,7 @@ def test_every_network_learns(family, tmp_path):
     logits, embedding = teacher.answers(data.train)
     assert (logits.argmax(axis=1) == data.labels[data.train]).mean() > 0.9
     assert np.isfinite(embedding).all()
-    weights = teacher.network.load()["trunk"]
+    weights = teacher.network.load().parameters["trunk"]
     start = pretrained.load(str(checkpoint), "here").parameters
     for name, part in weights["layer_1"].items():
         for kind, value in part.items():

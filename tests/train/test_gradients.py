@@ -125,7 +125,7 @@ def test_parts_are_every_third_row_with_keys_of_their_own(dropout: float, noise:
         accumulate=3,
     )
     # Every row is the same, so that only random draws can make the parts differ.
-    _, _, state = run(spec, batch(inputs=np.tile(INPUTS[:1], (ROWS, 1))))
+    _, _, (state, _) = run(spec, batch(inputs=np.tile(INPUTS[:1], (ROWS, 1))))
     assert state["count"] == 3
     assert state["first"].tolist() == [0, 1, 2, -1]
     assert len(np.unique(state["drawn"])) == 4

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lelp_jax.models.variables import Variables
 from lelp_jax.train.gradients import ask_teacher
 from lelp_jax.train.predict import predict
 from tests.helpers.fleets import (
@@ -110,7 +111,7 @@ def test_no_gradient_reaches_the_teacher(method: str) -> None:
     start = compiled_init(spec)(INPUTS[:1], members.seed)
 
     def total(teacher: Any) -> jax.Array:
-        seen = rows._replace(frozen=rows.frozen._replace(teacher=teacher))
+        seen = rows._replace(frozen=rows.frozen._replace(teacher=Variables(teacher)))
         return compiled(spec)(start, members, seen, INPUTS, order)[1].total.sum()
 
     for leaf in jax.tree.leaves(jax.grad(total)(TEACHERS)):
@@ -165,7 +166,7 @@ def test_a_teacher_that_is_not_finite_shows_as_divergence_of_its_own_group(metho
     spoiled = jax.tree.map(np.copy, TEACHERS)
     spoiled["Dense_0"]["bias"][1] = np.nan
     spec = spec_of(method, online=True, noise=0.1)
-    bad = rows._replace(frozen=rows.frozen._replace(teacher=spoiled))
+    bad = rows._replace(frozen=rows.frozen._replace(teacher=Variables(spoiled)))
     _, end, _ = run(spec, members_of(), bad, order_of(30))
     assert end.members.diverged.tolist() == [False, True, False, True]
     _, sound, _ = run(spec, members_of(), rows, order_of(30))

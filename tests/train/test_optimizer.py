@@ -46,9 +46,9 @@ def test_linear_falls_evenly_to_zero_after_the_warmup(warmup: float) -> None:
 
 
 def test_schedules_start_alike_and_are_known_by_name() -> None:
-    starts = [sizes(OptimizerConfig(name))[0] for name in ("cosine", "linear", "constant")]
+    starts = [sizes(OptimizerConfig(name))[0] for name in ("cosine", "linear", "steps", "constant")]
     np.testing.assert_allclose(starts, PEAK, rtol=1e-5)
-    with pytest.raises(UserError, match="'cosine', 'linear' or 'constant', got 'step'"):
+    with pytest.raises(UserError, match="'linear', 'steps' or 'constant', got 'step'"):
         sections.build(OptimizerConfig, {"schedule": "step"}, "optimizer")
 
 

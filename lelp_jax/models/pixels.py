@@ -1,0 +1,31 @@
+"""Images as networks see them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+MIDDLE = 127.5
+_SPREAD = 63.75
+
+
+def are_pixels(inputs: jax.Array) -> bool:
+    """Checks whether inputs are images as they are stored, whose values are levels 0 to 255."""
+    return inputs.dtype == jnp.uint8
+
+
+def scale_pixels(inputs: jax.Array) -> jax.Array:
+    """Maps levels 0 to 255 to numbers from -2 to 2; inputs of any other type stay as they are.
+
+    The map is the same for all data, so nothing has to be fitted, stored or exported. Pixels of
+    photographs then have about mean 0 and deviation 1.
+
+    Args:
+        inputs: Images, [..., height, width, channels] uint8, or inputs of another type.
+
+    Returns:
+        float32 of the same shape, or the inputs.
+    """
+    if not are_pixels(inputs):
+        return inputs
+    return (inputs.astype(jnp.float32) - MIDDLE) / _SPREAD
