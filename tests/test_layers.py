@@ -13,6 +13,7 @@ PACKAGE = ROOT / "lelp_jax"
 # name, its registry, comes after the rooms below it. Every room may import `core` and itself.
 ALLOWED = {
     "core": [],
+    "augmentation": [],
     "cli": [],
     "presets": [],
     "storage": [],
