@@ -37,7 +37,7 @@ from lelp_jax.methods.base import identity_readout
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.classifier import Encoder
-from lelp_jax.models.encoder.trunk import ComputeDtype
+from lelp_jax.models.outputs import ComputeDtype
 from lelp_jax.train import buckets
 from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig

@@ -25,7 +25,7 @@ ALLOWED = {
     "models/convolutional": ["models"],
     "models/encoder": ["models"],
     "models/pretrained": ["models/encoder"],
-    "models registry": ["models", "models/encoder"],
+    "models registry": ["models", "models/convolutional", "models/encoder"],
     "inputs": ["data", "data/reading", "models", "models/encoder", "models/pretrained"],
     "inputs registry": ["inputs"],
     "projection/engine": ["storage"],

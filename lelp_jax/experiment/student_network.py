@@ -15,8 +15,8 @@ from lelp_jax.core.fields import Named
 from lelp_jax.inputs import Inputs
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
-from lelp_jax.models.encoder.trunk import ComputeDtype, check_pooling
-from lelp_jax.models.outputs import InputKind
+from lelp_jax.models.encoder.trunk import check_pooling
+from lelp_jax.models.outputs import ComputeDtype, InputKind
 from lelp_jax.models.pretrained import PoolingChoice
 from lelp_jax.teachers.base import Teacher
 

@@ -21,8 +21,7 @@ from lelp_jax.inputs.features import FeatureEncoding
 from lelp_jax.inputs.frozen import FrozenEncoder
 from lelp_jax.inputs.text_encoding import TextEncoding
 from lelp_jax.models import pretrained
-from lelp_jax.models.encoder.trunk import ComputeDtype
-from lelp_jax.models.outputs import InputKind
+from lelp_jax.models.outputs import ComputeDtype, InputKind
 from lelp_jax.models.pretrained import PoolingChoice
 
 # Version of how the embeddings are standardised.

@@ -14,7 +14,8 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import call_with_place
 from lelp_jax.models.encoder import trunk
 from lelp_jax.models.encoder.architecture import Architecture
-from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, check_pooling
+from lelp_jax.models.encoder.trunk import Pooling, check_pooling
+from lelp_jax.models.outputs import ComputeDtype
 from lelp_jax.models.pretrained import Pretrained
 from lelp_jax.models.token_batches import TokenBatch, make_batches
 from lelp_jax.models.tokens import PAD, lengths

@@ -9,6 +9,7 @@ from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.fields import Named, read_fields
 from lelp_jax.models import bag_of_embeddings, bilstm, mlp, text_cnn
+from lelp_jax.models.convolutional import mobilenet, mobilenet_v2, resnet, small_cnn, wide_resnet
 from lelp_jax.models.encoder import classifier as encoder
 from lelp_jax.models.encoder import transformer
 from lelp_jax.models.outputs import InputKind, Model
@@ -21,6 +22,11 @@ MODELS: Mapping[str, Any] = {
     "bilstm": bilstm.BiLSTM,
     "transformer": transformer.Transformer,
     "encoder": encoder.Encoder,
+    "small_cnn": small_cnn.SmallCNN,
+    "resnet": resnet.ResNet,
+    "wide_resnet": wide_resnet.WideResNet,
+    "mobilenet": mobilenet.MobileNet,
+    "mobilenet_v2": mobilenet_v2.MobileNetV2,
 }
 # Every linen module has the fields `parent` and `name`; the data say how many tokens there are.
 SECTION = Named("name", MODELS, hidden=frozenset({"num_outputs", "num_tokens", "parent", "name"}))

@@ -1,4 +1,4 @@
-"""What every model returns, and how the output layer is found in its parameters."""
+"""What models of all families have in common: outputs, output layer, type of the products."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 HEAD = "head"
 # What networks see of a row: numbers, tokens of a text, or pixels [height, width, channels].
 InputKind = Literal["numbers", "tokens", "images"]
+# Types of matrix products and convolutions; parameters, statistics and outputs stay float32.
+ComputeDtype = Literal["float32", "bfloat16"]
 
 
 class Outputs(NamedTuple):

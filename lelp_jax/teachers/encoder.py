@@ -16,8 +16,8 @@ from lelp_jax.inputs import checkpoint_tokenizer
 from lelp_jax.inputs.tokens import Tokens
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.classifier import Encoder
-from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, check_pooling
-from lelp_jax.models.outputs import Model
+from lelp_jax.models.encoder.trunk import Pooling, check_pooling
+from lelp_jax.models.outputs import ComputeDtype, Model
 from lelp_jax.models.pretrained import PoolingChoice
 from lelp_jax.teachers.trained import Headless, TrainedTeachers
 

@@ -19,9 +19,9 @@ from lelp_jax import models
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.models import pretrained
+from lelp_jax.models.dropout import Dropout, noise
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.classifier import Encoder
-from lelp_jax.models.encoder.dropout import Dropout, noise
 from lelp_jax.models.encoder.transformer import Transformer
 from lelp_jax.models.encoder.trunk import Trunk, embed
 from lelp_jax.models.tokens import PAD, mask

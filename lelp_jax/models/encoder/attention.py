@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from lelp_jax.models.dropout import Dropout
 from lelp_jax.models.encoder import positions
 from lelp_jax.models.encoder.architecture import Architecture
-from lelp_jax.models.encoder.dropout import Dropout
 from lelp_jax.models.encoder.layers import ACTIVATIONS, LayerNorm, initializer
 
 

@@ -8,11 +8,11 @@ import flax.linen as nn
 import jax
 
 from lelp_jax.core.constraints import SHARE
+from lelp_jax.models.dropout import Dropout
 from lelp_jax.models.encoder.architecture import Architecture
-from lelp_jax.models.encoder.dropout import Dropout
 from lelp_jax.models.encoder.layers import initializer
-from lelp_jax.models.encoder.trunk import ComputeDtype, Pooling, Trunk, check_pooling
-from lelp_jax.models.outputs import HEAD, Outputs
+from lelp_jax.models.encoder.trunk import Pooling, Trunk, check_pooling
+from lelp_jax.models.outputs import HEAD, ComputeDtype, Outputs
 
 TRUNK = "trunk"
 

@@ -10,8 +10,7 @@ import jax
 from lelp_jax.core.constraints import SHARE
 from lelp_jax.models.encoder.architecture import Architecture, Size
 from lelp_jax.models.encoder.classifier import Encoder
-from lelp_jax.models.encoder.trunk import ComputeDtype
-from lelp_jax.models.outputs import Outputs
+from lelp_jax.models.outputs import ComputeDtype, Outputs
 
 
 class Transformer(nn.Module):

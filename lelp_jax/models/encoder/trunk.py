@@ -10,15 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax.core.errors import UserError
+from lelp_jax.models.dropout import Dropout
 from lelp_jax.models.encoder import positions
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.attention import Block, Places
-from lelp_jax.models.encoder.dropout import Dropout
 from lelp_jax.models.encoder.layers import ACTIVATIONS, LayerNorm, initializer
+from lelp_jax.models.outputs import ComputeDtype
 from lelp_jax.models.tokens import mask as find_tokens
 
 Pooling = Literal["mean", "cls", "pooler"]
-ComputeDtype = Literal["float32", "bfloat16"]
 
 
 class Embeddings(nn.Module):
