@@ -33,16 +33,24 @@ ALLOWED = {
     "projection registry": ["projection"],
     "methods": ["models", "projection"],
     "methods registry": ["methods"],
-    "train": ["data", "methods", "models", "projection", "projection/engine"],
+    "train": ["augmentation", "data", "methods", "models", "projection", "projection/engine"],
     "teachers": [
-        *("data", "inputs", "inputs registry", "methods", "models", "models registry"),
-        *("models/encoder", "models/pretrained", "projection/engine", "storage", "train"),
+        *("augmentation", "data", "inputs", "inputs registry", "methods", "models"),
+        *(
+            "models registry",
+            "models/encoder",
+            "models/pretrained",
+            "projection/engine",
+            "storage",
+            "train",
+        ),
     ],
     "teachers registry": ["data", "teachers", "train"],
     "bank": ["data", "storage", "teachers"],
     "experiment": [
         *("bank", "data", "data registry", "inputs registry", "methods"),
-        *("methods registry", "models registry", "models/encoder", "models/pretrained"),
+        *("methods registry", "models", "models registry", "models/encoder"),
+        "models/pretrained",
         *("teachers", "teachers registry", "train"),
     ],
     "students": [

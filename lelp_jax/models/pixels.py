@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -9,7 +11,7 @@ MIDDLE = 127.5
 _SPREAD = 63.75
 
 
-def are_pixels(inputs: jax.Array) -> bool:
+def are_pixels(inputs: Any) -> bool:
     """Checks whether inputs are images as they are stored, whose values are levels 0 to 255."""
     return inputs.dtype == jnp.uint8
 

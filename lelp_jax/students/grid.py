@@ -159,6 +159,7 @@ def _make_student(
         steps=config.student.train.steps,
         accumulate=config.student.train.accumulate,
         average=config.student.train.average,
+        augmentation=config.student.train.augmentation,
         input_noise=config.student.input_noise,
         teacher=network.model if network else None,
         targets=method.targets,

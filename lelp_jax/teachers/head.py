@@ -91,6 +91,7 @@ def make_recipe(
         train.steps,
         accumulate=train.accumulate,
         average=train.average,
+        augmentation=train.augmentation,
         layer_decay=layer_decay,
     )
     return Recipe(head, train, hyperparameters, spec)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import jax
 import numpy as np
 
+from lelp_jax.augmentation.config import Augmentation
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.session import Session
@@ -114,6 +115,9 @@ def replace_head(
         UserError: The layer diverged.
         Interrupted: The run was asked to stop.
     """
+    # An embedding is no image, and the rates are AdamW's; length and batches are those given.
+    rule = dataclasses.replace(train.optimizer, rule="adamw")
+    train = dataclasses.replace(train, optimizer=rule, augmentation=Augmentation())
     teacher = frozen.teacher
     request = Request(
         inputs={

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
+from lelp_jax.augmentation.config import Augmentation
 from lelp_jax.core import metrics
 from lelp_jax.core.constraints import AT_LEAST_ONE, NON_NEGATIVE, POSITIVE, SHARE, OneOf
 from lelp_jax.core.errors import UserError
@@ -75,6 +76,7 @@ class TrainConfig:
         epochs: Number of passes over the training rows; 0 if `steps` is given instead.
         average: Decay of a moving average of the parameters, which is then evaluated and kept in
             place of the last ones (Polyak and Juditsky, 1992); 0 keeps none.
+        augmentation: How images are changed at random in every step.
     """
 
     steps: Annotated[int, NON_NEGATIVE]
@@ -86,6 +88,7 @@ class TrainConfig:
     early_stopping: EarlyStopping = EarlyStopping()
     epochs: Annotated[float, NON_NEGATIVE] = 0.0
     average: Annotated[float, SHARE] = 0.0
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
         if self.epochs and self.steps:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lelp_jax.augmentation.images import augment_images
 from lelp_jax.methods.base import Hyperparameters, LossInputs, TeacherRows
 from lelp_jax.models import variables
+from lelp_jax.models.pixels import scale_pixels
 from lelp_jax.models.variables import Variables
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.train.state import (
@@ -24,7 +26,7 @@ from lelp_jax.train.state import (
 )
 
 # What a member's seed is used for in a step; `step` has the other uses.
-_DROPOUT, _NOISE, _LOSS = 1, 2, 3
+_DROPOUT, _NOISE, _LOSS, _AUGMENTATION = 1, 2, 3, 6
 
 
 class Batch(NamedTuple):
@@ -142,7 +144,8 @@ def batch_gradient(
             key = jax.random.fold_in(jax.random.fold_in(key, use), fixed.step)
             return functools.reduce(jax.random.fold_in, number, key)
 
-        # The noise comes first: a teacher that is asked in every step sees it, too.
+        # The inputs change first: a teacher that is asked in every step sees them as they are now.
+        part = augment(spec, part, make_key(_AUGMENTATION))
         part = add_input_noise(spec, part, make_key(_NOISE))
         if spec.teacher is not None:
             part = add_teacher_outputs(spec, part, fixed, member.hyperparameters)
@@ -196,6 +199,20 @@ def batch_gradient(
     nothing = jnp.zeros((), jnp.float32)
     start = (jax.tree.map(jnp.zeros_like, trained), StepLog(nothing, nothing), carried)
     return jax.lax.scan(add_part, start, (parts, jnp.arange(spec.accumulate)))[0]
+
+
+def augment(spec: StepSpec, part: Batch, key: jax.Array) -> Batch:
+    """Changes images at random, where the program does so, and scales their pixels.
+
+    Args:
+        spec: The program.
+        part: The rows; images are [batch, height, width, channels] uint8.
+        key: Random key of the changes.
+    """
+    images = part.inputs
+    if spec.augmentation.changes_images:
+        images = augment_images(spec.augmentation, jax.random.split(key, len(images)), images)
+    return part._replace(inputs=scale_pixels(images))
 
 
 def add_input_noise(spec: StepSpec, part: Batch, key: jax.Array) -> Batch:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from lelp_jax.augmentation.config import Augmentation
 from lelp_jax.methods.base import Dims, Loss, Readout, Targets
 from lelp_jax.models.outputs import Model
 from lelp_jax.models.variables import Variables
@@ -63,6 +64,7 @@ class StepSpec:
     layer_decay: float = 1.0
     length: int = 0
     average: float = 0.0
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
 
 
 class Params(NamedTuple):
