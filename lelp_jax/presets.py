@@ -247,8 +247,36 @@ def build_texts(source: str, max_length: int, **values: object) -> ConfigDict:
     config = ConfigDict({"source": source, **values})
     config.max_length = max_length
     config.class_map = ()  # class of each label; the label stays as fine label
+    _add_common_keys(config)
+    return config
+
+
+def build_image_arrays(file: str = "") -> ConfigDict:
+    """Builds the section `data` of images in an .npz file, with all its keys.
+
+    Args:
+        file: The file, which the command line may name, too.
+    """
+    return build_images("image_arrays", file=file, num_classes=0, label_names=())
+
+
+def build_images(source: str, **values: object) -> ConfigDict:
+    """Builds the section `data` of images, with the keys common to all sources.
+
+    Args:
+        source: "image_arrays".
+        **values: The source's own keys.
+    """
+    config = ConfigDict({"source": source, **values})
+    config.channels = 0  # 1: grey, 3: colour; 0: 1 if all images are grey, else 3
+    config.class_map = ()  # class of each label, or ("parity",); the label stays as fine label
+    _add_common_keys(config)
+    return config
+
+
+def _add_common_keys(config: ConfigDict) -> None:
+    """Adds the keys that every source of texts or images has, after its own."""
     config.unlabelled = "auto"  # label of rows without one; "auto": -1, if it is rare
     config.split = (0.8, 0.1, 0.1)  # shares, for splits that the source lacks
     config.split_seed = 0
     config.transfer_size = 0  # training rows that a student sees; 0: all
-    return config

@@ -19,6 +19,7 @@ from lelp_jax.data.dataset import (
     warn_of_missing_classes,
 )
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
+from lelp_jax.data.sources.images import arrays as image_arrays
 from lelp_jax.data.split import Split, Strata, split_off
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ SOURCES: Mapping[str, type] = {
     "files": text_files.TextFiles,
     "tfds": tfds.Tfds,
     "hub": hub.Hub,
+    "image_arrays": image_arrays.ImageArrays,
 }
 
 

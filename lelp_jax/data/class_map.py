@@ -12,6 +12,8 @@ from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.data.dataset import UNLABELLED
 
 _KEY = "config.data.class_map"
+# Stands for a map of every label to the class of its number modulo 2.
+_PARITY = "parity"
 _WHOLE = re.compile(r"[+-]?\d{1,9}")
 
 
@@ -43,6 +45,8 @@ def read(given: Sequence[object], label_names: Sequence[str]) -> ClassMap:
     Args:
         given: One entry per label, in label order: its class; or texts "LABEL=CLASS" in any order.
             Classes are whole numbers without a gap, or names, which are numbered in sorted order.
+            A single "parity" makes the classes "even" and "odd" of the labels' numbers, which are
+            their positions in label order.
         label_names: One name per label.
 
     Returns:
@@ -55,6 +59,8 @@ def read(given: Sequence[object], label_names: Sequence[str]) -> ClassMap:
         if isinstance(entry, bool) or not isinstance(entry, (int, str)):
             raise UserError(f"{_KEY} holds {entry!r}; give a whole number or a name per label")
     entries = [str(entry).strip() for entry in given]
+    if entries == [_PARITY]:
+        return ClassMap(("even", "odd"), np.arange(len(label_names)) % 2)
     if any("=" in entry for entry in entries):
         entries = _by_label(entries, label_names)
     if len(entries) != len(label_names):

@@ -132,7 +132,8 @@ class Dataset:
         for array in (inputs, self.labels, self.fine_labels, *scaling):
             if array is not None:
                 digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(array.tobytes())
+                # Not `tobytes`, which would copy the images once more.
+                digest.update(np.ascontiguousarray(array).data)
         for split in (self.train, self.validation, self.test):
             digest.update(f"{len(split)}".encode())
             digest.update(split.astype(np.int64).tobytes())

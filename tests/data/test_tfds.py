@@ -154,7 +154,7 @@ def test_neutral_tweets_are_dropped(folder: str, monkeypatch: pytest.MonkeyPatch
     builder = tfds_prepared.find_builder("sentiment140", folder)
     columns = {"text": "text", "label": "polarity", "fine_label": ""}
     stored = tfds_reader.Reader(builder, columns, {}, labels.AUTO)
-    every = stored.read("test").texts.tolist()
+    every = stored.read("test").inputs.tolist()
     numbers = [int(found.test.place(row).split()[-1]) for row in range(6)]
     assert [every[number] for number in numbers] == found.test.inputs.tolist()
 

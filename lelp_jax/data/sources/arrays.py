@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zipfile
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 
@@ -16,9 +15,9 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
 from lelp_jax.data.preprocessing import standardization
+from lelp_jax.data.reading import npz_file
 from lelp_jax.data.reading.paths import find_file
 
-_BROKEN = (zipfile.BadZipFile, zlib.error)
 _KEYS = ("inputs", "labels", "fine_labels", "ids")
 
 
@@ -89,7 +88,7 @@ class _File:
 
     def __init__(self, path: str, split: str):
         self.path = find_file(path, split)
-        self._arrays = _read(self.path)
+        self._arrays = npz_file.read_arrays(self.path, functools.partial(_choose, self.path))
         self.inputs = self._arrays["inputs"]
         if self.inputs.ndim < 2 or self.inputs.dtype.kind not in "fiub":
             raise UserError(
@@ -143,19 +142,10 @@ class _File:
         return values
 
 
-def _read(path: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is not an .npz file; write one with numpy.savez")
-    try:
-        # Opened here: NumPy leaves a damaged file open.
-        with open(path, "rb") as stream:
-            file = np.load(stream, allow_pickle=False)
-            for key in _KEYS[:2]:
-                if key not in file.files:
-                    held = ", ".join(map(repr, file.files))
-                    raise UserError(f"{path}: key {key!r} is missing; it holds {held}")
-            return {key: file[key] for key in file.files if key in _KEYS}
-    except (ValueError, OSError, EOFError, NotImplementedError, *_BROKEN) as error:
-        reason = " ".join(str(error).split())[:200]
-        hint = "; save texts as fixed-width strings" if "allow_pickle" in reason else ""
-        raise UserError(f"{path} is not a readable .npz file: {reason}{hint}") from error
+def _choose(path: Path, held: Sequence[str]) -> list[str]:
+    for key in _KEYS[:2]:
+        if key not in held:
+            raise UserError(
+                f"{path}: key {key!r} is missing; it holds {', '.join(map(repr, held))}"
+            )
+    return [key for key in held if key in _KEYS]

@@ -14,7 +14,7 @@ from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import Parts
 from lelp_jax.data.reading import class_names
-from lelp_jax.data.sources import hub_files, texts
+from lelp_jax.data.sources import hub_files, labelling
 
 # Rows in memory beside those that are kept.
 _BATCH = 65536
@@ -61,8 +61,10 @@ class Hub:
 
     def __post_init__(self) -> None:
         columns = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
-        texts.refuse_same_columns(columns)
-        texts.refuse_same({"train": self.train, "validation": self.validation, "test": self.test})
+        labelling.refuse_same_columns(columns)
+        labelling.refuse_same(
+            {"train": self.train, "validation": self.validation, "test": self.test}
+        )
 
     def parts(self) -> Parts:
         """Reads the files, and downloads those that are not in the cache.
@@ -91,15 +93,15 @@ class Hub:
                 (splits["train"].fine_labels, self.fine_label),
             )
         )
-        return texts.make_parts(
+        return labelling.make_parts(
             splits,
-            self.max_length,
+            max_length=self.max_length,
             label_names=label_names,
             fine_names=fine_names,
             class_map=self.class_map,
         )
 
-    def _columns(self, split: str, paths: Sequence[Path]) -> texts.TextColumns:
+    def _columns(self, split: str, paths: Sequence[Path]) -> labelling.LabelledInputs:
         # Imported here, so that Arrow is loaded only for the sources that read with it.
         import pyarrow as pa
         from pyarrow import parquet
@@ -150,8 +152,8 @@ class Hub:
             raw = table_file.label_values(values, f"{self.name}, column {column}")
             return labels.read(raw, column, place, self.unlabelled)
 
-        return texts.TextColumns(
-            texts=text_column.read(table.column(self.text), self.text, place),
+        return labelling.LabelledInputs(
+            inputs=text_column.read(table.column(self.text), self.text, place),
             labels=column_of_labels(self.label),
             fine_labels=column_of_labels(self.fine_label) if self.fine_label else None,
             place=place,

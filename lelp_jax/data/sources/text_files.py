@@ -11,7 +11,7 @@ from lelp_jax.core.constraints import AT_LEAST_ONE, DISTINCT, NUM_CLASSES, NonEm
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts
 from lelp_jax.data.reading import class_names
-from lelp_jax.data.sources import texts
+from lelp_jax.data.sources import labelling
 
 if TYPE_CHECKING:
     from lelp_jax.data.reading.table_file import TableFile
@@ -70,7 +70,7 @@ class TextFiles:
             "fine_label": self.fine_label,
             "id": self.id,
         }
-        texts.refuse_same_columns(columns)
+        labelling.refuse_same_columns(columns)
 
     def parts(self) -> Parts:
         """Reads the files.
@@ -94,9 +94,9 @@ class TextFiles:
             else ()
             for of, column in ((train.labels, self.label), (train.fine_labels, fine))
         )
-        return texts.make_parts(
+        return labelling.make_parts(
             splits,
-            self.max_length,
+            max_length=self.max_length,
             num_classes=self.num_classes,
             label_names=self.label_names or label_names,
             fine_names=fine_names,
@@ -112,7 +112,7 @@ class TextFiles:
             _LOG.info("%s has no column %s: fine labels are not used", without[0].path, _FINE)
         return "" if without else _FINE
 
-    def _columns(self, file: TableFile, fine: str) -> texts.TextColumns:
+    def _columns(self, file: TableFile, fine: str) -> labelling.LabelledInputs:
         from lelp_jax.data.reading import text_column
 
         wanted = {"text": self.text, "label": self.label, "fine_label": fine, "id": self.id}
@@ -127,8 +127,8 @@ class TextFiles:
         def read_labels(column: str) -> labels.LabelColumn:
             return labels.read(file.label_values(column), column, file.place, self.unlabelled)
 
-        return texts.TextColumns(
-            texts=text_column.read(file.column(self.text), self.text, file.place),
+        return labelling.LabelledInputs(
+            inputs=text_column.read(file.column(self.text), self.text, file.place),
             labels=read_labels(self.label),
             fine_labels=read_labels(fine) if fine else None,
             place=file.place,

@@ -11,7 +11,7 @@ from lelp_jax.core.constraints import AT_LEAST_ONE, NonEmpty
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import Parts
-from lelp_jax.data.sources import texts
+from lelp_jax.data.sources import labelling
 
 if TYPE_CHECKING:
     from lelp_jax.data.sources import tfds_reader
@@ -82,8 +82,10 @@ class Tfds:
 
     def __post_init__(self) -> None:
         columns = {"text": self.text, "label": self.label, "fine_label": self.fine_label}
-        texts.refuse_same_columns(columns)
-        texts.refuse_same({"train": self.train, "validation": self.validation, "test": self.test})
+        labelling.refuse_same_columns(columns)
+        labelling.refuse_same(
+            {"train": self.train, "validation": self.validation, "test": self.test}
+        )
 
     def parts(self) -> Parts:
         """Reads the data set.
@@ -105,15 +107,15 @@ class Tfds:
         grades = known.names if known is not None and columns["label"] == known.label else {}
         reader = tfds_reader.Reader(builder, columns, grades, self.unlabelled)
         splits = self._splits(reader)
-        return texts.make_parts(
+        return labelling.make_parts(
             splits,
-            self.max_length,
+            max_length=self.max_length,
             label_names=tuple(grades.values()) or reader.class_names("label"),
             fine_names=reader.class_names("fine_label"),
             class_map=self.class_map,
         )
 
-    def _splits(self, reader: tfds_reader.Reader) -> dict[str, texts.TextColumns]:
+    def _splits(self, reader: tfds_reader.Reader) -> dict[str, labelling.LabelledInputs]:
         """Reads the data set's splits, keyed by "train", "validation" and "test"."""
         named = (self.train, self.validation, self.test)
         free = [name for name in ("validation", "test") if name in reader.names]
@@ -145,5 +147,5 @@ class Tfds:
         return splits
 
 
-def _hidden(columns: texts.TextColumns) -> bool:
+def _hidden(columns: labelling.LabelledInputs) -> bool:
     return columns.labels.is_empty

@@ -13,7 +13,7 @@ from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.data.reading import text_column
-from lelp_jax.data.sources import texts, tfds_prepared
+from lelp_jax.data.sources import labelling, tfds_prepared
 
 _LOG = logging.getLogger(__name__)
 _CHUNK = 65536
@@ -94,7 +94,7 @@ class Reader:
         feature = self._builder.info.features[column] if column else None
         return tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) else ()
 
-    def read(self, split: str) -> texts.TextColumns:
+    def read(self, split: str) -> labelling.LabelledInputs:
         """Reads the columns of a split.
 
         Raises:
@@ -133,8 +133,8 @@ class Reader:
         if "fine_label" in stored:
             column = self._columns["fine_label"]
             fine_labels = labels.read(stored["fine_label"][kept], column, place, self._mark)
-        return texts.TextColumns(
-            texts=text_column.read(content, self._columns["text"], place),
+        return labelling.LabelledInputs(
+            inputs=text_column.read(content, self._columns["text"], place),
             labels=labels.read(values, self._columns["label"], place, self._mark),
             fine_labels=fine_labels,
             place=place,

@@ -1,4 +1,4 @@
-"""From columns of texts and labels to checked rows: what all sources of texts share."""
+"""From inputs and columns of labels to rows in classes: what sources of texts and images share."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SPLITS = ("train", "validation", "test")
 
 
 @dataclasses.dataclass(frozen=True)
-class TextColumns:
-    """The columns of one split.
+class LabelledInputs:
+    """The inputs of one split and the columns of labels beside them.
 
     Attributes:
-        texts: [rows] objects, texts.
+        inputs: [rows] objects, texts; or images, [rows, height, width, channels] uint8.
         labels: Label of each row.
         fine_labels: Finer label of each row, or None.
         place: Names a row for a message ("train.csv line 7").
         ids: Name of each row, [rows] texts, or None.
     """
 
-    texts: np.ndarray
+    inputs: np.ndarray
     labels: LabelColumn
     fine_labels: LabelColumn | None
     place: Callable[[int], str]
@@ -35,9 +35,9 @@ class TextColumns:
 
 
 def make_parts(
-    splits: Mapping[str, TextColumns],
-    max_length: int,
+    splits: Mapping[str, LabelledInputs],
     *,
+    max_length: int = 0,
     num_classes: int = 0,
     label_names: Sequence[str] = (),
     fine_names: Sequence[str] = (),
@@ -46,8 +46,8 @@ def make_parts(
     """Makes the rows of all splits, with the classes that the training rows determine.
 
     Args:
-        splits: Columns of "train" and, where the source has them, of "validation" and "test".
-        max_length: How many tokens of a text are seen at most.
+        splits: "train" and, where the source has them, "validation" and "test".
+        max_length: How many tokens of a text are seen at most; 0 for images.
         num_classes: Number of labels, before they are merged; 0 takes what the training rows show.
         label_names: One name per label, before they are merged; empty takes the names or numbers
             themselves.
@@ -74,7 +74,7 @@ def make_parts(
             fine_labels = classes if fine is None else fine_labels
             classes = merged.apply(classes)
         rows[split] = Rows(
-            inputs=columns.texts,
+            inputs=columns.inputs,
             labels=classes,
             fine_labels=fine_labels,
             place=columns.place,
