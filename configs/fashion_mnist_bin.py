@@ -1,0 +1,43 @@
+"""Fashion-MNIST, odd or even article: small convolutional networks on a CPU.
+
+    python -m lelp_jax.main --config=configs/fashion_mnist_bin.py
+    python -m lelp_jax.main --config=configs/fashion_mnist_bin.py:files --config.data.file=fashion_mnist.npz
+
+The class is whether the article's number (t-shirt 0, ..., ankle boot 9) is odd; the article is the fine
+label. The first line reads the images from TFDS, the second from an .npz file with x_train, y_train,
+x_test and y_test, as Keras ships it.
+"""
+
+from ml_collections import ConfigDict
+
+from lelp_jax import methods, presets
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    if argument not in ("", "files"):
+        raise ValueError(f"unknown argument {argument!r}; known: files")
+    config = ConfigDict()
+    config.seed = 0
+    config.replicates = 4
+
+    config.data = presets.build_image_arrays()
+    config.data.class_map = ("parity",)
+    config.data.transfer_size = 2000
+
+    config.teacher = presets.build_image_teacher(
+        {"name": "small_cnn", "widths": (32, 64, 128)}, epochs=10, count=2
+    )
+    config.teacher.train.augmentation.crop = 2
+    config.teacher.train.augmentation.flip = 0.5
+    config.bank = presets.build_bank()
+    config.student = presets.build_image_student(
+        {"name": "small_cnn", "widths": (8, 16)}, epochs=20
+    )
+    config.student.train.batch_size = 64
+    config.methods = methods.default_config(
+        "labels", "kd", "lelp", "soft_kmeans", "oracle", "random_split", trials=2
+    )
+    presets.use_image_rates(config.methods)
+    config.report = presets.build_report()
+    config.checkpoint = ConfigDict({"every_seconds": 60.0})
+    return config
