@@ -14,12 +14,12 @@ Array = TypeVar("Array", jax.Array, np.ndarray)
 
 
 def are_tokens(inputs: Any) -> bool:
-    """Checks whether a network's inputs are token numbers, by their type.
+    """Checks whether a network's inputs are token numbers, by their type; pixels are unsigned.
 
     Args:
         inputs: An array, or its shape and type.
     """
-    return bool(np.issubdtype(inputs.dtype, np.integer))
+    return bool(np.issubdtype(inputs.dtype, np.signedinteger))
 
 
 def mask(tokens: Array) -> Array:
