@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import jax
 
-from lelp_jax.augmentation import spatial
+from lelp_jax.augmentation import color, randaugment, spatial
 from lelp_jax.augmentation.config import Augmentation
 
 # What the key of an image is used for; numbers once given stay, or images would change.
-_CROP, _FLIP, _CUTOUT = 0, 1, 4
+_CROP, _FLIP, _RANDAUGMENT, _JITTER, _CUTOUT = range(5)
 
 
 def augment_images(config: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
@@ -35,6 +35,21 @@ def _augment_image(config: Augmentation, key: jax.Array, image: jax.Array) -> ja
         image = spatial.crop(jax.random.fold_in(key, _CROP), image, config.crop)
     if config.flip:
         image = spatial.flip(jax.random.fold_in(key, _FLIP), image, config.flip)
+    if config.randaugment_layers:
+        image = randaugment.randaugment(
+            jax.random.fold_in(key, _RANDAUGMENT),
+            image,
+            config.randaugment_layers,
+            config.randaugment_magnitude,
+        )
+    if config.jitters_color:
+        image = color.jitter(
+            jax.random.fold_in(key, _JITTER),
+            image,
+            config.brightness,
+            config.contrast,
+            config.saturation,
+        )
     if config.cutout:
         image = spatial.cut_out(jax.random.fold_in(key, _CUTOUT), image, config.cutout)
     return image

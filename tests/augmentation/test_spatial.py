@@ -6,13 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lelp_jax.augmentation import spatial
-from lelp_jax.augmentation.config import Augmentation, check
-from lelp_jax.augmentation.images import augment_images
-from lelp_jax.core.errors import UserError
 
 # Every pixel of an image differs from its neighbours, and no pixel is 0, as the padding is.
 IMAGE = (np.arange(9 * 7 * 3) % 255 + 1).astype(np.uint8).reshape(9, 7, 3)
@@ -71,24 +66,3 @@ def test_squares_are_grey_clipped_and_everywhere_alike(side: int) -> None:
     found = [squares[mask.tobytes()] for mask in changed]
     counts = np.array([found.count(middle) for middle in squares.values()])
     assert np.abs(counts - 4000 / 63).max() < 4 * (4000 / 63) ** 0.5
-
-
-@given(st.integers(0, 6), st.sampled_from([0.0, 1.0]), st.integers(0, 7), st.sampled_from([1, 3]))
-def test_shape_and_type_stay(crop: int, flip: float, cutout: int, channels: int) -> None:
-    config = Augmentation(crop=crop, flip=flip, cutout=cutout)
-    check(config, (9, 7, channels))
-    images = jax.ShapeDtypeStruct((2, 9, 7, channels), jnp.uint8)
-    result = jax.eval_shape(functools.partial(augment_images, config), KEYS[:2], images)
-    assert (result.shape, result.dtype) == (images.shape, images.dtype)
-
-
-def test_images_too_small_are_refused() -> None:
-    with pytest.raises(UserError, match=r"crop 7 is too large for images of 9 x 7 pixels"):
-        check(Augmentation(crop=7), (9, 7, 1))
-    with pytest.raises(UserError, match=r"cutout 8 is larger than images of 9 x 7 pixels"):
-        check(Augmentation(cutout=8), (9, 7, 1))
-
-
-def test_without_changes_the_images_are_passed_on() -> None:
-    images = np.zeros((2, 9, 7, 1), np.uint8)
-    assert augment_images(Augmentation(), KEYS[:2], images) is images
