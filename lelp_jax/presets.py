@@ -332,6 +332,24 @@ def build_image_arrays(file: str = "") -> ConfigDict:
     return build_images("image_arrays", file=file, num_classes=0, label_names=())
 
 
+def build_image_folder(folder: str = "", size: tuple[int, ...] = ()) -> ConfigDict:
+    """Builds the section `data` of image files in a folder per class, with all its keys.
+
+    Args:
+        folder: The folder, which the command line may name, too.
+        size: Height and width that all images are brought to; empty keeps them as they are.
+    """
+    return _build_encoded_images("image_folder", size, folder=folder)
+
+
+def _build_encoded_images(source: str, size: tuple[int, ...], **values: object) -> ConfigDict:
+    """Builds the section `data` of encoded images, with the keys common to their sources."""
+    config = build_images(source, **values)
+    config.size = size  # height and width; (): as they are, if all are alike
+    config.resize = "crop"  # "crop": cover `size` and keep the middle; "squeeze": keep all
+    return config
+
+
 def build_images(source: str, **values: object) -> ConfigDict:
     """Builds the section `data` of images, with the keys common to all sources.
 

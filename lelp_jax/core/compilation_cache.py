@@ -46,7 +46,7 @@ def find_cache_folder() -> Path | None:
         which takes longer and changes nothing else.
     """
     try:
-        folder = _find_cache_home() / "lelp_jax" / "programs"
+        folder = find_cache_home() / "lelp_jax" / "programs"
         _check_folder(folder)
         _remove_unfinished_entries(folder)
         return folder
@@ -61,7 +61,7 @@ def find_cache_folder() -> Path | None:
         return None
 
 
-def _find_cache_home() -> Path:
+def find_cache_home() -> Path:
     """Finds the user's folder for caches.
 
     Raises:

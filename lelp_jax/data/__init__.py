@@ -20,6 +20,7 @@ from lelp_jax.data.dataset import (
 )
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.sources.images import arrays as image_arrays
+from lelp_jax.data.sources.images import folder as image_folder
 from lelp_jax.data.split import Split, Strata, split_off
 
 _LOG = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ SOURCES: Mapping[str, type] = {
     "tfds": tfds.Tfds,
     "hub": hub.Hub,
     "image_arrays": image_arrays.ImageArrays,
+    "image_folder": image_folder.ImageFolder,
 }
 
 

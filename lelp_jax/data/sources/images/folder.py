@@ -1,0 +1,187 @@
+"""Image files in one folder per class."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from lelp_jax.core.constraints import NonEmpty
+from lelp_jax.core.errors import UserError
+from lelp_jax.data import labels
+from lelp_jax.data.dataset import Parts
+from lelp_jax.data.sources import labelling
+from lelp_jax.data.sources.images import cache
+from lelp_jax.data.sources.images.collection import EncodedImageSource, EncodedSplit
+
+_LOG = logging.getLogger(__name__)
+# Names of the folders of each split.
+_SPLITS = {"train": ("train",), "validation": ("validation", "val", "valid"), "test": ("test",)}
+# What file managers and archives leave behind, in lower case.
+_LEFTOVERS = ("thumbs.db", "desktop.ini", "__macosx")
+_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFolder(EncodedImageSource):
+    """FOLDER/CLASS/*.png, in any format that Pillow reads; the folder's name is the label.
+
+    A folder `train` that holds folders makes it FOLDER/train/CLASS/*.png, beside which
+    `validation` (or `val`, `valid`) and `test` may stand; what is missing of these is split off the
+    training rows. In the folder of a class, images may lie in further folders. The name of a row is
+    its path below FOLDER ("cat/0001.png").
+
+    Attributes:
+        folder: Path of FOLDER.
+    """
+
+    folder: Annotated[str, NonEmpty("a folder that holds one folder of images per class")]
+
+    def parts(self) -> Parts:
+        """Reads the files.
+
+        Raises:
+            UserError: The folder or an image cannot be used.
+        """
+        root = Path(os.path.expanduser(self.folder))
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder; check config.data.folder")
+        suffixes = _find_suffixes()
+        splits = {
+            split: _Split(root, _list_classes(folder, suffixes))
+            for split, folder in _find_splits(root).items()
+        }
+        images = self.read_images(
+            {split: EncodedSplit(files.list_paths, files.place) for split, files in splits.items()},
+            {split: cache.describe_files(files.paths) for split, files in splits.items()},
+        )
+        return labelling.make_parts(
+            {
+                split: labelling.LabelledInputs(
+                    inputs=images[split],
+                    labels=labels.read(
+                        np.array(files.names), "folder", files.place, self.unlabelled
+                    ),
+                    fine_labels=None,
+                    place=files.place,
+                    ids=np.array([path.relative_to(root).as_posix() for path in files.paths]),
+                )
+                for split, files in splits.items()
+            },
+            class_map=self.class_map,
+        )
+
+
+class _Split:
+    """The files of one split.
+
+    Attributes:
+        paths: The files, sorted by class and path.
+        names: The name of each file's class.
+    """
+
+    def __init__(self, root: Path, classes: Mapping[str, list[Path]]):
+        self.paths = [path for paths in classes.values() for path in paths]
+        self.names = [name for name, paths in classes.items() for _ in paths]
+
+    def list_paths(self) -> list[Path]:
+        """Lists the files."""
+        return self.paths
+
+    def place(self, row: int) -> str:
+        """Names the file of a row."""
+        return str(self.paths[row])
+
+
+def _find_suffixes() -> frozenset[str]:
+    """Finds the endings of files that Pillow reads, in lower case."""
+    from PIL import Image
+
+    endings = Image.registered_extensions()
+    return frozenset(ending for ending, kind in endings.items() if kind in Image.OPEN)
+
+
+def _find_splits(root: Path) -> dict[str, Path]:
+    """Finds the folder of each split."""
+    found: dict[str, Path] = {}
+    for split, names in _SPLITS.items():
+        there = [root / name for name in names if _holds_folders(root / name)]
+        if len(there) > 1:
+            raise UserError(f"{there[0]} and {there[1]} are both the {split} images; remove one")
+        if there:
+            found[split] = there[0]
+    if not found:
+        return {"train": root}
+    if "train" not in found:
+        other = next(iter(found.values()))
+        raise UserError(
+            f"{other} holds folders, but there are none in {root / 'train'}; move the folders of "
+            "the training images there"
+        )
+    others = [path.name for path in _list_folder(root) if path not in found.values()]
+    if others:
+        _LOG.warning(
+            "%s: beside %s, these are not read: %s",
+            root,
+            ", ".join(path.name for path in found.values()),
+            _shorten(others),
+        )
+    return found
+
+
+def _holds_folders(folder: Path) -> bool:
+    return folder.is_dir() and any(path.is_dir() for path in _list_folder(folder))
+
+
+def _list_folder(folder: Path) -> list[Path]:
+    """Lists what a folder holds, sorted, without hidden files and leftovers."""
+    return sorted(path for path in folder.iterdir() if not _is_leftover(path.name))
+
+
+def _is_leftover(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _LEFTOVERS
+
+
+def _list_classes(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
+    """Lists the images of each class, sorted; logs what is not read."""
+    classes: dict[str, list[Path]] = {}
+    unread: collections.Counter[str] = collections.Counter()
+    examples: dict[str, str] = {}
+
+    def leave(path: Path, reason: str) -> None:
+        unread[reason] += 1
+        examples.setdefault(reason, str(path))
+
+    for entry in sorted(folder.iterdir()):
+        if _is_leftover(entry.name):
+            leave(entry, "hidden files and leftovers of other programs")
+        elif not entry.is_dir():
+            leave(entry, f"files beside the folders of the classes in {folder}")
+        else:
+            classes[entry.name] = []
+            for place, folders, names in os.walk(entry, followlinks=True):
+                folders[:] = sorted(name for name in folders if not _is_leftover(name))
+                for path in (Path(place, name) for name in sorted(names)):
+                    if _is_leftover(path.name):
+                        leave(path, "hidden files and leftovers of other programs")
+                    elif path.suffix.lower() not in suffixes:
+                        leave(path, "files that are no images by their ending")
+                    else:
+                        classes[entry.name].append(path)
+            if not classes[entry.name]:
+                raise UserError(f"{entry} holds no image; add some, or remove the folder")
+    for reason, count in unread.items():
+        _LOG.info("%s: %d %s are not read, such as %s", folder, count, reason, examples[reason])
+    if not classes:
+        raise UserError(f"{folder} holds no folder of a class; put images in {folder}/CLASS/")
+    return classes
+
+
+def _shorten(names: list[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
