@@ -11,6 +11,8 @@ from pathlib import Path
 
 import jax
 
+from lelp_jax.core.cache_home import find_cache_home
+
 _LOG = logging.getLogger(__name__)
 # Size of the folder, beyond which the programs used least recently are deleted. The demo's take
 # 30 MB.
@@ -59,22 +61,6 @@ def find_cache_folder() -> Path | None:
             error.strerror,
         )
         return None
-
-
-def find_cache_home() -> Path:
-    """Finds the user's folder for caches.
-
-    Raises:
-        OSError: The user has no home, as in a container that runs under any user number.
-    """
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The standard says that a relative path is to be ignored.
-    if given.is_absolute():
-        return given
-    home = os.path.expanduser("~")
-    if not os.path.isabs(home):
-        raise OSError(errno.ENOENT, "there is no home folder")
-    return Path(home) / ".cache"
 
 
 def _check_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from typing import Protocol
@@ -18,6 +19,7 @@ from lelp_jax.data.dataset import (
     check_scaled,
     warn_of_missing_classes,
 )
+from lelp_jax.data.repeats import warn_of_repeats
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.sources.images import arrays as image_arrays
 from lelp_jax.data.sources.images import folder as image_folder
@@ -114,7 +116,18 @@ def load(source: Source, split: Split) -> Dataset:
     )
     check_classes(dataset)
     warn_of_missing_classes(dataset)
+    if dataset.of_images:
+        warn_of_repeats(dataset, functools.partial(_place, pieces))
     return dataset
+
+
+def _place(pieces: Mapping[str, Rows], row: int) -> str:
+    """Names a row of all splits in one table."""
+    for rows in pieces.values():
+        if row < len(rows.inputs):
+            return rows.place(row)
+        row -= len(rows.inputs)
+    raise IndexError(row)
 
 
 def _ids(pieces: Mapping[str, Rows]) -> np.ndarray | None:

@@ -61,7 +61,7 @@ def test_digits_are_read_without_slow_imports() -> None:
 import sys
 from lelp_jax import data
 data.load(data.SOURCES["digits"](), data.Split((0.6, 0.2, 0.2), 0))
-slow = {"jax", "pandas", "pyarrow", "scipy", "sklearn", "tensorflow_datasets"}
+slow = {"PIL", "jax", "pandas", "pyarrow", "scipy", "sklearn", "tensorflow_datasets"}
 print(*sorted(slow & {*sys.modules}))
 """
     run = subprocess.run(

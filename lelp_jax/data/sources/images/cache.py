@@ -16,7 +16,7 @@ import filelock
 import numpy as np
 
 from lelp_jax.core import files
-from lelp_jax.core.compilation_cache import find_cache_home
+from lelp_jax.core.cache_home import find_cache_home
 
 _LOG = logging.getLogger(__name__)
 # Raise it whenever other pixels are made of the same files.

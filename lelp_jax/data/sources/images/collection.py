@@ -12,7 +12,7 @@ from typing import Annotated, TypeVar
 
 import numpy as np
 
-from lelp_jax.core import parallel, progress
+from lelp_jax.core import progress
 from lelp_jax.core.constraints import AT_LEAST_ONE
 from lelp_jax.core.errors import UserError
 from lelp_jax.data.sources.images import cache, decoding
@@ -176,6 +176,9 @@ class _Batch:
         Raises:
             UserError: It raised one; the first is shown, and how many others there are.
         """
+        # Imported here, as it imports JAX, which the other sources do without.
+        from lelp_jax.core import parallel
+
         failed: list[tuple[int, UserError]] = []
 
         def work(rows: range) -> list[_Result]:
