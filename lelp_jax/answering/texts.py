@@ -111,7 +111,8 @@ def _add_labels(found: TextRows, name: str, mark: str) -> TextRows:
     columns = [labels.read(f.label_values(name), name, f.place, mark) for f in found.files]
     if all(column.is_empty for column in columns):
         return found
-    names = () if columns[0].by_name else class_names.read_common_names(found.files, name)
+    schemas = {str(file.path): file.table.schema for file in found.files}
+    names = class_names.read_common_names(schemas, columns[0])
     coding = labels.fit_coding(columns[0], names=names)
     return dataclasses.replace(
         found,

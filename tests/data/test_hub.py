@@ -156,7 +156,7 @@ def test_what_is_in_the_cache_is_not_asked_for(hub: FakeHub) -> None:
 
 
 def test_a_sample_of_the_training_rows(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lelp_jax.data.sources.hub._BATCH", 8)
+    monkeypatch.setattr("lelp_jax.data.reading.parquet_rows._BATCH", 8)
     for number in range(3):
         write(f"data/train-{number:05}-of-00003.parquet", 50 * number, 50)
     write("data/test-00000-of-00001.parquet", 500, 8)
@@ -253,7 +253,7 @@ def test_hidden_test_labels_and_files_that_do_not_go_together(hub: FakeHub) -> N
         parts()
     Path("cache/test.parquet").write_text("no Parquet")
     with pytest.raises(
-        UserError, match=r"a file in cache cannot be read as Parquet: .*start again"
+        UserError, match=r"test\.parquet cannot be read as Parquet: .*remove cache, start again"
     ):
         parts()
     write("other/train-00000-of-00002.parquet", 0, 20)

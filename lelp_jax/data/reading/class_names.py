@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lelp_jax.core.errors import UserError
@@ -11,29 +11,32 @@ from lelp_jax.core.errors import UserError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from lelp_jax.data.reading.table_file import TableFile
+    from lelp_jax.data.labels import LabelColumn
 
 
-def read_common_names(files: Sequence[TableFile], column: str) -> tuple[str, ...]:
+def read_common_names(schemas: Mapping[str, pa.Schema], labels: LabelColumn) -> tuple[str, ...]:
     """Reads the names that the first file gives to the numbers of a column.
 
     Args:
-        files: The files of all splits, that of the training rows first.
-        column: The column of labels.
+        schemas: Schema of each file by the file's name, that of the training rows first.
+        labels: The column in the training rows.
 
     Returns:
-        One name per number; empty where the first file has none.
+        One name per number; empty where the first file has none, or labels are names themselves.
 
     Raises:
         UserError: Another file gives the numbers other names.
     """
-    names = read_names(files[0].table.schema, column)
-    for file in files:
-        other = read_names(file.table.schema, column)
+    if labels.by_name:
+        return ()
+    (first, schema), *others = schemas.items()
+    names = read_names(schema, labels.name)
+    for file, schema in others:
+        other = read_names(schema, labels.name)
         if names and other and other != names:
             raise UserError(
-                f"{file.path} calls the numbers in {column!r} {', '.join(other)}, but "
-                f"{files[0].path} {', '.join(names)}; number the classes in the same way"
+                f"{file} calls the numbers in {labels.name!r} {', '.join(other)}, but "
+                f"{first} {', '.join(names)}; number the classes in the same way"
             )
     return names
 

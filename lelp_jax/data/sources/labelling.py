@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import class_map as class_maps
+from lelp_jax.data import identity
 from lelp_jax.data.dataset import Parts, Rows
-from lelp_jax.data.labels import LabelColumn, fit_coding
+from lelp_jax.data.labels import LabelColumn, fit_coding, read
+from lelp_jax.data.reading import class_names
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lelp_jax.data.reading.parquet_rows import ParquetRows
 
 _SPLITS = ("train", "validation", "test")
 
@@ -89,6 +97,54 @@ def make_parts(
         preprocess=None,
         max_length=max_length,
     )
+
+
+def read_columns(
+    rows: ParquetRows, inputs: np.ndarray, columns: Mapping[str, str], mark: str
+) -> LabelledInputs:
+    """Reads what stands beside the inputs in the rows of Parquet files.
+
+    Args:
+        rows: The rows.
+        inputs: [rows] inputs.
+        columns: Names of the columns of "label" and, optionally, "fine_label" and "id"; "" for
+            none.
+        mark: The label of rows that have none.
+
+    Raises:
+        UserError: They hold no labels or ids.
+    """
+
+    def read_labels(column: str) -> LabelColumn:
+        return read(rows.read_values(column), column, rows.place, mark)
+
+    fine, name = columns.get("fine_label"), columns.get("id")
+    return LabelledInputs(
+        inputs=inputs,
+        labels=read_labels(columns["label"]),
+        fine_labels=read_labels(fine) if fine else None,
+        place=rows.place,
+        ids=identity.read(rows.read_values(name), name, rows.place) if name else None,
+    )
+
+
+def read_label_names(
+    schemas: Mapping[str, pa.Schema], train: LabelledInputs
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Reads the names that the metadata of files give to numbers: of labels, and of fine labels.
+
+    Args:
+        schemas: Schema of each file by the file's name, that of the training rows first.
+        train: The training rows.
+
+    Raises:
+        UserError: Files give the numbers different names.
+    """
+    names, fine_names = (
+        () if column is None else class_names.read_common_names(schemas, column)
+        for column in (train.labels, train.fine_labels)
+    )
+    return names, fine_names
 
 
 def refuse_same_columns(columns: Mapping[str, str]) -> None:

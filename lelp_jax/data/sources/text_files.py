@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from lelp_jax.core.constraints import AT_LEAST_ONE, DISTINCT, NUM_CLASSES, NonEmpty
 from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts
-from lelp_jax.data.reading import class_names
 from lelp_jax.data.sources import labelling
 
 if TYPE_CHECKING:
@@ -87,13 +86,8 @@ class TextFiles:
         files = {split: TableFile(path, split, as_text) for split, path in paths.items() if path}
         fine = self.fine_label or self._fine_column(files)
         splits = {split: self._columns(file, fine) for split, file in files.items()}
-        train = splits["train"]
-        label_names, fine_names = (
-            class_names.read_common_names(list(files.values()), column)
-            if of is not None and not of.by_name
-            else ()
-            for of, column in ((train.labels, self.label), (train.fine_labels, fine))
-        )
+        schemas = {str(file.path): file.table.schema for file in files.values()}
+        label_names, fine_names = labelling.read_label_names(schemas, splits["train"])
         return labelling.make_parts(
             splits,
             max_length=self.max_length,
