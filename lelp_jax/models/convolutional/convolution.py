@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from lelp_jax.core import parallel
+from lelp_jax.models.convolutional import products
+
+Formulation = Literal["plain", "pixels", "channels", "products"]
 
 # He initialisation of the outputs' side (He et al., arXiv 1502.01852, section 2.2).
 _INITIAL = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -37,14 +42,40 @@ class Convolution(nn.Module):
         """Computes [batch, height / stride, width / stride, features]."""
         shape = (self.size, self.size, inputs.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", _INITIAL, shape)
-        return jax.lax.conv_general_dilated(
-            inputs.astype(self.compute_dtype),
-            kernel.astype(self.compute_dtype),
-            (self.stride, self.stride),
-            [(self.size // 2, self.size // 2)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=self.groups,
+        inputs, kernel = inputs.astype(self.compute_dtype), kernel.astype(self.compute_dtype)
+        formulation = choose_formulation(
+            self.size, self.groups, inputs.shape[-1], self.features, on_cpu=parallel.is_cpu()
         )
+        if formulation == "pixels":
+            return products.convolve_pixels(inputs, kernel, self.stride)
+        if formulation == "channels":
+            return products.convolve_channels(inputs, kernel, self.stride)
+        if formulation == "products":
+            return products.convolve_by_products(inputs, kernel, self.stride)
+        return products.convolve_plain(inputs, kernel, self.stride, self.groups)
+
+
+def choose_formulation(
+    size: int, groups: int, channels: int, features: int, *, on_cpu: bool
+) -> Formulation:
+    """Chooses the way a convolution is computed; all give the same numbers up to rounding.
+
+    Accelerators have kernels of their own for every convolution and its gradients.
+
+    Args:
+        size: Height and width of the kernel.
+        groups: In how many groups the channels are convolved.
+        channels: Channels of the images.
+        features: Channels of the result.
+        on_cpu: Whether it runs on a CPU.
+    """
+    if not on_cpu:
+        return "plain"
+    if groups == channels == features and groups > 1:
+        return "channels"
+    if groups > 1:
+        return "plain"
+    return "pixels" if size == 1 else "products"
 
 
 def pool_maximum(inputs: jax.Array, size: int = 2) -> jax.Array:
