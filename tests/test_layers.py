@@ -58,7 +58,7 @@ ALLOWED = {
         *("bank", "data", "experiment", "methods", "models registry", "projection"),
         *("projection/engine", "storage", "teachers", "train"),
     ],
-    "references": ["data", "experiment", "students", "train"],
+    "references": ["data", "experiment", "models", "students", "train"],
     "deploy": [
         *("experiment", "inputs registry", "methods", "methods registry", "models"),
         *("models registry", "students"),
@@ -75,7 +75,7 @@ ALLOWED = {
         *("data", "experiment", "report/results", "students", "teachers", "train"),
     ],
     "report/diagnostics": [
-        *("bank", "data", "methods registry", "projection", "projection registry"),
+        *("bank", "data", "methods registry", "models", "projection", "projection registry"),
         *("projection/engine", "report/results", "storage"),
     ],
     "report/explorer": [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+Pixels = TypeVar("Pixels", jax.Array, np.ndarray)
 
 MIDDLE = 127.5
 _SPREAD = 63.75
@@ -16,7 +19,7 @@ def are_pixels(inputs: Any) -> bool:
     return inputs.dtype == jnp.uint8
 
 
-def scale_pixels(inputs: jax.Array) -> jax.Array:
+def scale_pixels(inputs: Pixels) -> Pixels:
     """Maps levels 0 to 255 to numbers from -2 to 2; inputs of any other type stay as they are.
 
     The map is the same for all data, so nothing has to be fitted, stored or exported. Pixels of

@@ -18,16 +18,21 @@ import numpy as np
 
 from lelp_jax.core import metrics, seeds
 from lelp_jax.data.dataset import UNLABELLED
+from lelp_jax.models.pixels import scale_pixels
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import ThreadpoolController
 
 Encode = Callable[[np.ndarray], Any]
-# Inverse strengths of the L2 penalty (`C` of scikit-learn). Rows of word counts have length 1, so
-# they need larger weights than features of unit variance, hence a weaker penalty.
-_STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
-_TEXT_STRENGTHS = (0.1, 1.0, 10.0, 100.0)
+# Inverse strengths of the L2 penalty (`C` of scikit-learn) by kind of rows. Rows of word counts
+# have length 1, so they need larger weights than features of unit variance, hence a weaker penalty.
+# Pixels are many and repeat their neighbours, so they need smaller ones.
+_STRENGTHS = {
+    "numbers": (0.001, 0.01, 0.1, 1.0, 10.0, 100.0),
+    "images": (0.0001, 0.001, 0.01, 0.1),
+    "texts": (0.1, 1.0, 10.0, 100.0),
+}
 # Longest run of neighbouring words that counts as a term.
 _NGRAMS = (1, 2)
 _MOST_TERMS = 200_000
@@ -36,11 +41,16 @@ _SINGLE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = rf"[{_SINGLE}]|[^\W{_SINGLE}]+"
 # L-BFGS takes some tens of iterations, except where classes are separable and the penalty is weak.
 _MOST_ITERATIONS = 500
+# Largest gradient of a finished fit. Neighbouring pixels are so much alike that a smaller one would
+# take several times as many iterations and change the accuracy by a quarter of a point.
+_TOLERANCE = {"numbers": 1e-4, "images": 1e-3, "texts": 1e-4}
 # Most values (rows x features x outputs, or words of texts x outputs) of the fits that choose the
 # strength, all row sets together, and of a final one: a few seconds each on one core.
-_CHOOSING = {"numbers": 2e8, "texts": 2e6}
-_FITTING = {"numbers": 4e8, "texts": 1e7}
+_CHOOSING = {"numbers": 2e8, "images": 4e7, "texts": 2e6}
+_FITTING = {"numbers": 4e8, "images": 2e8, "texts": 1e7}
 _CHARACTERS_PER_WORD = 5
+# Values of rows that are turned into floats at a time to predict them: 160 MB as float64.
+_PREDICTED_VALUES = 20_000_000
 _SEED = seeds.derive(0, "references")
 
 
@@ -49,7 +59,8 @@ class Examples:
     """Rows to fit and to predict, given by their index.
 
     Attributes:
-        inputs: Features, [rows, features...], or texts, [rows] objects.
+        inputs: Features, [rows, features...]; images, [rows, height, width, channels] uint8; or
+            texts, [rows] objects.
         labels: Class of each row, [rows] int32; -1 where unknown.
         class_weights: Weight of each class in the loss, [classes].
     """
@@ -60,8 +71,10 @@ class Examples:
 
     @property
     def kind(self) -> str:
-        """What the rows are: "numbers" or "texts"."""
-        return "texts" if self.inputs.dtype == object else "numbers"
+        """What the rows are: "numbers", "images" or "texts"."""
+        if self.inputs.dtype == object:
+            return "texts"
+        return "images" if self.inputs.dtype == np.uint8 else "numbers"
 
     def select_labelled(self, index: np.ndarray) -> np.ndarray:
         """Selects the rows whose class is known."""
@@ -73,7 +86,7 @@ class Linear:
     """A fitted logistic regression.
 
     Attributes:
-        encode: Makes the matrix of features, [rows, features], of raw rows.
+        encode: Makes the matrix of features, [rows, features], of raw rows; see `_read_floats`.
         model: scikit-learn's model; None if all rows have one class.
         present: The classes of the rows it was fitted to, sorted.
         rows: How many rows those were.
@@ -108,7 +121,10 @@ class Linear:
         """
         known = np.zeros((features.shape[0], 1))
         if self.model is not None:
-            known = self.model.decision_function(features)
+            size = max(1, _PREDICTED_VALUES // features.shape[1])
+            stretches = range(0, features.shape[0], size)
+            parts = [_read_floats(features[start : start + size]) for start in stretches]
+            known = np.concatenate(list(map(self.model.decision_function, parts)))
             if known.ndim == 1:
                 known = np.stack([np.zeros_like(known), known], axis=1)
         logits = np.full((len(known), self.num_classes), -math.log(self.rows + 1), np.float32)
@@ -118,9 +134,9 @@ class Linear:
 
 def list_candidates(kind: str) -> list[dict[str, Any]]:
     """Lists the hyperparameters to choose from, the strongest penalty first."""
-    if kind == "numbers":
-        return [{"C": strength} for strength in _STRENGTHS]
-    return [{"C": strength, "ngrams": n} for n in _NGRAMS for strength in _TEXT_STRENGTHS]
+    if kind == "texts":
+        return [{"C": strength, "ngrams": n} for n in _NGRAMS for strength in _STRENGTHS[kind]]
+    return [{"C": strength} for strength in _STRENGTHS[kind]]
 
 
 def score_candidates(
@@ -188,7 +204,7 @@ def limit_rows(
 
 def _count_values(examples: Examples) -> float:
     """Counts the features of a row, or estimates the words of a text from up to 1,000 of them."""
-    if examples.kind == "numbers":
+    if examples.kind != "texts":
         return math.prod(examples.inputs.shape[1:])
     sample = examples.inputs[:: math.ceil(len(examples.inputs) / 1000)]
     return max(1.0, sum(map(len, sample)) / len(sample) / _CHARACTERS_PER_WORD)
@@ -204,13 +220,14 @@ def _fit(
     (encode, features), labels, model = encoded, examples.labels[index], None
     present = np.unique(labels)
     if len(present) > 1:
-        model = LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS)
+        tolerance = _TOLERANCE[examples.kind]
+        model = LogisticRegression(C=strength, max_iter=_MOST_ITERATIONS, tol=tolerance)
         # Threads that wait for each other slow down small products many times over, and one is
         # enough for large ones.
         with _find_thread_pools().limit(limits=1), warnings.catch_warnings():
             # `Linear.converged` says so instead.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(features, labels, sample_weight=examples.class_weights[labels])
+            model.fit(_read_floats(features), labels, sample_weight=examples.class_weights[labels])
     return Linear(encode, model, present, len(index), len(examples.class_weights))
 
 
@@ -251,7 +268,19 @@ def _fit_encoder(inputs: np.ndarray, ngrams: int) -> tuple[Encode, Any]:
 
 
 def _flatten(rows: np.ndarray) -> np.ndarray:
-    return rows.reshape(len(rows), -1).astype(np.float64)
+    return rows.reshape(len(rows), -1)
+
+
+def _read_floats(features: Any) -> Any:
+    """Turns rows of features into floats: pixels in the scale that networks see.
+
+    This is separate from encoding, so that large images stay bytes until a few of them are needed.
+    """
+    if not isinstance(features, np.ndarray):
+        # A sparse matrix of word counts.
+        return features
+    # Eight bits gain nothing from double precision, which takes twice the time and memory.
+    return scale_pixels(features) if features.dtype == np.uint8 else features.astype(np.float64)
 
 
 def _make_constant(rows: np.ndarray) -> np.ndarray:

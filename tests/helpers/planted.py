@@ -28,7 +28,7 @@ class Answers:
 def dataset(labels: np.ndarray, inputs: np.ndarray, **fields: object) -> Dataset:
     """Returns rows of which two in three are training rows and the others validation rows.
 
-    Inputs are numbers, [rows, features...], or texts, [rows].
+    Inputs are numbers, [rows, features...], texts, [rows], or images, uint8.
     """
     place = np.arange(len(labels))
     settings = {
@@ -38,6 +38,8 @@ def dataset(labels: np.ndarray, inputs: np.ndarray, **fields: object) -> Dataset
     }
     if isinstance(inputs[0], str):
         settings |= {"preprocessing": None, "max_length": 16}
+    elif inputs.dtype == np.uint8:
+        settings |= {"preprocessing": None}
     else:
         columns = tuple(f"column {n}" for n in range(inputs[0].size))
         inputs = inputs.astype(np.float32)
@@ -96,3 +98,19 @@ def text_example(clusters: bool) -> tuple[Dataset, Answers]:
     ]
     fine = {"fine_labels": data.fine_labels, "fine_names": data.fine_names}
     return dataset(data.labels, texts(rows), **fine), answers
+
+
+@functools.cache
+def image_example(clusters: bool, channels: int = 3) -> tuple[Dataset, Answers]:
+    """Returns `example` with an image for each row: the pattern of its cluster, and noise.
+
+    Without clusters the pattern has nothing to do with the embedding.
+    """
+    data, answers = example(clusters)
+    random = np.random.default_rng(13)
+    patterns = random.integers(0, 256, (2 * PER_CLASS, 6, 5, channels))
+    own = data.fine_labels if clusters else random.integers(0, 2 * PER_CLASS, ROWS)
+    noise = random.normal(0, 30, (ROWS, 6, 5, channels))
+    images = np.clip(patterns[own] + noise, 0, 255).astype(np.uint8)
+    fine = {"fine_labels": data.fine_labels, "fine_names": data.fine_names}
+    return dataset(data.labels, images, **fine), answers

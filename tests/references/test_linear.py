@@ -159,3 +159,36 @@ def test_texts_are_counted_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     words = sum(map(len, examples.inputs)) / len(examples.inputs) / 5
     monkeypatch.setattr(linear, "_FITTING", {"texts": 12.5 * words})
     assert [len(rows) for rows in limit_rows(examples, [np.arange(60)], choosing=False)] == [12]
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(2, 1), (3, 3)])
+def test_images_are_fitted_in_the_scale_of_networks(classes: int, channels: int) -> None:
+    """Dark and bright pixels, so that arithmetic in eight bits would wrap around."""
+    random = np.random.default_rng(classes)
+    images = random.integers(0, 256, (90, 2, 3, channels)).astype(np.uint8)
+    flat = (images.reshape(90, -1).astype(float) - 127.5) / 63.75
+    assert flat.min() < -1.9
+    assert flat.max() > 1.9
+    scores = flat @ random.normal(size=(flat.shape[1], classes))
+    labels = (scores + random.gumbel(size=scores.shape)).argmax(axis=1).astype(np.int32)
+    examples = Examples(images, labels, np.ones(classes, np.float32))
+    assert examples.kind == "images"
+    rows, held_out = np.arange(60), np.arange(60, 90)
+    for candidate in list_candidates("images"):
+        ours = fit_linear(examples, rows, candidate).predict(images[held_out])
+        theirs = LogisticRegression(C=candidate["C"]).fit(flat[rows], labels[rows])
+        expected = theirs.predict_proba(flat[held_out])
+        np.testing.assert_allclose(np.exp(metrics.log_softmax(ours)), expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_rows_are_predicted_a_few_at_a_time(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large images would not fit into memory as floats."""
+    examples = numbers(classes)
+    fitted = fit_linear(examples, examples.select_labelled(np.arange(60)), {"C": 1.0})
+    at_once = fitted.predict(examples.inputs)
+    sizes, read = [], linear._read_floats
+    monkeypatch.setattr(linear, "_PREDICTED_VALUES", 42)
+    monkeypatch.setattr(linear, "_read_floats", lambda x: sizes.append(len(x)) or read(x))
+    np.testing.assert_allclose(fitted.predict(examples.inputs), at_once, rtol=1e-6)
+    assert sizes == [7] * 12 + [6]

@@ -371,3 +371,16 @@ def test_names_of_classes_do_not_break_the_tables():
     odd["classes"][0]["name"] = "a|b\n<i>\\"
     row = next(x for x in diagnosis.render(odd, comparison()) if x.startswith("| a"))
     assert row.startswith("| a\\|b \\<i>\\\\ | ")
+
+
+@pytest.mark.parametrize("clusters", [True, False])
+def test_planted_clusters_are_told_from_images(clusters: bool):
+    """Pixels go up to 255, where differences in eight bits would wrap around."""
+    data, answers = planted.image_example(clusters)
+    found = diagnosis.diagnose(data, answers, num_subclasses=4)
+    of_input = [entry["splits"]["soft_kmeans"]["from_input"] for entry in found["classes"]]
+    assert min(of_input) > 0.9 if clusters else max(np.abs(of_input)) < 0.2
+    features, _ = diagnosis._read_inputs(data, data.train, data.validation)
+    np.testing.assert_allclose(
+        features, (data.inputs[data.train].reshape(len(data.train), -1) - 127.5) / 63.75, rtol=1e-6
+    )

@@ -109,3 +109,12 @@ def test_many_long_texts_are_cut_further(monkeypatch: pytest.MonkeyPatch):
     assert 3000 < len(json.dumps(long)) < 5000
     monkeypatch.setattr(examples, "_MOST_BYTES", 1)
     assert of_texts("a", "bc", index=[0, 1]) == ["a", "b…"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_are_shown_with_their_pixels_as_they_are(channels: int):
+    images = np.random.default_rng(0).integers(40, 90, (6, 5, 4, channels)).astype(np.uint8)
+    dataset = planted.dataset(np.arange(6) % 2, images)
+    found = examples.describe(dataset, np.array([4, 0]))
+    assert found["shape"] == [5, 4, channels]
+    np.testing.assert_array_equal(drawn(found), images[[4, 0]])

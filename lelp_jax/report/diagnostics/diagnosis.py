@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from lelp_jax.bank.store import Bank
 from lelp_jax.core import metrics, seeds
 from lelp_jax.data.dataset import UNLABELLED, Dataset
+from lelp_jax.models.pixels import scale_pixels
 from lelp_jax.projection.base import Projection, arrays_of
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report.diagnostics import probe, sample, verdict, word_counts
@@ -195,7 +196,8 @@ def _read_inputs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Reads the probe's features of rows to fit and of rows to predict, [n, features] each.
 
-    Numeric rows with too many features are thinned out evenly. Texts become counts of words and
+    Numeric rows and images with too many features are thinned out evenly; pixels are in the scale
+    that networks see. Texts become counts of words and
     word pairs; at most `max_length` words are read, since networks see no more tokens than that.
     """
     if dataset.of_texts:
@@ -205,7 +207,7 @@ def _read_inputs(
         )
     features = dataset.inputs.reshape(len(dataset.inputs), -1)
     features = features[:, :: -(-features.shape[1] // _PROBE_FEATURES)]
-    return features[index], features[test_index]
+    return scale_pixels(features[index]), scale_pixels(features[test_index])
 
 
 def _measure_fine_agreement(rows: EmbeddedRows, subclass: np.ndarray) -> float | None:

@@ -23,8 +23,8 @@ _MOST_BYTES = 3_000_000
 def describe(dataset: Dataset, index: np.ndarray) -> dict[str, Any]:
     """Describes rows of the data, in the units of the source.
 
-    Rows are pictures if the dataset has an image shape, or if the shape of a row is [height, width]
-    or [height, width, channels] with 1 or 3 channels.
+    Rows are pictures if they are images, if the dataset has an image shape, or if the shape of a
+    row is [height, width] or [height, width, channels] with 1 or 3 channels.
 
     Args:
         dataset: The data.
@@ -33,25 +33,19 @@ def describe(dataset: Dataset, index: np.ndarray) -> dict[str, Any]:
     Returns:
         JSON-like. For texts, `texts`: the beginning of each; an ellipsis marks where one was cut.
         For pictures, `shape`, [height, width, channels], and `pixels`: the bytes of all rows in
-        base64, scaled so that the darkest value among them is 0 and the brightest 255. For other
-        data, `names` of the first features, their `values` per row, with four digits, and `more`,
-        the number of features left out.
+        base64; those of images as they are, those of features scaled so that the darkest value
+        among them is 0 and the brightest 255. For other data, `names` of the first features, their
+        `values` per row, with four digits, and `more`, the number of features left out.
     """
-    if dataset.preprocessing is None:
+    if dataset.of_texts:
         return {"texts": _shorten(dataset.inputs[index])}
+    if dataset.of_images:
+        return _encode_pictures(_thin_out(dataset.inputs[index]))
+    assert dataset.preprocessing is not None
     values = _undo_preprocessing(dataset.inputs[index], dataset.preprocessing)
     shape = _find_image_shape(dataset)
     if shape is not None:
-        images = values.reshape(len(index), *shape)
-        # Every step-th pixel in both directions: enough to recognise a picture this small.
-        step = 1
-        while images[:, ::step, ::step].size > _MOST_BYTES:
-            step += 1
-        images = images[:, ::step, ::step]
-        low, high = images.min(initial=np.inf), images.max(initial=-np.inf)
-        grey = (images - low) * (255 / (high - low) if high > low else 0)
-        pixels = base64.b64encode(np.round(grey).astype(np.uint8).tobytes()).decode()
-        return {"shape": list(images.shape[1:]), "pixels": pixels}
+        return _encode_pictures(_stretch(_thin_out(values.reshape(len(index), *shape))))
     flat = values.reshape(len(index), -1)
     names = dataset.preprocessing.columns or [f"feature {n}" for n in range(_MOST_FEATURES)]
     return {
@@ -79,6 +73,28 @@ def _shorten(texts: Sequence[str]) -> list[str]:
         if length == 1 or len(json.dumps(beginnings)) <= _MOST_BYTES:
             return beginnings
         length = max(length * 3 // 4, 1)
+
+
+def _thin_out(images: np.ndarray) -> np.ndarray:
+    """Leaves out rows and columns of pictures, [rows, height, width, channels], to fit the page."""
+    # Every step-th pixel in both directions: enough to recognise a picture this small.
+    step = 1
+    while images[:, ::step, ::step].size > _MOST_BYTES:
+        step += 1
+    return images[:, ::step, ::step]
+
+
+def _stretch(values: np.ndarray) -> np.ndarray:
+    """Stretches values so that the smallest becomes 0 and the largest 255, as uint8."""
+    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
+    grey = (values - low) * (255 / (high - low) if high > low else 0)
+    return np.round(grey).astype(np.uint8)
+
+
+def _encode_pictures(images: np.ndarray) -> dict[str, Any]:
+    """Encodes pictures, [rows, height, width, channels] uint8, for the page."""
+    pixels = base64.b64encode(images.tobytes()).decode()
+    return {"shape": list(images.shape[1:]), "pixels": pixels}
 
 
 def _undo_preprocessing(inputs: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
