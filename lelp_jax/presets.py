@@ -207,7 +207,14 @@ def build_report(metric: str = "accuracy") -> ConfigDict:
     Args:
         metric: The validation metric that chooses each method's settings.
     """
-    return ConfigDict({"baseline": "kd", "selection_metric": metric, "confidence": 0.95})
+    return ConfigDict(
+        {
+            "baseline": "kd",
+            "selection_metric": metric,
+            "confidence": 0.95,
+            "published": {"source": "", "teacher": 0.0, "methods": {}},
+        }
+    )
 
 
 def build_bank(dtype: str = "float32") -> ConfigDict:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import types
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -115,6 +116,32 @@ class MethodConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PublishedConfig:
+    """Published values that the report shows beside those of this run.
+
+    Attributes:
+        source: Where they are published, such as a paper and the number of its table.
+        teacher: The teacher's value; 0 where it is not published.
+        methods: The value of each method. Values are of `config.report.selection_metric` on test
+            rows, in the unit of the report's table: shares, such as the accuracy, in percent.
+    """
+
+    source: str = ""
+    teacher: Annotated[float, NON_NEGATIVE] = 0.0
+    methods: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        checked = {}
+        for name, value in self.methods.items():
+            if name not in methods.METHODS:
+                raise make_unknown_name_error("method", name, methods.METHODS)
+            checked[name] = check_value(value, Annotated[float, NON_NEGATIVE], f"methods.{name}")
+        if not self.source and (checked or self.teacher):
+            raise UserError("source is empty; say where the values are published")
+        object.__setattr__(self, "methods", types.MappingProxyType(checked))
+
+
+@dataclasses.dataclass(frozen=True)
 class ReportConfig:
     """The comparison of the methods.
 
@@ -122,11 +149,13 @@ class ReportConfig:
         baseline: The method that the others are compared with.
         selection_metric: The validation metric that chooses each method's hyperparameters.
         confidence: Coverage of the intervals.
+        published: Published values to show beside those of this run.
     """
 
     baseline: str
     selection_metric: Annotated[str, OneOf(metrics.METRICS)] = "accuracy"
     confidence: Annotated[float, PROPER_SHARE] = 0.95
+    published: PublishedConfig = dataclasses.field(default_factory=PublishedConfig)
 
 
 @dataclasses.dataclass(frozen=True)

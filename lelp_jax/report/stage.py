@@ -17,10 +17,12 @@ from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
 from lelp_jax.references.stage import Reference
 from lelp_jax.report import cautions, survey
-from lelp_jax.report.results import evaluation, markdown, reference_lines
+from lelp_jax.report.results import disagreement, evaluation, markdown, reference_lines
 from lelp_jax.report.results.comparison import compare
+from lelp_jax.report.results.disagreement import Disagreement
 from lelp_jax.report.results.evaluation import Evaluated
 from lelp_jax.report.results.markdown import Gallery, Section
+from lelp_jax.report.results.published import compare_to_published
 from lelp_jax.report.results.reference_lines import EvaluatedReference
 from lelp_jax.students.selection import Outcome
 from lelp_jax.teachers.base import Teacher
@@ -32,7 +34,7 @@ _SENSITIVITY = (
     "cells were not tried; `div` marks cells in which a student of every trial diverged."
 )
 RESULTS = "results.jsonl"
-_VERSION = 7
+_VERSION = 8
 
 
 class Compared(NamedTuple):
@@ -99,7 +101,7 @@ def ensure(run: Run, compared: Compared) -> Finished:
         Interrupted: The run was asked to stop.
     """
     run.session.interrupts.check()
-    choices = run.config.report
+    choices, published = run.config.report, run.config.report.published
     teachers, outcomes, references, exported, verdicts, bank = compared
     inputs = {
         "version": _VERSION,
@@ -121,6 +123,7 @@ def ensure(run: Run, compared: Compared) -> Finished:
             method: [verdict.status, verdict.note] for method, verdict in verdicts.items()
         },
         "report": [choices.baseline, choices.selection_metric, choices.confidence],
+        "published": [published.source, published.teacher, dict(published.methods)],
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
@@ -149,8 +152,11 @@ def ensure(run: Run, compared: Compared) -> Finished:
         files.write_atomic(folder / RESULTS, text)
         _write_predictions(folder / "test_predictions.npz", run.dataset, predicted)
         surveyed = survey.ensure(run.root, run.dataset, bank)
+        disputed = _find_disagreement(run.dataset, predicted, comparison)
         galleries = _draw_galleries(folder, run, teachers, chosen, comparison, lines)
-        sections = _write_sections(run, comparison, found)
+        if run.dataset.of_images:
+            galleries += _draw_sheets(folder, run.dataset, surveyed.facts, disputed)
+        sections = _write_sections(run, comparison, found, disputed)
         _write_report(folder, run.name, sections, galleries, surveyed, comparison)
         return {"comparison": comparison, "cautions": found}
 
@@ -215,13 +221,29 @@ def _write_predictions(path: Path, dataset: Dataset, predicted: Sequence[_Predic
         )
 
 
-def _write_sections(run: Run, comparison: Mapping[str, Any], found: Sequence[str]) -> list[Section]:
+def _find_disagreement(
+    dataset: Dataset, predicted: Sequence[_Predicted], comparison: Mapping[str, Any]
+) -> Disagreement:
+    """Finds the test rows on which the compared methods disagree, without the references."""
+    by_method: dict[str, list[np.ndarray]] = {row["method"]: [] for row in comparison["methods"]}
+    for each in predicted:
+        if each.method in by_method:
+            by_method[each.method].append(each.logits)
+    stacked = {method: np.stack(logits) for method, logits in by_method.items() if logits}
+    return disagreement.find_disagreement(dataset.test, stacked)
+
+
+def _write_sections(
+    run: Run, comparison: Mapping[str, Any], found: Sequence[str], disputed: Disagreement
+) -> list[Section]:
     """Writes the sections before the diagnostics, the overview first."""
     return [
         markdown.write_overview(run.config, run.dataset, comparison),
         Section("Cautions", "\n".join(f"- {caution}" for caution in found)),
         markdown.describe_inputs(run.dataset, run.inputs),
+        compare_to_published(run.config.report.published, comparison),
         markdown.explain_differences(comparison),
+        disagreement.describe(disputed, run.dataset),
         markdown.list_notes(comparison),
         markdown.list_teachers(comparison),
         markdown.list_hyperparameters(comparison),
@@ -248,6 +270,18 @@ def _draw_galleries(
             pictures.draw_sensitivity(folder, run.config, lines),
             _SENSITIVITY,
         ),
+    ]
+
+
+def _draw_sheets(
+    folder: Path, dataset: Dataset, facts: Mapping[str, Any], disputed: Disagreement
+) -> list[Gallery]:
+    """Draws example images: those nearest to pseudo-subclasses, and those methods disagree on."""
+    from lelp_jax.report.figures import pictures
+
+    return [
+        pictures.draw_nearest(folder, dataset, facts),
+        pictures.draw_disputed(folder, dataset, disputed.disputed),
     ]
 
 

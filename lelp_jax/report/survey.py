@@ -15,7 +15,7 @@ from lelp_jax.core import artifacts, files
 from lelp_jax.data.dataset import Dataset
 
 STAGE = "surveys"
-_VERSION = 1
+_VERSION = 2
 _POINTS = "points.json"
 
 

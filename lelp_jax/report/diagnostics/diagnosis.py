@@ -20,6 +20,7 @@ from lelp_jax.models.pixels import scale_pixels
 from lelp_jax.projection.base import Projection, arrays_of
 from lelp_jax.projection.engine.rows import EmbeddedRows
 from lelp_jax.report.diagnostics import probe, sample, verdict, word_counts
+from lelp_jax.report.diagnostics.nearest import find_nearest
 from lelp_jax.report.diagnostics.spectrum import compute_spectra
 from lelp_jax.report.results import table
 
@@ -76,7 +77,8 @@ def diagnose(
           subspaces, with its expected value `by_chance`; `soft_kmeans`: adjusted Rand index of the
           assignments); `from_input`, the gain over guessing of a ridge classifier that predicts the
           pseudo-subclass from the input, or from word counts of a text (see `probe`); `fine`, the
-          adjusted mutual information with the fine labels.
+          adjusted mutual information with the fine labels;
+        - `nearest`, the held-out rows nearest to each pseudo-subclass of `lelp` (see `nearest`).
 
         Most are dictionaries with `fit` and `held_out`. A measure that needs more rows is None.
     """
@@ -103,6 +105,7 @@ def diagnose(
         entry["rank"] = ranks[number]
         fitted, unseen = (_select_class(rows, number) for rows in (fit, held_out))
         entry["splits"] = _measure_splits(dataset, fitted, unseen, splits, number, ranks[number])
+        entry["nearest"] = find_nearest(splits[0]["lelp"], unseen, number) if splits else []
     return {
         "rows": {"fit": len(fit), "held_out": len(held_out)},
         "wanted": num_subclasses,

@@ -215,7 +215,8 @@ def _render_gallery(folder: Path, gallery: Gallery) -> str:
 def _embed_picture(folder: Path, picture: Picture) -> str:
     """Embeds a picture as base64, with its caption as the alternative text."""
     data = base64.b64encode((folder / picture.file).read_bytes()).decode()
-    alternative = html.escape(re.sub(r"[*`]", "", picture.caption))
+    (inline,) = _MARKDOWN.parseInline(picture.caption)
+    alternative = html.escape("".join(token.content for token in inline.children or ()))
     return (
         f'<figure><img alt="{alternative}" src="data:image/png;base64,{data}">'
         f"<figcaption>{_MARKDOWN.renderInline(picture.caption)}</figcaption></figure>"

@@ -12,12 +12,18 @@ from lelp_jax.core import metrics
 from lelp_jax.core.curves import read_curves
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
-from lelp_jax.report.figures import plots, sensitivity
-from lelp_jax.report.results.markdown import Picture
+from lelp_jax.report.figures import plots, sensitivity, sheets
+from lelp_jax.report.results.disagreement import Disputed, join_names
+from lelp_jax.report.results.markdown import Gallery, Picture
+from lelp_jax.report.results.table import escape_cell
 from lelp_jax.students import projections
 from lelp_jax.students.selection import Outcome
 from lelp_jax.teachers.base import Teacher
 from lelp_jax.train.scheduler import Trained
+
+# Sheets of more classes, or of more rows, would make the page heavy.
+_MOST_CLASSES = 10
+_MOST_DISPUTED = 24
 
 
 def draw(
@@ -84,6 +90,76 @@ def draw_sensitivity(
         sensitivity.draw(folder / name, method, grids, metric, metrics.find_direction(metric))
         result.append(Picture(name, method))
     return result
+
+
+def draw_nearest(folder: Path, dataset: Dataset, facts: Mapping[str, Any]) -> Gallery:
+    """Draws the images nearest to each pseudo-subclass, one sheet per class.
+
+    Args:
+        folder: The folder to write the pictures to.
+        dataset: The data, of images.
+        facts: The result of `diagnosis.diagnose`, or the same read from JSON.
+    """
+    drawn = [(label, each) for label, each in enumerate(facts["classes"]) if each["nearest"]]
+    result = []
+    for label, entry in drawn[:_MOST_CLASSES]:
+        file = f"nearest_{label}.png"
+        rows = [dataset.inputs[each["rows"]] for each in entry["nearest"]]
+        titles = [
+            _describe_subclass(number, each, dataset.fine_names)
+            for number, each in enumerate(entry["nearest"])
+        ]
+        sheets.draw_rows(folder / file, rows, titles)
+        result.append(Picture(file, f"Class {escape_cell(entry['name'])}"))
+    introduction = (
+        "Each row shows the validation images that score highest in one pseudo-subclass of LELP, "
+        "the highest first, with the share of the class's images that it holds"
+    )
+    introduction += "." if dataset.fine_labels is None else " and their most frequent fine label."
+    if len(drawn) > _MOST_CLASSES:
+        introduction += f" The first {_MOST_CLASSES} of {len(facts['classes'])} classes are shown."
+    return Gallery("Images nearest to the pseudo-subclasses", result, introduction)
+
+
+def _describe_subclass(number: int, entry: Mapping[str, Any], fine_names: Sequence[str]) -> str:
+    text = f"{number + 1}: {entry['share']:.0%}".replace("%", " %")
+    if entry["fine"] is None:
+        return text
+    share = f"{entry['fine_share']:.0%}".replace("%", " %")
+    name = plots.shorten_line(fine_names[entry["fine"]], sheets.MOST_CHARACTERS)
+    return f"{text}\n{name}\n({share} of them)"
+
+
+def draw_disputed(folder: Path, dataset: Dataset, disputed: Sequence[Disputed]) -> Gallery:
+    """Draws the test images on which methods disagree most.
+
+    Args:
+        folder: The folder to write the picture to.
+        dataset: The data, of images.
+        disputed: The images, the most disputed first.
+    """
+    shown = disputed[:_MOST_DISPUTED]
+    title, file = "Test images on which methods disagree", "disagreement.png"
+    if not shown:
+        return Gallery(title, [])
+    names, labels = dataset.class_names, dataset.labels
+    examples = [
+        sheets.Example(
+            dataset.inputs[row],
+            names[labels[row]],
+            [
+                sheets.Answer(f"{names[label]}: {join_names(methods)}", label == labels[row])
+                for label, methods in answers
+            ],
+        )
+        for row, answers in shown
+    ]
+    sheets.draw_examples(folder / file, examples)
+    caption = (
+        f"The {len(shown)} most disputed of {len(disputed)} test images, each with its class and "
+        "the methods' answers (green: right, orange: wrong)"
+    )
+    return Gallery(title, [Picture(file, caption)])
 
 
 def collect_losses(

@@ -86,8 +86,15 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
 
 
 def describe_inputs(dataset: Dataset, inputs: Inputs) -> Section:
-    """Describes what reaches the students: the length limit of texts, and the inputs' notes."""
+    """Describes what reaches the students: the size of images or texts, and the inputs' notes."""
     lines = list(inputs.notes)
+    if dataset.of_images:
+        height, width, channels = dataset.inputs.shape[1:]
+        lines.insert(
+            0,
+            f"images of {height} x {width} x {channels} (height x width x channels), with pixels "
+            "from 0 to 255 scaled to -2 to 2",
+        )
     if dataset.of_texts:
         size = f", from a vocabulary of {inputs.num_tokens:,}" if inputs.num_tokens else ""
         lines.insert(0, f"at most {dataset.max_length} tokens of each text{size}")
