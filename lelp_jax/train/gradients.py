@@ -9,12 +9,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lelp_jax.augmentation.images import augment_images
 from lelp_jax.methods.base import Hyperparameters, LossInputs, TeacherRows
 from lelp_jax.models import variables
-from lelp_jax.models.pixels import scale_pixels
 from lelp_jax.models.variables import Variables
 from lelp_jax.projection.engine.rows import EmbeddedRows
+from lelp_jax.train import perturbation
 from lelp_jax.train.state import (
     Array,
     Frozen,
@@ -26,7 +25,7 @@ from lelp_jax.train.state import (
 )
 
 # What a member's seed is used for in a step; `step` has the other uses.
-_DROPOUT, _NOISE, _LOSS, _AUGMENTATION = 1, 2, 3, 6
+_DROPOUT, _NOISE, _LOSS, _AUGMENTATION, _MIXTURE = 1, 2, 3, 6, 7
 
 
 class Batch(NamedTuple):
@@ -43,6 +42,7 @@ class Batch(NamedTuple):
         scores: Pseudo-subclass scores that do not follow from the teacher's answers in the step,
             [batch, classes, subclasses], or None.
         position: Which rows of its group these are, [batch] int32.
+        view: Seed of the changes of each image, [batch] uint32; None where they are drawn anew.
     """
 
     inputs: jax.Array
@@ -53,6 +53,7 @@ class Batch(NamedTuple):
     target: jax.Array | None
     scores: jax.Array | None
     position: jax.Array
+    view: jax.Array | None = None
 
 
 class Carried(NamedTuple):
@@ -122,9 +123,13 @@ def batch_gradient(
 
     With `spec.accumulate` above 1 the batch is cut into that many parts of equal size, and their
     gradients are added up: for a loss that is a mean over examples this is the gradient of the
-    whole batch. A term of the whole batch (`rkd`, `cka`) and batch normalization see one part at a
-    time instead. The method's own state and running averages are passed from part to part; random
-    keys differ between the parts.
+    whole batch. A term of the whole batch (`rkd`, `cka`), batch normalization and mixtures of
+    images see one part at a time instead. The method's own state and running averages are passed
+    from part to part; random keys differ between the parts.
+
+    The loss of a mixture of two images is that for the label of one and that for the label of the
+    other, weighted by their shares. For a loss that is linear in the label's part of the target, as
+    cross-entropy is, that is the loss of the mixed target.
 
     Args:
         spec: The program.
@@ -145,10 +150,17 @@ def batch_gradient(
             return functools.reduce(jax.random.fold_in, number, key)
 
         # The inputs change first: a teacher that is asked in every step sees them as they are now.
-        part = augment(spec, part, make_key(_AUGMENTATION))
-        part = add_input_noise(spec, part, make_key(_NOISE))
+        inputs = perturbation.augment(spec, part.inputs, make_key(_AUGMENTATION), part.view)
+        inputs = perturbation.add_noise(spec, inputs, make_key(_NOISE))
+        inputs, mixture = perturbation.mix(spec, inputs, make_key(_MIXTURE))
+        part = part._replace(inputs=inputs)
         if spec.teacher is not None:
             part = add_teacher_outputs(spec, part, fixed, member.hyperparameters)
+        labels = [(part, part.weight)]
+        if mixture is not None:
+            partners = take_partners(spec, part, mixture.partner, fixed, member.hyperparameters)
+            own = mixture.share
+            labels = [(part, own * part.weight), (partners, (1 - own) * partners.weight)]
 
         def share_of_mean(params: Params) -> tuple[jax.Array, tuple[StepLog, Carried]]:
             outputs, statistics = variables.predict_in_training(
@@ -157,22 +169,25 @@ def batch_gradient(
                 part.inputs,
                 make_key(_DROPOUT),
             )
-            seen = LossInputs(
-                logits=outputs.logits,
-                label=part.label,
-                teacher_logits=part.teacher_logits,
-                target=part.target,
-                embedding=outputs.embedding,
-                teacher_embedding=part.teacher_embedding,
-                extra=params.extra,
-                state=carried.method,
-                position=part.position,
-                progress=fixed.step / spec.steps,
-                key=make_key(_LOSS),
-            )
-            result = spec.loss(seen, fixed.constants, member.hyperparameters)
-            log = StepLog(jnp.sum(result.per_example * part.weight), jnp.sum(part.weight))
-            return log.total / divisor, (log, Carried(result.state, statistics))
+            results, log = [], StepLog(jnp.float32(0), jnp.float32(0))
+            for rows, weight in labels:
+                seen = LossInputs(
+                    logits=outputs.logits,
+                    label=rows.label,
+                    teacher_logits=rows.teacher_logits,
+                    target=rows.target,
+                    embedding=outputs.embedding,
+                    teacher_embedding=rows.teacher_embedding,
+                    extra=params.extra,
+                    state=carried.method,
+                    position=rows.position,
+                    progress=fixed.step / spec.steps,
+                    key=make_key(_LOSS),
+                )
+                results.append(spec.loss(seen, fixed.constants, member.hyperparameters))
+                total = jnp.sum(results[-1].per_example * weight)
+                log = StepLog(log.total + total, log.weight + jnp.sum(weight))
+            return log.total / divisor, (log, Carried(results[0].state, statistics))
 
         gradient, (log, carried) = jax.grad(share_of_mean, has_aux=True)(trained)
         return gradient, log, carried
@@ -201,32 +216,47 @@ def batch_gradient(
     return jax.lax.scan(add_part, start, (parts, jnp.arange(spec.accumulate)))[0]
 
 
-def augment(spec: StepSpec, part: Batch, key: jax.Array) -> Batch:
-    """Changes images at random, where the program does so, and scales their pixels.
+def take_partners(
+    spec: StepSpec,
+    part: Batch,
+    partner: jax.Array,
+    fixed: Fixed,
+    hyperparameters: Hyperparameters,
+) -> Batch:
+    """Takes what the partners' rows say of mixed images; the teacher said it of the mixture.
 
     Args:
         spec: The program.
-        part: The rows; images are [batch, height, width, channels] uint8.
-        key: Random key of the changes.
+        part: The rows, with mixed images.
+        partner: Position in the batch of each row's partner, [batch] int32.
+        fixed: With the frozen teacher.
+        hyperparameters: Those of the member.
     """
-    images = part.inputs
-    if spec.augmentation.changes_images:
-        images = augment_images(spec.augmentation, jax.random.split(key, len(images)), images)
-    return part._replace(inputs=scale_pixels(images))
+    label, weight, scores = jax.tree.map(
+        lambda array: array[partner], (part.label, part.weight, part.scores)
+    )
+    if fixed.frozen is not None and fixed.frozen.projection is not None:
+        scores = part.scores
+    taken = part._replace(label=label, weight=weight, scores=scores)
+    if spec.teacher is None:
+        return taken
+    return add_targets(spec, taken, hyperparameters)
 
 
-def add_input_noise(spec: StepSpec, part: Batch, key: jax.Array) -> Batch:
-    """Adds Gaussian noise to the inputs, where the program has some.
+def add_targets(spec: StepSpec, part: Batch, hyperparameters: Hyperparameters) -> Batch:
+    """Adds the targets of rows for which the teacher has answered.
 
     Args:
         spec: The program.
         part: The rows.
-        key: Random key of the noise.
+        hyperparameters: Those of the member.
     """
-    if not spec.input_noise:
+    if spec.targets is None:
         return part
-    noise = jax.random.normal(key, part.inputs.shape, part.inputs.dtype)
-    return part._replace(inputs=part.inputs + spec.input_noise * noise)
+    assert part.teacher_logits is not None
+    assert part.scores is not None
+    answers = TeacherRows(part.label, part.teacher_logits, part.scores)
+    return part._replace(target=spec.targets(answers, hyperparameters))
 
 
 def add_teacher_outputs(
@@ -243,8 +273,5 @@ def add_teacher_outputs(
     assert fixed.frozen is not None
     logits, embedding, scores = ask_teacher(spec, fixed.frozen, part.inputs, part.label)
     scores = part.scores if scores is None else scores
-    target = None
-    if spec.targets is not None:
-        assert scores is not None
-        target = spec.targets(TeacherRows(part.label, logits, scores), hyperparameters)
-    return part._replace(teacher_logits=logits, teacher_embedding=embedding, target=target)
+    part = part._replace(teacher_logits=logits, teacher_embedding=embedding, scores=scores)
+    return add_targets(spec, part, hyperparameters)
