@@ -23,14 +23,16 @@ ONE = 1 << 16
 def jitter(
     key: jax.Array, image: jax.Array, brightness: float, contrast: float, saturation: float
 ) -> jax.Array:
-    """Changes brightness, contrast and saturation in random order, as torchvision's `ColorJitter`.
+    """Changes brightness, contrast and saturation, in random order.
+
+    This is torchvision's `ColorJitter` without hue.
 
     Args:
         key: A key.
         image: [height, width, channels] uint8.
-        brightness: Each of these gives the factors' range, uniform in 1 - x to 1 + x.
-        contrast: See above.
-        saturation: See above; without effect on images of one channel.
+        brightness: The factor is uniform from 1 - brightness to 1 + brightness.
+        contrast: The same for contrast.
+        saturation: The same for saturation; without effect on images of one channel.
     """
     spreads = [round(spread * ONE) for spread in (brightness, contrast, saturation)]
     active = [kind for kind, spread in enumerate(spreads) if spread]

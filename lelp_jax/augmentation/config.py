@@ -22,14 +22,15 @@ class Augmentation:
             a random location; 4 is usual for images of 32 x 32 (He et al., arXiv 1512.03385,
             section 4.2).
         flip: Probability that left and right are exchanged; 0.5 is usual.
-        randaugment_layers: Number of random operations (Cubuk et al., arXiv 1909.13719): turned,
-            sheared or moved, another brightness, contrast, colour or sharpness, posterized,
-            solarized, equalized or stretched to full contrast. The paper takes 2 or 3.
-        randaugment_magnitude: Strength of these operations; 10 is the strongest of AutoAugment, and
-            the paper takes 5 to 14 for small networks.
-        brightness: Brightness is multiplied by a random factor of 1 - this to 1 + this.
-        contrast: The same for the contrast.
-        saturation: The same for the saturation; it changes nothing about images of one channel.
+        randaugment_layers: Number of random operations of RandAugment, one after another (Cubuk et
+            al., arXiv 1909.13719): rotation, shear, translation, brightness, contrast, color,
+            sharpness, autocontrast, equalize, posterize, solarize or none.
+        randaugment_magnitude: Strength of these operations; 10 is the strongest of AutoAugment. The
+            paper trains ResNet-50 with 2 layers of magnitude 9.
+        brightness: Brightness is multiplied by a random factor, uniform from 1 - brightness to
+            1 + brightness.
+        contrast: The same for contrast; the three are applied in random order.
+        saturation: The same for saturation; without effect on images of one channel.
         cutout: Side, in pixels, of a square of grey around a random pixel; it may reach beyond the
             border (DeVries and Taylor, arXiv 1708.04552).
         mixup: Alpha of mixup, which averages pairs of images and of labels with a random share from

@@ -14,8 +14,8 @@ _CROP, _FLIP, _RANDAUGMENT, _JITTER, _CUTOUT = range(5)
 def augment_images(config: Augmentation, keys: jax.Array, images: jax.Array) -> jax.Array:
     """Changes each image at random.
 
-    Image i of the result depends on `keys[i]` and `images[i]` alone, and all arithmetic is in whole
-    numbers: it is the same to the bit in any batch, on any number and kind of devices.
+    Image i of the result depends on `keys[i]` and `images[i]` alone. All results are exact whole
+    numbers, so they are the same in any batch and on any number and kind of devices.
 
     Args:
         config: The changes.

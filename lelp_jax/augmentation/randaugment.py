@@ -12,20 +12,23 @@ from lelp_jax.augmentation import color, tone
 from lelp_jax.augmentation.draws import draw_below
 from lelp_jax.augmentation.spatial import GREY
 
-# The paper's, section 3. Each is of one of three kinds. A layer applies one operation of every
-# kind, of which two are the identity: an image each on its own takes all branches of a choice
-# anyway once images are vectorised, and operations of a kind share their work.
+# The paper's 14, by kind. Each layer applies one operation of every kind, of which all but the one
+# drawn are the identity. Under `vmap` each image would compute all branches of a choice anyway, and
+# so the operations of a kind share their work.
 _WARPS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
 _BLENDS = ("brightness", "contrast", "color", "sharpness")
 _CURVES = ("autocontrast", "equalize", "posterize", "solarize")
 OPERATIONS = ("identity", *_WARPS, *_BLENDS, *_CURVES)
+
+# Row of the affine map that an operation changes: 0 for columns, 1 for rows.
+_AXES = {"shear_x": 0, "translate_x": 0, "shear_y": 1, "translate_y": 1}
 
 # Magnitude 10 is the strongest that AutoAugment knows; the paper goes on linearly from there.
 _FULL = 10
 
 
 def randaugment(key: jax.Array, image: jax.Array, layers: int, magnitude: int) -> jax.Array:
-    """Applies random operations, one after another, each to a random side.
+    """Applies random operations, one after another.
 
     Args:
         key: A key.
@@ -46,16 +49,19 @@ def apply_operation(
 ) -> jax.Array:
     """Applies one operation.
 
-    Strengths at magnitude 10: turned by 30 degrees, sheared by 0.3, moved by 150/331 of the side, a
-    factor of 0.1 or 1.9, 4 bits kept, all values inverted. They grow linearly, from the identity at
-    0 to magnitude 30. Moves end at that of 10, factors at 0.1, and bits at 1. `identity`,
-    `autocontrast` and `equalize` have no strength. The reference instead has factors of one side,
-    and makes posterize and solarize weaker with the magnitude.
+    At magnitude 10, images are rotated by 30 degrees, sheared by 0.3 or translated by 150/331 of
+    the side, blends have the factor 0.1 or 1.9, posterize keeps 4 bits, and solarize inverts all
+    values. Magnitude 0 is the identity, and the strength grows linearly up to magnitude 30, but for
+    translations, which stay as at 10, factors, which stay at 0.1 or above, and bits, of which one is
+    kept. `identity`, `autocontrast` and `equalize` have no strength.
+
+    The reference code has factors from 0.1 at magnitude 0 upwards, without a sign, and makes
+    posterize and solarize weaker as the magnitude grows.
 
     Args:
         image: [height, width, channels] uint8.
         operation: Position in OPERATIONS, [] int32.
-        side: 0 or 1: direction of a warp, or less and more of a quality, [] int32.
+        side: 0 or 1: direction of a warp, or whether a blend takes the larger or the smaller factor, [] int32.
         magnitude: Strength, from 0 to 30.
     """
     strength = magnitude / _FULL
@@ -97,9 +103,9 @@ def apply_operation(
 
 
 def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Takes every pixel from where an affine map says, the nearest there; beyond the image, grey.
+    """Moves pixels by an affine map, without interpolation; outside of the image is grey.
 
-    Nearest pixels are what the paper's reference takes, and Pillow by default.
+    The nearest pixel is also what the paper's reference code takes, and Pillow by default.
 
     Args:
         image: [height, width, channels] uint8.
@@ -134,9 +140,6 @@ def _make_warp(name: str, strength: float, height: int, width: int) -> np.ndarra
         share = 150 / 331 * max(-1.0, min(1.0, strength))
         matrix[row, 2] = round(share * (width, height)[row])
     return matrix
-
-
-_AXES = {"shear_x": 0, "translate_x": 0, "shear_y": 1, "translate_y": 1}
 
 
 def _fix_warp(matrix: np.ndarray) -> np.ndarray:

@@ -1,4 +1,9 @@
-"""Maps from each value of a channel to another, as in Pillow's `ImageOps`."""
+"""Maps from each value of a channel to another, as in Pillow's `ImageOps`.
+
+Whole numbers are divided in floating point, which is twice as fast. A half added to the numerator
+keeps the quotient away from whole numbers, so that rounding it down is exact in spite of the
+division's error, for images of up to 4 million pixels.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +23,9 @@ def autocontrast(image: jax.Array) -> jax.Array:
         image: [height, width, channels] uint8.
     """
     low, high = image.min(axis=(0, 1)), image.max(axis=(0, 1))
-    range_ = jnp.maximum(high - low, 1).astype(jnp.float32)
-    # The half keeps a quotient of whole numbers away from the next one, so that rounding it down
-    # is exact whatever the error of the division. Whole numbers are divided far more slowly.
-    above = (image - low).astype(jnp.float32) * 255 + 0.5
-    return jnp.where(high > low, jnp.floor(above / range_).astype(jnp.uint8), image)
+    span = jnp.maximum(high - low, 1).astype(jnp.float32)
+    above = (image - low).astype(jnp.float32) * (_VALUES - 1)
+    return jnp.where(high > low, jnp.floor((above + 0.5) / span).astype(jnp.uint8), image)
 
 
 def equalize(image: jax.Array) -> jax.Array:
@@ -36,13 +39,14 @@ def equalize(image: jax.Array) -> jax.Array:
     channels = image.shape[-1]
     places = image.astype(jnp.int32) + _VALUES * jnp.arange(channels)
     # One flat index: with several, they would be stored beside one another first.
-    counts = jnp.zeros(channels * _VALUES, jnp.int32).at[places.reshape(-1)].add(1)
-    counts = counts.reshape(channels, _VALUES)
-    below = jnp.cumsum(counts, axis=1) - counts
-    # All but those of the highest value: as many as are below it.
-    step = jax.lax.div(jnp.max(jnp.where(counts > 0, below, 0), axis=1), 255)
-    curve = jax.lax.div(step[:, None] // 2 + below, jnp.maximum(step, 1)[:, None])
-    mapped = jnp.minimum(curve, 255).astype(jnp.uint8).reshape(-1)[places]
+    counts = jnp.zeros(channels * _VALUES).at[places.reshape(-1)].add(1).reshape(channels, _VALUES)
+    # Exact for whole numbers below 2**24, and faster than `cumsum` over so short an axis.
+    earlier = jnp.triu(jnp.ones((_VALUES, _VALUES)), 1)
+    below = jnp.matmul(counts, earlier, precision=jax.lax.Precision.HIGHEST)
+    # All pixels but those of the highest value: as many as are below it.
+    step = jnp.floor((jnp.where(counts > 0, below, 0).max(axis=1) + 0.5) / (_VALUES - 1))
+    mapped = (below.reshape(-1)[places] + jnp.floor(step / 2) + 0.5) / jnp.maximum(step, 1)
+    mapped = jnp.minimum(jnp.floor(mapped), _VALUES - 1).astype(jnp.uint8)
     return jnp.where(step > 0, mapped, image)
 
 
