@@ -51,9 +51,9 @@ def apply_operation(
 
     At magnitude 10, images are rotated by 30 degrees, sheared by 0.3 or translated by 150/331 of
     the side, blends have the factor 0.1 or 1.9, posterize keeps 4 bits, and solarize inverts all
-    values. Magnitude 0 is the identity, and the strength grows linearly up to magnitude 30, but for
-    translations, which stay as at 10, factors, which stay at 0.1 or above, and bits, of which one is
-    kept. `identity`, `autocontrast` and `equalize` have no strength.
+    values. Magnitude 0 is the identity, and the strength grows linearly up to magnitude 30; but
+    translations stay as at 10, and there is no factor below 0.1 and no fewer than one bit.
+    `identity`, `autocontrast` and `equalize` have no strength.
 
     The reference code has factors from 0.1 at magnitude 0 upwards, without a sign, and makes
     posterize and solarize weaker as the magnitude grows.
@@ -61,7 +61,7 @@ def apply_operation(
     Args:
         image: [height, width, channels] uint8.
         operation: Position in OPERATIONS, [] int32.
-        side: 0 or 1: direction of a warp, or whether a blend takes the larger or the smaller factor, [] int32.
+        side: Direction of a warp, 0 or 1; the larger or the smaller factor of a blend, [] int32.
         magnitude: Strength, from 0 to 30.
     """
     strength = magnitude / _FULL
