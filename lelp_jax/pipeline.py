@@ -155,13 +155,13 @@ def _run_experiment(
     run = Run(name, root, output, config, dataset, inputs, session)
     teachers = config.teacher.ensure(root, dataset, config.seed, session)
     with session.reporter.show_stage(bank.STAGE, len(teachers), "banks"):
-        banks = []
+        banks, viewed = [], replicates.make_views(run)
         for teacher in teachers:
-            banks.append(bank.ensure(root, config.bank, teacher, dataset, session))
+            banks.append(bank.ensure(root, config.bank, teacher, dataset, session, viewed))
             session.reporter.advance(1)
-    drawn = replicates.draw(config, dataset, teachers, banks)
+    drawn = replicates.draw(run, teachers, banks, viewed)
     plain = references.ensure(run, drawn)
-    students = grid.build_grid(run, trials, OwnTeachers(run, drawn).replicates)
+    students = grid.build_grid(run, trials, OwnTeachers(run, drawn, viewed).replicates)
     _write_run(output, name, raw, {"trials": {key: len(value) for key, value in trials.items()}})
     labels = {"classes": dataset.class_names, "fine_labels": dataset.fine_names}
     files.write_json(output / "labels.json", labels)

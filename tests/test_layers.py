@@ -47,9 +47,9 @@ ALLOWED = {
         ),
     ],
     "teachers registry": ["data", "teachers", "train"],
-    "bank": ["data", "storage", "teachers"],
+    "bank": ["augmentation", "data", "storage", "teachers"],
     "experiment": [
-        *("bank", "data", "data registry", "inputs registry", "methods"),
+        *("augmentation", "bank", "data", "data registry", "inputs registry", "methods"),
         *("methods registry", "models", "models registry", "models/encoder"),
         "models/pretrained",
         *("teachers", "teachers registry", "train"),

@@ -6,6 +6,7 @@ Test rows are left out, so that no student, projection or selection can depend o
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,8 +15,9 @@ import numpy as np
 
 from lelp_jax.bank import store
 from lelp_jax.bank.store import Bank
+from lelp_jax.bank.views import Views
 from lelp_jax.core import artifacts
-from lelp_jax.core.constraints import OneOf
+from lelp_jax.core.constraints import NON_NEGATIVE, OneOf
 from lelp_jax.core.errors import Damaged, UserError
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
@@ -33,18 +35,40 @@ class BankConfig:
     Attributes:
         dtype: In which embeddings are kept: "float32", or "bfloat16" in half the space.
         root: Folder or address (gs://bucket/folder) of the banks; "" keeps them in the workdir.
+        views: Number of augmented views of each training image whose outputs are stored besides
+            those of the image. Students see these views in place of images that are changed anew in
+            every step; 0 stores none.
     """
 
     dtype: Annotated[str, OneOf(store.DTYPES)] = "float32"
     root: str = ""
+    views: Annotated[int, NON_NEGATIVE] = 0
 
     def __post_init__(self) -> None:
         if self.root:
             objects.folder_spec(self.root)  # raises for addresses of unknown kind
 
 
+@dataclasses.dataclass(frozen=True)
+class ViewedImages:
+    """The images of a data set and their views.
+
+    Attributes:
+        images: [rows, height, width, channels] uint8, as the teacher sees them.
+        views: Which views there are.
+    """
+
+    images: np.ndarray
+    views: Views
+
+
 def ensure(
-    root: Path, config: BankConfig, teacher: Teacher, dataset: Dataset, session: Session
+    root: Path,
+    config: BankConfig,
+    teacher: Teacher,
+    dataset: Dataset,
+    session: Session,
+    viewed: ViewedImages | None = None,
 ) -> Bank:
     """Computes the bank of a teacher, or reuses the one of an earlier launch.
 
@@ -54,6 +78,8 @@ def ensure(
         teacher: The teacher.
         dataset: The data.
         session: The run.
+        viewed: Images of whose views the outputs are stored as well; their numbers follow the
+            indices of the rows.
 
     Raises:
         UserError: An output of the teacher is not finite, or a new bank cannot be read back.
@@ -62,6 +88,11 @@ def ensure(
     session.interrupts.check()
     of = {"teacher": teacher.fingerprint, "data": dataset.digest}
     index = np.sort(np.concatenate([dataset.train, dataset.validation]))
+    answers, made = teacher.answers, {}
+    if viewed is not None:
+        index = np.concatenate([index, viewed.views.list_numbers(dataset.train)])
+        answers = functools.partial(_answer_views, teacher, viewed)
+        made = {"views": dataclasses.asdict(viewed.views)}
 
     def location(folder: Path) -> str:
         return objects.join(config.root, folder.name) if config.root else str(folder)
@@ -70,7 +101,7 @@ def ensure(
         contents = store.Contents(
             of=of,
             index=index,
-            answers=lambda rows: _check_finite(teacher, rows),
+            answers=lambda rows: _check_finite(answers, rows, teacher.hint),
             output_weights=teacher.output_weights,
             shape=(teacher.outputs, teacher.dims),
             dtype=config.dtype,
@@ -90,22 +121,34 @@ def ensure(
             objects.delete_tree(damage.location)
             raise
 
-    key = {"version": _VERSION, **of, "dtype": config.dtype}
+    key = {"version": _VERSION, **of, "dtype": config.dtype, **made}
     # The arrays are left out of the marker: hashing them at every launch would read the whole bank.
     # Each of their chunks has a checksum in the manifest, which is compared when it is read.
     return artifacts.run(root, STAGE, key, build, load, unlisted=store.ARRAYS)
 
 
-def _check_finite(teacher: Teacher, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _answer_views(
+    teacher: Teacher, viewed: ViewedImages, numbers: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Computes a teacher's outputs for views given by their numbers."""
+    # The checks before the run refused views for teachers of which only outputs are known.
+    assert teacher.network is not None
+    images = viewed.images[viewed.views.find_index(numbers)]
+    return teacher.network.answers(viewed.views.render(images, numbers))
+
+
+def _check_finite(
+    answers: store.Answers, index: np.ndarray, hint: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Computes a teacher's outputs for rows and checks that they are finite.
 
     Raises:
         UserError: A value is not finite; the message names the row.
     """
-    logits, embeddings = teacher.answers(index)
+    logits, embeddings = answers(index)
     for name, values in (("logits", logits), ("embedding", embeddings)):
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             row = index[int(np.argmin(finite))]
-            raise UserError(f"the teacher's {name} of data row {row} is not finite; {teacher.hint}")
+            raise UserError(f"the teacher's {name} of data row {row} is not finite; {hint}")
     return logits, embeddings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lelp_jax.augmentation.config import check as check_augmentation
 from lelp_jax.core import metrics
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.sections import call_with_place
@@ -24,6 +25,7 @@ def check(config: Config, dataset: Dataset) -> None:
     call_with_place("config.student", config.view.check, dataset)
     # The teacher may take hours to train, and only then are students built.
     student_network.check_checkpoint(config.student.model)
+    _check_augmentation(config, dataset)
     if config.student.teacher_outputs == "online" and not config.teacher.answers_inputs:
         raise UserError(
             "config.student.teacher_outputs 'online' needs a teacher that is trained here "
@@ -38,6 +40,44 @@ def check(config: Config, dataset: Dataset) -> None:
     _check_baseline(config, dataset)
     _check_membership(config, dataset)
     _check_fine_labels(config, dataset)
+
+
+def _check_augmentation(config: Config, dataset: Dataset) -> None:
+    """Checks that images are changed for rows that are images, and that the teacher sees it."""
+    shape = dataset.inputs.shape[1:] if dataset.of_images else ()
+    for name, train in (("teacher", config.teacher.training), ("student", config.student.train)):
+        if train is not None:
+            place = f"config.{name}.train.augmentation"
+            call_with_place(place, check_augmentation, train.augmentation, shape)
+    augmentation, views = config.student.train.augmentation, config.bank.views
+    if views and config.student.teacher_outputs == "online":
+        raise UserError(
+            f"config.bank.views is {views}, but with config.student.teacher_outputs 'online' no "
+            "bank is read; set one of them back to 0 or 'bank'"
+        )
+    if views and not augmentation.changes_images:
+        raise UserError(
+            f"config.bank.views is {views}, but config.student.train.augmentation changes no "
+            "image; set it, or views to 0"
+        )
+    if views and not config.teacher.answers_inputs:
+        raise UserError(
+            f"config.bank.views is {views}, but only the outputs of this teacher are known, not "
+            "the teacher itself; set it to 0"
+        )
+    if config.student.teacher_outputs == "online":
+        return
+    if augmentation.mixes_images:
+        raise UserError(
+            "config.student.train.augmentation mixes images, for which no bank holds the teacher's "
+            "outputs; set config.student.teacher_outputs to 'online'"
+        )
+    if augmentation.changes_images and not views:
+        raise UserError(
+            "config.student.train.augmentation changes images, but the bank holds the teacher's "
+            "outputs for the original ones; set config.student.teacher_outputs to 'online', or "
+            "config.bank.views to the number of changed images to store outputs for, such as 8"
+        )
 
 
 def _check_metrics(config: Config, dataset: Dataset) -> None:

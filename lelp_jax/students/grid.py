@@ -182,7 +182,7 @@ def _find_dims(run: Run, method: Method, model: models.Model, replicate: Replica
         classes=run.dataset.num_classes,
         embedding=embedding_dims(model, run.inputs.values),
         teacher_embedding=replicate.teacher.dims if method.uses_embedding else 0,
-        rows=len(replicate.transfer),
+        rows=len(replicate.list_shown(replicate.transfer)),
     )
 
 
@@ -190,15 +190,15 @@ def _prepare(
     dataset: Dataset, method: Method, static: Mapping[str, Any], replicate: Replicate
 ) -> Mapping[str, np.ndarray]:
     assert method.prepare is not None
-    index, bank = replicate.transfer, replicate.bank
-    embedding = read_teacher_embedding(replicate, index) if method.uses_embedding else None
+    shown, bank = replicate.list_shown(replicate.transfer), replicate.bank
+    embedding = read_teacher_embedding(replicate, shown) if method.uses_embedding else None
     seen = Seen(
-        label=dataset.labels[index],
-        teacher_logits=bank.logits[bank.find_positions(index)],
+        label=dataset.labels[replicate.find_index(shown)],
+        teacher_logits=bank.logits[bank.find_positions(shown)],
         teacher_embedding=embedding,
         output_weights=bank.output_weights,
         classes=dataset.num_classes,
-        capacity=len(index),
+        capacity=len(shown),
     )
     prepared: Mapping[str, np.ndarray] = call_with_place(
         f"config.methods.{method.name}", method.prepare, seen, static

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Mapping, Sequence
 
 from lelp_jax.bank import stage as bank
+from lelp_jax.bank.stage import ViewedImages
 from lelp_jax.bank.store import Bank
 from lelp_jax.core.search_space import Value
 from lelp_jax.experiment.run import Run
@@ -21,14 +22,17 @@ from lelp_jax.teachers.trained import TrainedTeachers
 class OwnTeachers:
     """The replicates of each method, with the teachers that its students learn from."""
 
-    def __init__(self, run: Run, replicates: Sequence[Replicate]):
+    def __init__(
+        self, run: Run, replicates: Sequence[Replicate], viewed: ViewedImages | None = None
+    ):
         """Stores the replicates; teachers are trained when a method first asks for them.
 
         Args:
             run: The run.
             replicates: The replicates, with the teachers of the experiment.
+            viewed: The views whose outputs banks hold, if any.
         """
-        self._run, self._replicates = run, replicates
+        self._run, self._replicates, self._viewed = run, replicates, viewed
         self._made: dict[str, list[tuple[Teacher, Bank]]] = {}
 
     def replicates(self, method: Method, static: Mapping[str, Value]) -> Sequence[Replicate]:
@@ -90,7 +94,9 @@ class OwnTeachers:
 
     def _make_bank(self, teacher: Teacher) -> Bank:
         run = self._run
-        return bank.ensure(run.root, run.config.bank, teacher, run.dataset, run.session)
+        return bank.ensure(
+            run.root, run.config.bank, teacher, run.dataset, run.session, self._viewed
+        )
 
 
 def _make_head(method: Method, static: Mapping[str, Value], classes: int) -> Head:

@@ -126,19 +126,19 @@ def _select_rows(dataset: Dataset, bank: Bank, index: np.ndarray, membership: st
 def score_rows(
     projection: Projection,
     dataset: Dataset,
-    bank: Bank,
-    index: np.ndarray,
+    replicate: Replicate,
+    shown: np.ndarray,
 ) -> np.ndarray:
     """Computes the subclass scores of rows, [rows, ..., classes, subclasses] float32.
 
     Args:
-        projector: The projector.
-        projection: A projection fitted by it.
+        projection: The projection.
         dataset: The data.
-        bank: The teacher's outputs.
-        index: Data-set indices of the rows, [rows].
+        replicate: The replicate, with the teacher's outputs.
+        shown: Data-set indices of the rows, or numbers of views, [rows].
     """
+    index, bank = replicate.find_index(shown), replicate.bank
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
-    embedding = Selection(bank.embeddings, bank.find_positions(index))
+    embedding = Selection(bank.embeddings, bank.find_positions(shown))
     rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)
     return scoring.collect(projection, rows)

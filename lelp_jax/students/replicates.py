@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lelp_jax.bank.stage import ViewedImages
 from lelp_jax.bank.store import Bank
+from lelp_jax.bank.views import Views
 from lelp_jax.core import seeds
-from lelp_jax.data.dataset import Dataset
-from lelp_jax.experiment.config import Config
+from lelp_jax.experiment.run import Run
 from lelp_jax.storage.rows import Selection
 from lelp_jax.teachers.base import Teacher
 
@@ -31,6 +32,8 @@ class Replicate:
         bank: The teacher's outputs.
         transfer: Data-set indices of the rows that the students may see, sorted.
         seed: Root seed of all other random choices.
+        views: The views of images that the students see in place of the images; None if they see
+            the images, or change them anew in every step.
     """
 
     number: int
@@ -39,19 +42,55 @@ class Replicate:
     bank: Bank
     transfer: np.ndarray
     seed: int
+    views: Views | None = None
+
+    def list_shown(self, index: np.ndarray) -> np.ndarray:
+        """Lists what students see of rows, as numbers in the bank, sorted.
+
+        Args:
+            index: Data-set indices of the rows, sorted, [rows].
+
+        Returns:
+            The numbers of all views of the rows, [views * rows]; without views the indices.
+        """
+        return index if self.views is None else self.views.list_numbers(index)
+
+    def find_index(self, shown: np.ndarray) -> np.ndarray:
+        """Finds the data-set indices of the rows behind numbers in the bank."""
+        return shown if self.views is None else self.views.find_index(shown)
+
+
+def make_views(run: Run) -> ViewedImages | None:
+    """Makes the views whose outputs are stored in banks; None where there are none.
+
+    Args:
+        run: The run.
+    """
+    config = run.config
+    if not config.bank.views:
+        return None
+    augmentation = config.student.train.augmentation
+    seed = seeds.derive(config.seed, "views")
+    views = Views(len(run.dataset.inputs), config.bank.views, augmentation, seed)
+    return ViewedImages(run.inputs.values, views)
 
 
 def draw(
-    config: Config, dataset: Dataset, teachers: Sequence[Teacher], banks: Sequence[Bank]
+    run: Run,
+    teachers: Sequence[Teacher],
+    banks: Sequence[Bank],
+    viewed: ViewedImages | None,
 ) -> list[Replicate]:
     """Draws all replicates of an experiment.
 
     Args:
-        config: The experiment.
-        dataset: The data.
+        run: The run.
         teachers: The teachers.
         banks: Their outputs.
+        viewed: The views whose outputs the banks hold, if any.
     """
+    config, dataset = run.config, run.dataset
+    views = None if viewed is None else viewed.views
     # Students of one teacher share its errors and are not independent. The replicates therefore
     # take the teachers in turn, and the statistics treat each teacher as a cluster of replicates.
     size = config.data.transfer_size or len(dataset.train)
@@ -61,16 +100,17 @@ def draw(
         positions = seeds.draw_subset(seeds.derive(seed, "transfer"), size, len(dataset.train))
         which = number % len(teachers)
         transfer = dataset.train[positions]
-        result.append(Replicate(number, which, teachers[which], banks[which], transfer, seed))
+        teacher, bank = teachers[which], banks[which]
+        result.append(Replicate(number, which, teacher, bank, transfer, seed, views))
     return result
 
 
-def read_teacher_embedding(replicate: Replicate, index: np.ndarray) -> np.ndarray:
+def read_teacher_embedding(replicate: Replicate, shown: np.ndarray) -> np.ndarray:
     """Reads the embedding of rows by a replicate's teacher, [rows, dims] float32.
 
     Args:
         replicate: The replicate.
-        index: Data-set indices of the rows, [rows].
+        shown: Data-set indices of the rows, or numbers of views, [rows].
     """
     bank = replicate.bank
-    return np.asarray(Selection(bank.embeddings, bank.find_positions(index))[:], np.float32)
+    return np.asarray(Selection(bank.embeddings, bank.find_positions(shown))[:], np.float32)

@@ -223,28 +223,34 @@ def _gather_group(
 
     If the program applies the teacher in every step, its outputs are left out.
     """
-    index, bank = student.replicate.transfer, student.replicate.bank
-    network = student.replicate.teacher.network if student.spec.teacher else None
+    replicate = student.replicate
+    index, bank = replicate.transfer, replicate.bank
+    network = replicate.teacher.network if student.spec.teacher else None
     if method.uses_labels:
         index = index[dataset.labels[index] != UNLABELLED]
     from_bank = method.uses_teacher and not network
+    # Without a teacher's outputs to look up, images are changed anew in every step.
+    views = replicate.views if from_bank else None
+    shown = index if views is None else replicate.list_shown(index)
+    index = replicate.find_index(shown)
     scores = None
     if student.projection is not None and student.applied is None:
-        scores = projections.score_rows(student.projection, dataset, bank, index)
+        scores = projections.score_rows(student.projection, dataset, replicate, shown)
     return GroupRows(
         # Positions in the table of training inputs, which all groups share.
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],
         weight=class_weights.weigh_rows(weights, dataset.labels[index]),
-        teacher_logits=bank.logits[bank.find_positions(index)] if from_bank else None,
+        teacher_logits=bank.logits[bank.find_positions(shown)] if from_bank else None,
         teacher_embedding=(
-            read_teacher_embedding(student.replicate, index)
+            read_teacher_embedding(replicate, shown)
             if from_bank and method.uses_embedding
             else None
         ),
         scores=scores,
         constants=student.constants,
         frozen=Frozen(network.load(), student.applied) if network else None,
+        view=None if views is None else views.derive_seeds(shown),
     )
 
 

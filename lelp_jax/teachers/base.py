@@ -21,12 +21,15 @@ class Network:
         load: Loads parameters and running averages, on the host.
         trained: The training result: its fleet and the position in it.
         inputs: Fingerprint of the inputs that the network takes.
+        answers: Computes logits [n, outputs] and embeddings [n, dims], float32, of any such inputs
+            [n, features...].
     """
 
     model: Model
     load: Callable[[], Variables]
     trained: Trained
     inputs: str
+    answers: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)

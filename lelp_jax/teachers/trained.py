@@ -218,17 +218,23 @@ def _make_teacher(spec: StepSpec, head: Head, trained: Trained, inputs: Inputs) 
         params: Params = trained.load(spec, inputs.values)
         return params
 
-    def run(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return predict_with_head(spec, head, load(), inputs.values[index])
+    def run(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return predict_with_head(spec, head, load(), values)
 
     return Teacher(
         fingerprint=trained.fingerprint,
         dims=embedding_dims(spec.model, inputs.values),
         outputs=head.outputs,
-        answers=lambda index: run(index)[::2],
-        class_logits=lambda index: run(index)[1],
+        answers=lambda index: run(inputs.values[index])[::2],
+        class_logits=lambda index: run(inputs.values[index])[1],
         output_weights=lambda: models.output_layer(load().network)[0],
         answers_test=True,
         hint="lower config.teacher.learning_rate",
-        network=Network(spec.model, lambda: load().variables, trained, inputs.fingerprint),
+        network=Network(
+            spec.model,
+            lambda: load().variables,
+            trained,
+            inputs.fingerprint,
+            lambda values: run(values)[::2],
+        ),
     )

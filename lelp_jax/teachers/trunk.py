@@ -167,10 +167,12 @@ def replace_head(
         kernel, bias = output_layer(trained.load(recipe.spec, example).network)
         return kernel / spread, bias - center @ kernel / spread
 
-    def answers(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def answer(embedding: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kernel, bias = load_layer()
-        _, rows = teacher.answers(index)
-        return np.asarray(rows @ kernel + bias, np.float32), rows
+        return np.asarray(embedding @ kernel + bias, np.float32), embedding
+
+    def answers(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return answer(teacher.answers(index)[1])
 
     def class_logits(index: np.ndarray) -> np.ndarray:
         outputs = Outputs(*map(jax.numpy.asarray, answers(index)))
@@ -186,8 +188,11 @@ def replace_head(
 
     network = None
     if teacher.network is not None:
-        model = OnTrunk(teacher.network.model, head.outputs)
-        network = Network(model, load, trained, teacher.network.inputs)
+        trunk = teacher.network
+        model = OnTrunk(trunk.model, head.outputs)
+        network = Network(
+            model, load, trained, trunk.inputs, lambda inputs: answer(trunk.answers(inputs)[1])
+        )
     return dataclasses.replace(
         teacher,
         fingerprint=trained.fingerprint,

@@ -189,6 +189,8 @@ class GroupRows(NamedTuple):
         constants: The method's other arrays, each [groups, ...].
         teacher_embedding: [groups, rows, dims] float32, or None where the loss does not read it.
         frozen: The teacher that is asked in every step, each array [groups, ...], or None.
+        view: Seed of the changes of each row's image, [groups, rows] uint32, or None where images
+            are changed anew in every step.
     """
 
     row: Array
@@ -199,6 +201,7 @@ class GroupRows(NamedTuple):
     constants: Mapping[str, Array]
     teacher_embedding: Array | None = None
     frozen: Frozen | None = None
+    view: Array | None = None
 
 
 class StepLog(NamedTuple):

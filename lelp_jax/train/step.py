@@ -187,9 +187,9 @@ def gather_batch(
         position: Which rows of its group it sees, [batch] int32.
         targets: Those of all rows of its group, [rows, outputs]; None leaves them to this step.
     """
-    label, weight, teacher_logits, teacher_embedding, scores = jax.tree.map(
-        lambda array: array[member.group, position],
-        (rows.label, rows.weight, rows.teacher_logits, rows.teacher_embedding, rows.scores),
+    stored = (rows.label, rows.weight, rows.teacher_logits, rows.teacher_embedding, rows.scores)
+    (label, weight, teacher_logits, teacher_embedding, scores), view = jax.tree.map(
+        lambda array: array[member.group, position], (stored, rows.view)
     )
     target = None
     if targets is not None:
@@ -206,6 +206,7 @@ def gather_batch(
         target=target,
         scores=scores,
         position=position,
+        view=view,
     )
 
 

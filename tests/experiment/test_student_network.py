@@ -46,7 +46,9 @@ def found(checkpoint: Path) -> pretrained.Pretrained:
 def teacher(found: pretrained.Pretrained) -> Teacher:
     encoder: Any = Encoder(2, found.architecture)
     params = {"trunk": found.trunk("mean"), HEAD: {"kernel": np.ones((32, 2))}}
-    network = Network(encoder, lambda: Variables(params), trained=None, inputs="tokens")  # type: ignore[arg-type]
+    network = Network(
+        encoder, lambda: Variables(params), trained=None, inputs="tokens", answers=None
+    )  # type: ignore[arg-type]
     return Teacher(
         fingerprint="a teacher",
         dims=32,

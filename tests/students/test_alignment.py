@@ -1,7 +1,9 @@
 """A student reads its own rows of its own teacher: nothing is found by order."""
 
 import dataclasses
+import types
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,7 +61,8 @@ def replicates_of(frozen, dataset, banks) -> list[replicates.Replicate]:
         Teacher(bank.fingerprint, 1, 2, None, None, None, True, "", None)  # type: ignore[arg-type]
         for bank in banks
     ]
-    return replicates.draw(frozen, dataset, teachers, banks)
+    run: Any = types.SimpleNamespace(config=frozen, dataset=dataset)
+    return replicates.draw(run, teachers, banks, None)
 
 
 def run_of(frozen: config.Config, dataset: data.Dataset, root: Path) -> Run:

@@ -170,7 +170,7 @@ def test_what_rides_along_counts() -> None:
 def network(num_classes: int) -> Network:
     """Returns a teacher of the digits whose parameters are never asked for."""
     model = models.build({"name": "mlp", "hidden": (512, 512)}, num_classes)
-    return Network(model, lambda: None, trained=None, inputs="")  # type: ignore[arg-type]
+    return Network(model, lambda: None, trained=None, inputs="", answers=None)  # type: ignore[arg-type]
 
 
 def student_of(
