@@ -145,12 +145,14 @@ def build_image_training(*, epochs: float, batch_size: int = 128) -> ConfigDict:
         {
             "crop": 0,  # pixels that images are moved by at most
             "flip": 0.0,  # probability
-            "randaugment_layers": 0,
+            "randaugment_layers": 0,  # 2 layers of magnitude 9 are usual
             "randaugment_magnitude": 0,
-            "brightness": 0.0,
+            "brightness": 0.0,  # by how much it is changed at most, as a share
             "contrast": 0.0,
             "saturation": 0.0,
             "cutout": 0,  # side of the square
+            "mixup": 0.0,  # alpha; of students with teacher_outputs "online" only
+            "cutmix": 0.0,
         }
     )
     return config
