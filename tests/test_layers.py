@@ -37,14 +37,8 @@ ALLOWED = {
     "train": ["augmentation", "data", "methods", "models", "projection", "projection/engine"],
     "teachers": [
         *("augmentation", "data", "inputs", "inputs registry", "methods", "models"),
-        *(
-            "models registry",
-            "models/encoder",
-            "models/pretrained",
-            "projection/engine",
-            "storage",
-            "train",
-        ),
+        *("models registry", "models/encoder", "models/pretrained", "projection/engine"),
+        *("storage", "train"),
     ],
     "teachers registry": ["data", "teachers", "train"],
     "bank": ["augmentation", "data", "storage", "teachers"],
