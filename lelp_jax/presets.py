@@ -338,7 +338,7 @@ def build_image_arrays(file: str = "") -> ConfigDict:
     Args:
         file: The file, which the command line may name, too.
     """
-    return build_images("image_arrays", file=file, num_classes=0, label_names=())
+    return _build_images("image_arrays", file=file, num_classes=0, label_names=())
 
 
 def build_image_folder(folder: str = "", size: tuple[int, ...] = ()) -> ConfigDict:
@@ -351,21 +351,83 @@ def build_image_folder(folder: str = "", size: tuple[int, ...] = ()) -> ConfigDi
     return _build_encoded_images("image_folder", size, folder=folder)
 
 
+def build_image_table(train: str = "", size: tuple[int, ...] = ()) -> ConfigDict:
+    """Builds the section `data` of images in your own Parquet files, with all its keys.
+
+    Args:
+        train: The file of training rows, which the command line may name, too.
+        size: Height and width that all images are brought to; empty keeps them as they are.
+    """
+    return _build_encoded_images(
+        "image_table",
+        size,
+        train=train,  # a .parquet file, or several: "data/train-*.parquet"
+        validation="",  # "": split off the training rows
+        test="",  # "": split off the training rows
+        image="",  # "": the only column of images
+        label="label",
+        fine_label="",
+        id="",  # column with row ids, to join a teacher's outputs
+        num_classes=0,  # 0: as many as in the training rows
+        label_names=(),
+    )
+
+
+def build_image_hub(name: str, label: str = "label", size: tuple[int, ...] = ()) -> ConfigDict:
+    """Builds the section `data` of images from the Hugging Face hub, with all its keys.
+
+    Args:
+        name: The data set.
+        label: The column of labels.
+        size: Height and width that all images are brought to; empty keeps them as they are.
+    """
+    return _build_encoded_images(
+        "image_hub",
+        size,
+        name=name,
+        subset="",
+        revision="main",
+        image="",  # "": the only column of images
+        label=label,
+        fine_label="",
+        train="train",
+        validation="",  # "": split off the training rows
+        test="test",
+        train_rows=0,  # training rows that are used; 0: all
+    )
+
+
+def build_image_tfds(name: str, size: tuple[int, ...] = ()) -> ConfigDict:
+    """Builds the section `data` of images from TensorFlow Datasets, with all its keys.
+
+    Args:
+        name: The data set and, after a slash, its config.
+        size: Height and width that all images are brought to; empty keeps them as they are.
+    """
+    return _build_encoded_images(
+        "image_tfds",
+        size,
+        name=name,
+        data_dir="",  # "": the folder of TFDS
+        image="",  # "": the only column of images
+        label="",  # "": the only column of classes
+        fine_label="",
+        train="train",
+        validation="",  # "": its own, or split off the training rows
+        test="",  # "": its own; where that has no labels, its validation rows
+    )
+
+
 def _build_encoded_images(source: str, size: tuple[int, ...], **values: object) -> ConfigDict:
     """Builds the section `data` of encoded images, with the keys common to their sources."""
-    config = build_images(source, **values)
+    config = _build_images(source, **values)
     config.size = size  # height and width; (): as they are, if all are alike
     config.resize = "crop"  # "crop": cover `size` and keep the middle; "squeeze": keep all
     return config
 
 
-def build_images(source: str, **values: object) -> ConfigDict:
-    """Builds the section `data` of images, with the keys common to all sources.
-
-    Args:
-        source: "image_arrays".
-        **values: The source's own keys.
-    """
+def _build_images(source: str, **values: object) -> ConfigDict:
+    """Builds the section `data` of images, with the keys common to all sources."""
     config = ConfigDict({"source": source, **values})
     config.channels = 0  # 1: grey, 3: colour; 0: 1 if all images are grey, else 3
     config.class_map = ()  # class of each label, or ("parity",); the label stays as fine label

@@ -23,6 +23,9 @@ from lelp_jax.data.repeats import warn_of_repeats
 from lelp_jax.data.sources import arrays, digits, hub, table, text_files, tfds
 from lelp_jax.data.sources.images import arrays as image_arrays
 from lelp_jax.data.sources.images import folder as image_folder
+from lelp_jax.data.sources.images import hub as image_hub
+from lelp_jax.data.sources.images import table as image_table
+from lelp_jax.data.sources.images import tfds as image_tfds
 from lelp_jax.data.split import Split, Strata, split_off
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +48,9 @@ SOURCES: Mapping[str, type] = {
     "hub": hub.Hub,
     "image_arrays": image_arrays.ImageArrays,
     "image_folder": image_folder.ImageFolder,
+    "image_table": image_table.ImageTable,
+    "image_hub": image_hub.ImageHub,
+    "image_tfds": image_tfds.ImageTfds,
 }
 
 

@@ -1,11 +1,10 @@
 """Data sets of TensorFlow Datasets, prepared here and read without TensorFlow."""
 
+import functools
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,9 +14,10 @@ from lelp_jax import data
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import labels
-from lelp_jax.data.sources import tfds as source
+from lelp_jax.data.sources import tfds_base as source
 from lelp_jax.data.sources import tfds_prepared, tfds_reader
 from lelp_jax.data.sources.tfds import Tfds
+from tests.helpers import prepared_tfds
 
 SPLIT = data.Split((0.6, 0.2, 0.2), 0)
 
@@ -28,31 +28,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     import tensorflow_datasets as tfds
 
     features = tfds.features
-    tfds.disable_progress_bar()
     text, label = features.Text(), features.ClassLabel(names=["negative", "positive"])
 
-    def prepare(builder_name: str, spec: dict, splits: dict[str, list[dict]], **how: str) -> None:
-        def info(self: Any) -> Any:
-            return tfds.core.DatasetInfo(builder=self, features=features.FeaturesDict(spec))
-
-        def generators(self: Any, _: Any) -> dict:
-            return {split: self._generate_examples(rows) for split, rows in splits.items()}
-
-        def examples(self: Any, rows: list[dict]) -> Iterator:
-            yield from enumerate(rows)
-
-        content = {
-            "VERSION": tfds.core.Version("1.0.0"),
-            "_info": info,
-            "_split_generators": generators,
-            "_generate_examples": examples,
-        }
-        # TFDS may have a builder of this name.
-        with tfds.core.registered.skip_registration():
-            kind = type("Own", (tfds.core.GeneratorBasedBuilder,), content | {"name": builder_name})
-        kind(data_dir=place).download_and_prepare(**{"file_format": "array_record", **how})
-
     place = str(tmp_path_factory.mktemp("tfds"))
+    prepare = functools.partial(prepared_tfds.prepare, place)
     rows = [{"sentence": f"t {i} é", "label": i % 2, "idx": i} for i in range(40)]
     hidden = [{**row, "label": -1} for row in rows[:5]]
     glue = {"idx": np.int32, "sentence": text, "label": label}
@@ -154,7 +133,7 @@ def test_neutral_tweets_are_dropped(folder: str, monkeypatch: pytest.MonkeyPatch
     builder = tfds_prepared.find_builder("sentiment140", folder)
     columns = {"text": "text", "label": "polarity", "fine_label": ""}
     stored = tfds_reader.Reader(builder, columns, {}, labels.AUTO)
-    every = stored.read("test").inputs.tolist()
+    every = [text.decode() for text in stored.read("test").inputs]
     numbers = [int(found.test.place(row).split()[-1]) for row in range(6)]
     assert [every[number] for number in numbers] == found.test.inputs.tolist()
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from lelp_jax.core.errors import UserError
 from lelp_jax.data import class_map as class_maps
-from lelp_jax.data import identity
+from lelp_jax.data import identity, labels
 from lelp_jax.data.dataset import Parts, Rows
-from lelp_jax.data.labels import LabelColumn, fit_coding, read
+from lelp_jax.data.labels import LabelColumn, fit_coding
 from lelp_jax.data.reading import class_names
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def read_columns(
     """
 
     def read_labels(column: str) -> LabelColumn:
-        return read(rows.read_values(column), column, rows.place, mark)
+        return labels.read(rows.read_values(column), column, rows.place, mark)
 
     fine, name = columns.get("fine_label"), columns.get("id")
     return LabelledInputs(

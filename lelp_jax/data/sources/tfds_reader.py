@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.data import labels
 from lelp_jax.data.dataset import UNLABELLED
-from lelp_jax.data.reading import text_column
 from lelp_jax.data.sources import labelling, tfds_prepared
 
 _LOG = logging.getLogger(__name__)
@@ -20,11 +19,12 @@ _CHUNK = 65536
 
 
 def find_columns(builder: Any, named: Mapping[str, str]) -> dict[str, str]:
-    """Finds the column of the texts, of the labels and, "" for none, of the fine labels.
+    """Finds the column of the inputs, of the labels and, "" for none, of the fine labels.
 
     Args:
         builder: The data set.
-        named: The columns that are named for "text", "label" and "fine_label", "" for none.
+        named: The columns that are named for "text" or "image", "label" and "fine_label", "" for
+            none.
 
     Raises:
         UserError: There is no such column, it cannot be used, or it is not clear which is meant.
@@ -33,26 +33,34 @@ def find_columns(builder: Any, named: Mapping[str, str]) -> dict[str, str]:
 
     # The file in which TFDS keeps them has no order.
     features = dict(sorted(builder.info.features.items()))
-    kinds = {"text": tfds.features.Text, "label": tfds.features.ClassLabel}
+    kinds = {
+        "text": tfds.features.Text,
+        "image": tfds.features.Image,
+        "label": tfds.features.ClassLabel,
+    }
     # What is named first: it is not what the others mean.
     chosen = {key: given for key, given in named.items() if given}
     for key, given in chosen.items():
         if given not in features:
             raise make_unknown_name_error(f"column of {builder.info.full_name}", given, features)
         kind = features[given]
-        whole = key != "text" and np.issubdtype(kind.np_dtype, np.integer)
-        if kind.shape != () or not (whole or isinstance(kind, tfds.features.Text)):
+        if key == "image":
+            right = isinstance(kind, tfds.features.Image)
+        else:
+            whole = key != "text" and np.issubdtype(kind.np_dtype, np.integer)
+            right = kind.shape == () and (whole or isinstance(kind, tfds.features.Text))
+        if not right:
             raise UserError(
                 f"{builder.info.full_name}, column {given}: it holds {kind}, no {key}; name "
                 f"another with --config.data.{key}=NAME: {', '.join(features)}"
             )
-    for key, wanted in kinds.items():
-        if key in chosen:
+    for key in named:
+        if key in chosen or key == "fine_label":
             continue
         others = {name: kind for name, kind in features.items() if name not in chosen.values()}
-        found = [name for name, kind in others.items() if isinstance(kind, wanted)]
+        found = [name for name, kind in others.items() if isinstance(kind, kinds[key])]
         if len(found) != 1:
-            what = "texts" if key == "text" else "classes"
+            what = "classes" if key == "label" else f"{key}s"
             problem = f"several columns of {what}" if found else f"no column of {what}"
             raise UserError(
                 f"{builder.info.full_name} has {problem}; name one with "
@@ -68,6 +76,7 @@ class Reader:
     Attributes:
         name: The data set's name and version.
         names: Names of its splits.
+        columns: Its columns of "text" or "image", "label" and "fine_label", "" for none.
     """
 
     def __init__(
@@ -77,25 +86,33 @@ class Reader:
 
         Args:
             builder: The data set.
-            columns: Its columns of "text", "label" and "fine_label".
+            columns: Its columns of "text" or "image", "label" and "fine_label".
             grades: The labels that are used, in class order; empty uses all as they are.
             mark: The label of rows that have none.
         """
         self.name = builder.info.full_name
         self.names = tuple(builder.info.splits)
         self._builder = builder
-        self._columns, self._grades, self._mark = columns, grades, mark
+        self.columns, self._grades, self._mark = columns, grades, mark
+        self._input = "image" if "image" in columns else "text"
 
     def class_names(self, key: str) -> tuple[str, ...]:
         """Lists the names of the numbers in the column of "label" or "fine_label"."""
         import tensorflow_datasets as tfds
 
-        column = self._columns[key]
+        if key == "label" and self._grades:
+            return tuple(self._grades.values())
+        column = self.columns[key]
         feature = self._builder.info.features[column] if column else None
         return tuple(feature.names) if isinstance(feature, tfds.features.ClassLabel) else ()
 
+    @property
+    def files(self) -> list[Path]:
+        """Files that hold the data set."""
+        return sorted(path for path in Path(self._builder.data_path).iterdir() if path.is_file())
+
     def read(self, split: str) -> labelling.LabelledInputs:
-        """Reads the columns of a split.
+        """Reads the columns of a split; inputs are as they are stored, [rows] objects, bytes.
 
         Raises:
             UserError: There is no such split, or a value cannot be used.
@@ -115,7 +132,7 @@ class Reader:
                     split,
                     (~used).sum(),
                     len(used),
-                    self._columns["label"],
+                    self.columns["label"],
                     ", ".join(map(str, np.unique(values[~used]))),
                 )
             kept, values = np.flatnonzero(used), values[used]
@@ -128,14 +145,13 @@ class Reader:
 
         if not len(kept):
             raise UserError(f"{name}: the split {split!r} has no rows; name another")
-        content = pa.array(stored["text"], pa.large_binary()).take(pa.array(kept))
         fine_labels = None
         if "fine_label" in stored:
-            column = self._columns["fine_label"]
+            column = self.columns["fine_label"]
             fine_labels = labels.read(stored["fine_label"][kept], column, place, self._mark)
         return labelling.LabelledInputs(
-            inputs=text_column.read(content, self._columns["text"], place),
-            labels=labels.read(values, self._columns["label"], place, self._mark),
+            inputs=stored[self._input][kept],
+            labels=labels.read(values, self.columns["label"], place, self._mark),
             fine_labels=fine_labels,
             place=place,
         )
@@ -147,8 +163,12 @@ class Reader:
 
         features = self._builder.info.features
         wanted = {
-            key: (column, bool(np.issubdtype(features[column].np_dtype, np.integer)))
-            for key, column in self._columns.items()
+            # Encoded images are bytes, too, though their feature is of type uint8.
+            key: (
+                column,
+                key != self._input and np.issubdtype(features[column].np_dtype, np.integer),
+            )
+            for key, column in self.columns.items()
             if column
         }
         stored: dict[str, list[Any]] = {key: [] for key in wanted}
