@@ -293,7 +293,7 @@ def test_without_a_network_the_way_out_is_named(hub: FakeHub) -> None:
         "Face hub cannot be reached (Name or service not known); where there is a network, run: "
         "hf download --repo-type dataset someone/reviews --revision refs/convert/parquet, and copy "
         "its cache here (~/.cache/huggingface); or give one file per split with "
-        "config.data.source=files"
+        "config.data.source=files (image_table for images)"
     )
     assert hub.asked == ["list"]
 

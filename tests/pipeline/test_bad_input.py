@@ -13,6 +13,7 @@ from lelp_jax.main import main
 from tests.helpers import tiny
 from tests.helpers.bad_cases import CONFIG_FILES, DIGITS, OVERRIDES, Case
 from tests.helpers.bad_data import DATA
+from tests.helpers.bad_images import IMAGES
 from tests.helpers.error_lines import only_error
 
 
@@ -30,6 +31,7 @@ def write(folder: Path, files: dict) -> None:
             np.savez(folder / name, **content)
         else:
             raw = content.encode() if isinstance(content, str) else content
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(raw)
 
 
@@ -39,7 +41,8 @@ def finished(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, id=case.name) for case in (*OVERRIDES, *CONFIG_FILES, *DATA)]
+    "case",
+    [pytest.param(case, id=case.name) for case in (*OVERRIDES, *CONFIG_FILES, *DATA, *IMAGES)],
 )
 def test_a_mistake_is_told_in_one_line_and_changes_nothing(
     case: Case, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -23,6 +23,8 @@ _CONVERTED = "refs/convert/parquet"
 # "train-00000-of-00004", after which some files have a hash.
 _PIECE = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?")
 _SECONDS = 10.0
+# The sources that read files of one's own.
+_LOCAL = "files (image_table for images)"
 _SHOWN = 8
 _DISK = (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT)
 
@@ -80,7 +82,7 @@ def _choose(
     """Selects the files of each split, in order."""
     pieces = [_piece(file) for file in sorted(names) if file.endswith(_SUFFIX)]
     if not pieces:
-        hint = "give its files with config.data.source=files"
+        hint = f"give its files with config.data.source={_LOCAL}"
         if revision != _CONVERTED:
             hint = f"try --config.data.revision={_CONVERTED}, where the hub keeps copies, or {hint}"
         raise UserError(
@@ -144,7 +146,7 @@ def _check_whole(name: str, pieces: Sequence[_Piece]) -> None:
         raise UserError(
             f"{name}: the {count} files of a split are to be numbered from 0, each once, but they "
             f"are {', '.join(piece.name for piece in pieces[:_SHOWN])}; name another revision, or "
-            "give the files with config.data.source=files"
+            f"give the files with config.data.source={_LOCAL}"
         )
 
 
@@ -222,7 +224,7 @@ def _unavailable(name: str, revision: str, error: Exception) -> Unavailable:
         f"{name} at {revision!r} is not wholly in the cache, and the Hugging Face hub cannot be "
         f"reached ({_line(error)}); where there is a network, run: hf download --repo-type dataset "
         f"{name} --revision {revision}, and copy its cache here (~/.cache/huggingface); or "
-        "give one file per split with config.data.source=files"
+        f"give one file per split with config.data.source={_LOCAL}"
     )
 
 

@@ -42,8 +42,9 @@ class TextFiles:
             provides: names as labels, or the names of numbers in a Parquet file's metadata, a
             JSON list under `label_names` (`fine_label_names` for the fine labels).
         class_map: The class that each label becomes, in label order, as (0, 1, 0, 1), or entries
-            "LABEL=CLASS"; classes are numbers or names. Empty keeps the labels. Where there is no
-            fine-label column, the label from before is the fine label.
+            "LABEL=CLASS"; classes are numbers or names. ("parity",) makes two classes, even and odd
+            label numbers. Empty keeps the labels. Where there is no fine-label column, the label
+            from before is the fine label.
         unlabelled: The label of rows that have none, besides an empty one, such as "?"; "" for no
             such mark. "auto" takes -1, and asks where -1 is as common as a class.
         max_length: How many tokens of a text are seen at most.

@@ -3,9 +3,10 @@
 import io
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -246,7 +247,46 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         load(tmp_path, RGB)
 
 
-@pytest.mark.parametrize("make", [lambda: {"size": (1, 2, 3)}])
-def test_size_is_of_two_numbers(make: Callable[[], dict]) -> None:
-    with pytest.raises(UserError, match=r"size is \(1, 2, 3\); give height and width, or one"):
-        ImageFolder(folder="x", **make())
+KINDS = ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "TGA", "ICO")
+CONTENTS = [encode(RGB.resize((12, 9)), kind) for kind in KINDS]
+TARGET = decoding.Target(9, 12, 3, "crop")
+
+
+@hypothesis.given(
+    st.sampled_from(CONTENTS),
+    st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), max_size=6),
+    st.integers(0, 1200),
+)
+@hypothesis.settings(deadline=None, max_examples=150)
+def test_damage_is_refused_or_harmless(
+    content: bytes, changes: list[tuple[int, int]], length: int
+) -> None:
+    changed = bytearray(content[: max(length, 1)])
+    for place, value in changes:
+        changed[place % len(changed)] = value
+    try:
+        with decoding.quiet_pillow():
+            header = decoding.read_header(bytes(changed), "x.png")
+            if header.height * header.width > 10**6:
+                return
+            image = decoding.decode(bytes(changed), "x.png", TARGET)
+    except UserError as error:
+        message = str(error)
+        hypothesis.event("refused")
+    else:
+        message = "x.png "
+        assert (image.shape, image.dtype) == ((9, 12, 3), np.uint8)
+    assert message.startswith("x.png ")
+    assert "\n" not in message
+
+
+@hypothesis.given(*[st.integers(1, 40)] * 4, st.sampled_from(["crop", "squeeze"]))
+@hypothesis.settings(deadline=None, max_examples=60)
+def test_every_size_becomes_every_other(
+    height: int, width: int, to_height: int, to_width: int, rule: decoding.Resize
+) -> None:
+    target = decoding.Target(to_height, to_width, 1, rule)
+    # Of one grey: whatever is scaled or cut away, nothing else may come in.
+    picture = encode(Image.new("L", (width, height), 77), "PNG")
+    found = decoding.decode(picture, "x.png", target)
+    np.testing.assert_array_equal(found, np.full((to_height, to_width, 1), 77))

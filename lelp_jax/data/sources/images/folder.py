@@ -34,8 +34,9 @@ class ImageFolder(EncodedImageSource):
 
     A folder `train` that holds folders makes it FOLDER/train/CLASS/*.png, beside which
     `validation` (or `val`, `valid`) and `test` may stand; what is missing of these is split off the
-    training rows. In the folder of a class, images may lie in further folders. The name of a row is
-    its path below FOLDER ("cat/0001.png").
+    training rows. In the folder of a class, images may be stored in further folders. The name of a
+    row is its path below FOLDER ("cat/0001.png"). `unlabelled` names the folder of images that have
+    no label, if there is one.
 
     Attributes:
         folder: Path of FOLDER.
