@@ -110,7 +110,9 @@ def draw_nearest(folder: Path, dataset: Dataset, facts: Mapping[str, Any]) -> Ga
             for number, each in enumerate(entry["nearest"])
         ]
         sheets.draw_rows(folder / file, rows, titles)
-        result.append(Picture(file, f"Class {escape_cell(entry['name'])}"))
+        name = escape_cell(entry["name"])
+        caption = f"Class {name}: images nearest to its {len(rows)} pseudo-subclasses"
+        result.append(Picture(file, caption))
     introduction = (
         "Each row shows the validation images that score highest in one pseudo-subclass of LELP, "
         "the highest first, with the share of the class's images that it holds"
@@ -122,12 +124,11 @@ def draw_nearest(folder: Path, dataset: Dataset, facts: Mapping[str, Any]) -> Ga
 
 
 def _describe_subclass(number: int, entry: Mapping[str, Any], fine_names: Sequence[str]) -> str:
-    text = f"{number + 1}: {entry['share']:.0%}".replace("%", " %")
+    text = f"{number + 1}: {100 * entry['share']:.1f} %"
     if entry["fine"] is None:
         return text
-    share = f"{entry['fine_share']:.0%}".replace("%", " %")
-    name = plots.shorten_line(fine_names[entry["fine"]], sheets.MOST_CHARACTERS)
-    return f"{text}\n{name}\n({share} of them)"
+    name = plots.shorten_line(fine_names[entry["fine"]])
+    return f"{text}\nfine label {name}\n({100 * entry['fine_share']:.1f} % of them)"
 
 
 def draw_disputed(folder: Path, dataset: Dataset, disputed: Sequence[Disputed]) -> Gallery:
@@ -156,7 +157,7 @@ def draw_disputed(folder: Path, dataset: Dataset, disputed: Sequence[Disputed]) 
     ]
     sheets.draw_examples(folder / file, examples)
     caption = (
-        f"The {len(shown)} most disputed of {len(disputed)} test images, each with its class and "
+        f"The {len(shown)} most disputed of {len(disputed):,} test images, each with its class and "
         "the methods' answers (green: right, orange: wrong)"
     )
     return Gallery(title, [Picture(file, caption)])

@@ -212,11 +212,11 @@ def draw_embedding(
 
 def _shorten_name(text: str) -> str:
     """Shortens a name to one line. A blank protects a leading "_", which hides legend entries."""
-    line = shorten_line(text, _NAME_LENGTH)
+    line = shorten_line(text)
     return f" {line}" if line.startswith("_") else line
 
 
-def shorten_line(text: str, length: int) -> str:
-    """Shortens a text to one line of at most so many characters and an ellipsis."""
+def shorten_line(text: str) -> str:
+    """Shortens a text to one line, with an ellipsis where it was cut."""
     line = " ".join(text.split())
-    return line if len(line) <= length else line[:length] + "…"
+    return line if len(line) <= _NAME_LENGTH else line[:_NAME_LENGTH] + "…"

@@ -6,6 +6,7 @@ Pixels are drawn one to one or enlarged a whole number of times, so that small i
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +20,18 @@ from lelp_jax.report.figures.plots import COLOURS, shorten_line
 
 _DPI = 100
 # Sizes in pixels. A tile is the square that an image is drawn into.
-TILE, GAP = 84, 6
-_MARGIN, _LABEL, _TEXT = 12, 190, 200
-_LINE = 15
+TILE, GAP = 96, 6
+_MARGIN, _LABEL, _TEXT = 12, 190, 250
+_LINE = 17
 _FONT = 9
 _COLUMNS = 3
 _MOST_LINES = 5
 # What fits on a line beside an image.
-MOST_CHARACTERS = 27
-# Photographs as large as a tile take some kilobytes each. A sheet of many is reduced to 256
-# colours, which shows what is on them as well.
-_MOST_BYTES = 250_000
+_MOST_CHARACTERS = 33
+# Photographs as large as a tile take many kilobytes each. A sheet of them is reduced to so many
+# colours, which shows what is on them as well; noise alone needs the last number.
+MOST_BYTES = 290_000
+_COLOURS = (256, 128, 64, 32, 16, 8)
 _RIGHT, _WRONG = COLOURS[2], COLOURS[1]
 
 
@@ -68,11 +70,13 @@ def draw_rows(path: Path, rows: Sequence[np.ndarray], titles: Sequence[str]) -> 
         titles: One title per row, of one or more lines.
     """
     across = max(1, *map(len, rows))
-    width = _MARGIN + _LABEL + across * (TILE + GAP) + _MARGIN
-    figure, height = _open_figure(width, len(rows) * (TILE + GAP))
+    figure, height = _open_figure(_LABEL + across * (TILE + GAP), len(rows) * (TILE + GAP))
     for number, (images, title) in enumerate(zip(rows, titles, strict=True)):
         top = _MARGIN + number * (TILE + GAP)
-        _write(figure, title, _MARGIN, top + TILE / 2, centred=True)
+        lines = title.splitlines()
+        first = top + (TILE - len(lines) * _LINE) // 2
+        for line, text in enumerate(lines):
+            _write(figure, text, (_MARGIN, first + line * _LINE), _LABEL - GAP)
         for place, image in enumerate(images):
             left = _MARGIN + _LABEL + place * (TILE + GAP)
             _paste(figure, image, left, height - top - TILE)
@@ -90,58 +94,60 @@ def draw_examples(path: Path, examples: Sequence[Example]) -> None:
     """
     across, down = min(_COLUMNS, len(examples)), -(-len(examples) // _COLUMNS)
     cell = TILE + GAP + _TEXT
-    figure, height = _open_figure(_MARGIN + across * cell + _MARGIN, down * (TILE + 2 * GAP))
+    figure, height = _open_figure(across * cell, down * (TILE + 2 * GAP))
     for place, example in enumerate(examples):
         left = _MARGIN + (place % _COLUMNS) * cell
         top = _MARGIN + (place // _COLUMNS) * (TILE + 2 * GAP)
         _paste(figure, example.image, left, height - top - TILE)
-        lines = [(shorten_line(example.title, MOST_CHARACTERS), "black")]
-        shown = example.answers
-        if len(shown) > _MOST_LINES - 1:
-            shown = shown[: _MOST_LINES - 2]
-        lines += [
-            (shorten_line(text, MOST_CHARACTERS), _RIGHT if right else _WRONG)
-            for text, right in shown
-        ]
-        if len(shown) < len(example.answers):
-            lines.append((f"and {len(example.answers) - len(shown)} other answers", "0.4"))
-        for number, (text, colour) in enumerate(lines):
-            _write(figure, text, left + TILE + GAP, top + number * (_LINE + 2), colour=colour)
+        for number, (text, colour) in enumerate(_list_lines(example)):
+            corner = (left + TILE + GAP, top + number * _LINE)
+            _write(figure, text, corner, _TEXT - GAP, colour)
     _save(figure, path)
 
 
+def _list_lines(example: Example) -> list[tuple[str, str]]:
+    """Lists the lines beside an image, with their colours; answers without room are counted."""
+    lines = [(shorten_line(f"class {example.title}"), "black")]
+    for number, (text, right) in enumerate(example.answers):
+        wrapped = textwrap.wrap(text, _MOST_CHARACTERS, max_lines=2, placeholder=" …")
+        left = len(example.answers) - number
+        # The last line is for the count, unless this is the last answer.
+        if len(lines) + len(wrapped) > _MOST_LINES - (left > 1):
+            return [*lines, (f"and {left} other answer{'s' * (left != 1)}", "0.4")]
+        lines += [(line, _RIGHT if right else _WRONG) for line in wrapped]
+    return lines
+
+
 def _open_figure(width: int, height: int) -> tuple[Figure, int]:
-    """Opens a figure of so many pixels and a margin above and below; returns its whole height."""
-    height += 2 * _MARGIN - GAP
+    """Opens a figure of so many pixels and a margin around them; returns its whole height."""
+    width, height = width + 2 * _MARGIN, height + 2 * _MARGIN
     return Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI), height
 
 
 def _write(
-    figure: Figure,
-    text: str,
-    left: float,
-    top: float,
-    *,
-    colour: str = "black",
-    centred: bool = False,
+    figure: Figure, text: str, corner: tuple[int, int], room: int, colour: str = "black"
 ) -> None:
+    """Writes a line of at most `room` pixels whose upper left corner is given."""
     width, height = figure.get_size_inches() * _DPI
-    figure.text(
-        left / width,
-        1 - top / height,
+    # Class names are data: a "$" in one must not start a formula.
+    drawn = figure.text(
+        corner[0] / width,
+        1 - corner[1] / height,
         text,
         fontsize=_FONT,
         color=colour,
-        va="center" if centred else "top",
-        # Class names are data: a "$" in one must not start a formula.
+        va="top",
         parse_math=False,
     )
+    # Letters differ in width, so only the drawn line tells whether it fits.
+    while len(text) > 1 and drawn.get_window_extent().width > room:
+        text = text[:-1]
+        drawn.set_text(f"{text}…")
 
 
 def _paste(figure: Figure, image: np.ndarray, left: int, bottom: int) -> None:
     """Draws an image in the middle of the tile whose lower left corner is given."""
     fitted = fit_into_tile(image)
-    # Figures count from below, and `origin` says so of the image.
     figure.figimage(
         fitted,
         left + (TILE - fitted.shape[1]) // 2,
@@ -170,11 +176,14 @@ def fit_into_tile(image: np.ndarray) -> np.ndarray:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    """Saves a figure as PNG; one that would be a large file with 256 colours."""
+    """Saves a figure as PNG; one that would be a large file with fewer colours."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=_DPI, format="png")
-    if buffer.getbuffer().nbytes > _MOST_BYTES:
-        picture = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    picture = Image.open(buffer).convert("RGB")
+    for colours in _COLOURS:
+        if buffer.tell() <= MOST_BYTES:
+            break
         buffer = io.BytesIO()
-        picture.save(buffer, format="png", optimize=True)
+        reduced = picture.quantize(colours, dither=Image.Dither.NONE)
+        reduced.save(buffer, format="png")
     files.write_atomic(path, buffer.getvalue())
