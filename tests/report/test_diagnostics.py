@@ -380,6 +380,13 @@ def test_planted_clusters_are_told_from_images(clusters: bool):
     found = diagnosis.diagnose(data, answers, num_subclasses=4)
     of_input = [entry["splits"]["soft_kmeans"]["from_input"] for entry in found["classes"]]
     assert min(of_input) > 0.9 if clusters else max(np.abs(of_input)) < 0.2
+    for label, entry in enumerate(found["classes"]):
+        assert len(entry["nearest"]) == 4
+        assert sum(each["share"] for each in entry["nearest"]) == pytest.approx(1)
+        shown = np.concatenate([each["rows"] for each in entry["nearest"]]).astype(int)
+        assert set(shown) <= set(data.validation)
+        assert set(data.labels[shown]) == {label}
+        assert len(set(shown)) == len(shown)
     features, _ = diagnosis._read_inputs(data, data.train, data.validation)
     np.testing.assert_allclose(
         features, (data.inputs[data.train].reshape(len(data.train), -1) - 127.5) / 63.75, rtol=1e-6

@@ -11,6 +11,7 @@ import pytest
 from lelp_jax.core import files
 from lelp_jax.inputs import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
+from lelp_jax.inputs.images import ImageEncoding
 from lelp_jax.report.explorer.page import render_markdown
 from lelp_jax.report.results import markdown, table
 from tests.helpers import planted
@@ -320,3 +321,12 @@ def test_pictures_stand_under_their_captions() -> None:
     text = markdown.render_gallery(markdown.Gallery("Title", shown, "Both")).text
     assert text == "Both\n\nOne:\n\n![a](a.png)\n\nTwo:\n\n![b](b.png)"
     assert markdown.render_gallery(markdown.Gallery("Title", [], "Both")).text == ""
+
+
+def test_images_are_described_by_their_size() -> None:
+    images = np.zeros((6, 28, 20, 3), np.uint8)
+    encoding = ImageEncoding((28, 20, 3))
+    text = markdown.describe_inputs(
+        planted.dataset(np.arange(6) % 2, images), Inputs(images, "made", encoding)
+    ).text
+    assert text.startswith("- images of 28 x 20 x 3 (height x width x channels)")

@@ -111,7 +111,8 @@ def draw_nearest(folder: Path, dataset: Dataset, facts: Mapping[str, Any]) -> Ga
         ]
         sheets.draw_rows(folder / file, rows, titles)
         name = escape_cell(entry["name"])
-        caption = f"Class {name}: images nearest to its {len(rows)} pseudo-subclasses"
+        parts = f"{len(rows)} pseudo-subclass{'es' * (len(rows) != 1)}"
+        caption = f"Class {name}: images nearest to its {parts}"
         result.append(Picture(file, caption))
     introduction = (
         "Each row shows the validation images that score highest in one pseudo-subclass of LELP, "
@@ -119,7 +120,7 @@ def draw_nearest(folder: Path, dataset: Dataset, facts: Mapping[str, Any]) -> Ga
     )
     introduction += "." if dataset.fine_labels is None else " and their most frequent fine label."
     if len(drawn) > _MOST_CLASSES:
-        introduction += f" The first {_MOST_CLASSES} of {len(facts['classes'])} classes are shown."
+        introduction += f" The first {_MOST_CLASSES} of {len(drawn)} classes are shown."
     return Gallery("Images nearest to the pseudo-subclasses", result, introduction)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -30,8 +31,8 @@ _MOST_LINES = 5
 _MOST_CHARACTERS = 33
 # Photographs as large as a tile take many kilobytes each. A sheet of them is reduced to so many
 # colours, which shows what is on them as well; noise alone needs the last number.
-MOST_BYTES = 290_000
-_COLOURS = (256, 128, 64, 32, 16, 8)
+_MOST_BYTES = 290_000
+_COLOURS = (256, 64, 16, 4)
 _RIGHT, _WRONG = COLOURS[2], COLOURS[1]
 
 
@@ -177,13 +178,18 @@ def fit_into_tile(image: np.ndarray) -> np.ndarray:
 
 def _save(figure: Figure, path: Path) -> None:
     """Saves a figure as PNG; one that would be a large file with fewer colours."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=_DPI, format="png")
-    picture = Image.open(buffer).convert("RGB")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    content = _encode(picture)
     for colours in _COLOURS:
-        if buffer.tell() <= MOST_BYTES:
+        if len(content) <= _MOST_BYTES:
             break
-        buffer = io.BytesIO()
-        reduced = picture.quantize(colours, dither=Image.Dither.NONE)
-        reduced.save(buffer, format="png")
-    files.write_atomic(path, buffer.getvalue())
+        content = _encode(picture.quantize(colours, dither=Image.Dither.NONE))
+    files.write_atomic(path, content)
+
+
+def _encode(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png")
+    return buffer.getvalue()
