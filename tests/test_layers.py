@@ -63,7 +63,8 @@ ALLOWED = {
     ],
     "answering": ["bank", "cli", "data", "data/reading", "inputs", "storage"],
     "report/results": [
-        *("data", "experiment", "inputs registry", "methods", "references", "students", "train"),
+        *("augmentation", "data", "experiment", "inputs registry", "methods", "references"),
+        *("students", "train"),
     ],
     "report/figures": [
         *("data", "experiment", "report/results", "students", "teachers", "train"),

@@ -240,7 +240,7 @@ def _write_sections(
     return [
         markdown.write_overview(run.config, run.dataset, comparison),
         Section("Cautions", "\n".join(f"- {caution}" for caution in found)),
-        markdown.describe_inputs(run.dataset, run.inputs),
+        markdown.describe_inputs(run.dataset, run.inputs, run.config.student.train.augmentation),
         compare_to_published(run.config.report.published, comparison),
         markdown.explain_differences(comparison),
         disagreement.describe(disputed, run.dataset),

@@ -93,8 +93,8 @@ def test_any_source_is_text() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"methods": {"lepl": 80.0}}, "unknown method 'lepl'; did you mean 'lelp'"),
-        ({"methods": {"linear": 80.0}}, "unknown method 'linear'"),
+        ({"methods": {"lepl": 80.0}}, "unknown method: 'lepl'; did you mean 'lelp'"),
+        ({"methods": {"linear": 80.0}}, "unknown method: 'linear'"),
         ({"methods": {"lelp": "80"}}, "methods.lelp must be a number of 0 or more, got '80'"),
         ({"methods": {"lelp": float("nan")}}, "methods.lelp must be .* got nan"),
         ({"methods": {"lelp": -3}}, "methods.lelp must be .* got -3"),
@@ -106,7 +106,7 @@ def test_any_source_is_text() -> None:
     ],
 )
 def test_what_the_section_can_get_wrong(values: dict, message: str) -> None:
-    with pytest.raises(UserError, match=f"config.report.published.*{message}|{message}") as error:
+    with pytest.raises(UserError, match=message) as error:
         published(**values)
     assert "config.report.published" in str(error.value)
     assert "\n" not in str(error.value)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lelp_jax.augmentation.config import Augmentation
 from lelp_jax.core import files
 from lelp_jax.inputs import Inputs
 from lelp_jax.inputs.features import FeatureEncoding
@@ -286,12 +287,15 @@ def test_text_says_what_students_see() -> None:
     seen = [Inputs(np.zeros((4, 1)), "a", FeatureEncoding(None), *more) for more in ((900,), (0,))]
     noted = [dataclasses.replace(one, notes=notes) for one in seen]
     words = "- at most 16 tokens of each text"
-    assert markdown.describe_inputs(texts, seen[0]).text == f"{words}, from a vocabulary of 900"
-    assert markdown.describe_inputs(texts, noted[1]).text == (
+    assert (
+        markdown.describe_inputs(texts, seen[0], Augmentation()).text
+        == f"{words}, from a vocabulary of 900"
+    )
+    assert markdown.describe_inputs(texts, noted[1], Augmentation()).text == (
         f"{words}\n- 1 of 4 texts is cut\n- 2 % are unknown"
     )
-    assert markdown.describe_inputs(numbers, seen[1]).text == ""
-    assert markdown.describe_inputs(numbers, noted[1]).text.count("\n") == 1
+    assert markdown.describe_inputs(numbers, seen[1], Augmentation()).text == ""
+    assert markdown.describe_inputs(numbers, noted[1], Augmentation()).text.count("\n") == 1
 
 
 def test_notes_and_settings_of_every_method() -> None:
@@ -326,7 +330,11 @@ def test_pictures_stand_under_their_captions() -> None:
 def test_images_are_described_by_their_size() -> None:
     images = np.zeros((6, 28, 20, 3), np.uint8)
     encoding = ImageEncoding((28, 20, 3))
-    text = markdown.describe_inputs(
-        planted.dataset(np.arange(6) % 2, images), Inputs(images, "made", encoding)
-    ).text
-    assert text.startswith("- images of 28 x 20 x 3 (height x width x channels)")
+    data, inputs = planted.dataset(np.arange(6) % 2, images), Inputs(images, "made", encoding)
+    size = "- images of 28 x 20 x 3 (height x width x channels)"
+    text = markdown.describe_inputs(data, inputs, Augmentation()).text
+    assert text.startswith(size)
+    assert "\n" not in text
+    text = markdown.describe_inputs(data, inputs, Augmentation(crop=4, flip=0.5)).text
+    assert text.startswith(size)
+    assert text.endswith("in every step: crop 4, flip 0.5")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from lelp_jax.augmentation.config import Augmentation
 from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.config import Config
 from lelp_jax.inputs import Inputs
@@ -85,8 +87,8 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
     return Section("", "\n\n".join(parts))
 
 
-def describe_inputs(dataset: Dataset, inputs: Inputs) -> Section:
-    """Describes what reaches the students: the size of images or texts, and the inputs' notes."""
+def describe_inputs(dataset: Dataset, inputs: Inputs, augmentation: Augmentation) -> Section:
+    """Describes what reaches students: images, their random changes, texts, and the notes on them."""
     lines = list(inputs.notes)
     if dataset.of_images:
         height, width, channels = dataset.inputs.shape[1:]
@@ -95,6 +97,10 @@ def describe_inputs(dataset: Dataset, inputs: Inputs) -> Section:
             f"images of {height} x {width} x {channels} (height x width x channels), with pixels "
             "from 0 to 255 scaled to -2 to 2",
         )
+        changes = dataclasses.asdict(augmentation)
+        text = ", ".join(f"{name} {value:g}" for name, value in changes.items() if value)
+        if text:
+            lines.append(f"in training, images are changed at random in every step: {text}")
     if dataset.of_texts:
         size = f", from a vocabulary of {inputs.num_tokens:,}" if inputs.num_tokens else ""
         lines.insert(0, f"at most {dataset.max_length} tokens of each text{size}")
