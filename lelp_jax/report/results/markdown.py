@@ -88,7 +88,7 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
 
 
 def describe_inputs(dataset: Dataset, inputs: Inputs, augmentation: Augmentation) -> Section:
-    """Describes what reaches students: images, their random changes, texts, and the notes on them."""
+    """Describes what reaches students: images and their random changes, texts, and notes."""
     lines = list(inputs.notes)
     if dataset.of_images:
         height, width, channels = dataset.inputs.shape[1:]
