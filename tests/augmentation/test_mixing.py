@@ -82,6 +82,8 @@ def test_with_both_each_row_takes_one() -> None:
     pasted = ((mixed == inputs) | (mixed == others)).all(axis=(2, 3, 4))
     averaged = is_average(inputs, mixed, others, share)
     assert (pasted | averaged).all()
+    own = (mixed == inputs).all(axis=-1).mean(axis=(2, 3))
+    np.testing.assert_allclose(share[pasted], own[pasted], atol=1e-6)
     assert abs(pasted.mean() - 0.5) < 4 * 0.5 / pasted.size**0.5
 
 
