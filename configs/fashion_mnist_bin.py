@@ -20,7 +20,9 @@ def get_config(argument: str = "") -> ConfigDict:
     config.seed = 0
     config.replicates = 4
 
-    config.data = presets.build_image_arrays()
+    config.data = (
+        presets.build_image_arrays() if argument else presets.build_image_tfds("fashion_mnist")
+    )
     config.data.class_map = ("parity",)
     config.data.transfer_size = 2000
 
