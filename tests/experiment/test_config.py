@@ -5,18 +5,21 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from lelp_jax import methods
+from lelp_jax import methods, presets
+from lelp_jax.augmentation.config import Augmentation
 from lelp_jax.cli.config_file import load_config
 from lelp_jax.core.errors import UserError
 from lelp_jax.deploy import export
 from lelp_jax.experiment import config
 from lelp_jax.main import main
-from lelp_jax.presets import build_training
+from lelp_jax.teachers.network import Networks
+from lelp_jax.train.optimizer import OptimizerConfig
 from tests.helpers.paths import CONFIGS
 
 # What a config file needs besides itself; files that are not listed need nothing.
@@ -51,8 +54,11 @@ def write_data(rows: int = 120) -> np.ndarray:
 
 def plain(name: str, *arguments: str) -> dict:
     raw = load_config(CONFIGS / f"{name}.py", arguments)
-    if "train" in raw.data and raw.data.source not in ("hub", "tfds"):
+    if "train" in raw.data and not raw.data.source.endswith(("hub", "tfds")):
         raw.data.train = DATA[name]
+    for key in ("file", "folder"):
+        if key in raw.data:
+            raw.data[key] = "images"
     if name == "own_teacher":
         raw.teacher.files = ("teacher.npz",)
     return raw.to_dict()
@@ -167,7 +173,10 @@ def test_defaults_stand_in_for_what_is_left_out() -> None:
         ({"checkpoint": {"every": 1}}, "unknown key of config.checkpoint: 'every'"),
         ({"extra": 1}, "unknown key of config: 'extra'"),
         ({"report": {}}, "config.report.baseline is missing"),
-        ({"data": {"source": ["digits"]}}, r"config.data.source must be .*'hub', got \['digits'\]"),
+        (
+            {"data": {"source": ["digits"]}},
+            r"config.data.source must be .*'hub', .*, got \['digits'\]",
+        ),
         ({"data": {"source": "digits", "split": 0.5}}, "config.data.split must be 3 values"),
         ({"data": {"source": "digits", "split": None}}, "config.data.split must be 3 values"),
         (
@@ -239,7 +248,20 @@ def test_what_an_own_teacher_section_can_get_wrong(teacher: dict, message: str) 
         config.from_config_dict(changed(teacher=teacher))
 
 
-def test_training_section_has_every_key() -> None:
-    section = build_training(steps=3, batch_size=2)
+def test_training_sections_have_every_key() -> None:
+    def keys(cls: Any) -> set[str]:
+        return {field.name for field in dataclasses.fields(cls)}
+
+    section = presets.build_training(steps=3, batch_size=2)
     assert isinstance(section, ConfigDict)
-    assert set(section) == {field.name for field in dataclasses.fields(config.TrainConfig)}
+    # Only images are augmented.
+    assert set(section) == keys(config.TrainConfig) - {"augmentation"}
+    images = presets.build_image_training(epochs=1)
+    assert set(images) == keys(config.TrainConfig)
+    assert set(images.augmentation) == keys(Augmentation)
+    assert set(section.optimizer) == set(images.optimizer) == keys(OptimizerConfig)
+    for built, cls in (
+        (presets.build_image_teacher({"name": "mlp"}, epochs=1, count=1), Networks),
+        (presets.build_image_student({"name": "mlp"}, epochs=1), config.StudentConfig),
+    ):
+        assert set(built) - {"source"} == keys(cls)
