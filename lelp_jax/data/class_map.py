@@ -45,8 +45,8 @@ def read(given: Sequence[object], label_names: Sequence[str]) -> ClassMap:
     Args:
         given: One entry per label, in label order: its class; or texts "LABEL=CLASS" in any order.
             Classes are whole numbers without a gap, or names, which are numbered in sorted order.
-            A single "parity" makes the classes "even" and "odd" of the labels' numbers, which are
-            their positions in label order.
+            A single "parity" makes the classes "even" and "odd" of the labels' numbers: those that
+            they are, or else their positions in label order.
         label_names: One name per label.
 
     Returns:
@@ -60,7 +60,10 @@ def read(given: Sequence[object], label_names: Sequence[str]) -> ClassMap:
             raise UserError(f"{_KEY} holds {entry!r}; give a whole number or a name per label")
     entries = [str(entry).strip() for entry in given]
     if entries == [_PARITY]:
-        return ClassMap(("even", "odd"), np.arange(len(label_names)) % 2)
+        numbers = np.arange(len(label_names))
+        if all(_WHOLE.fullmatch(name) for name in label_names):
+            numbers = np.array([int(name) for name in label_names])
+        return ClassMap(("even", "odd"), numbers % 2)
     if any("=" in entry for entry in entries):
         entries = _by_label(entries, label_names)
     if len(entries) != len(label_names):

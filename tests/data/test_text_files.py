@@ -135,6 +135,7 @@ def test_fine_labels_are_used_where_every_file_has_them() -> None:
         (("pos", "neg", "neg", "pos"), [1, 0, 0, 1, -1], ("neg", "pos")),
         (("d=0", "c=1", "b=1", "a=1"), [1, 1, 1, 0, -1], ("d", "a/b/c")),
         (("d=up", "c=low", "b=low", "a = up"), [1, 0, 0, 1, -1], ("low", "up")),
+        (("parity",), [0, 1, 0, 1, -1], ("even", "odd")),
     ],
 )
 @pytest.mark.parametrize("of_numbers", [False, True])
@@ -149,6 +150,12 @@ def test_merged_classes_and_the_label_before_as_fine_label(
     assert parts.train.fine_labels is not None
     assert parts.train.fine_labels.tolist() == [0, 1, 2, 3, -1]
     assert parts.fine_names == tuple("abcd")
+
+
+def test_parity_of_labels_is_that_of_their_numbers() -> None:
+    parts = read(csv(TEXTS[:4] * 2, [3, -1, 0, 2] * 2), class_map=("parity",), unlabelled="")
+    assert parts.train.labels.tolist() == [1, 1, 0, 0] * 2
+    assert parts.fine_names == ("-1", "0", "2", "3")
 
 
 def test_names_of_labels_that_hold_equals_signs() -> None:
@@ -173,7 +180,11 @@ def test_class_map_from_the_command_line() -> None:
         "    data = {'source': 'files', 'train': 't.csv', 'class_map': ()}\n"
         "    return ConfigDict({'data': data})\n"
     )
-    for text, names in (("0,1,0,1", ("a/c", "b/d")), ("a=p,b=p,c=n,d=n", ("n", "p"))):
+    for text, names in (
+        ("0,1,0,1", ("a/c", "b/d")),
+        ("a=p,b=p,c=n,d=n", ("n", "p")),
+        ("parity", ("even", "odd")),
+    ):
         argv = ["main", "--config=c.py", f"--config.data.class_map={text}"]
         arguments = command_line.parse(argv, "Usage.", holds_texts)
         assert arguments is not None

@@ -99,44 +99,33 @@ class EncodedImageSource(ImageSource):
         self, batches: Sequence[_Batch], headers: Sequence[Sequence[decoding.Header]]
     ) -> tuple[decoding.Target, list[str]]:
         """Chooses what every image becomes, and says how many are changed for it."""
-        every = [header for of_split in headers for header in of_split]
-        places = [
-            place for batch in batches for place in map(batch.place, range(len(batch.encoded)))
-        ]
-        shapes = [(header.height, header.width) for header in every]
-        height, width = shapes[0]
+        first = headers[0][0]
+        height, width = first.height, first.width
         if self.size:
             height, width = self.size[0], self.size[-1]
-        else:
-            other = next((row for row, shape in enumerate(shapes) if shape != shapes[0]), None)
-            if other is not None:
-                raise UserError(
-                    f"{places[other]} has {shapes[other][0]}x{shapes[other][1]} pixels (height x "
-                    f"width), but {places[0]} {height}x{width}; give one size for all, as "
-                    "--config.data.size=32,32"
-                )
-        channels = self.channels or (1 if all(header.grey for header in every) else 3)
-        rows = collections.defaultdict(list)
-        for row, header in enumerate(every):
-            for note in header.notes:
-                rows[note].append(row)
-            if header.grey != (channels == 1):
-                rows[
-                    "are grey and are converted to colour"
-                    if header.grey
-                    else "are coloured and are converted to grey"
-                ].append(row)
-            if shapes[row] != (height, width):
-                how = "scaled and cropped" if self.resize == "crop" else "squeezed"
-                larger = header.height < height or header.width < width
-                rows[
-                    f"are {how} to {height}x{width}" + (", which enlarges them" if larger else "")
-                ].append(row)
+        grey = all(header.grey for of_split in headers for header in of_split)
+        channels = self.channels or (1 if grey else 3)
+        target = decoding.Target(height, width, channels, self.resize)
+        counts: collections.Counter[str] = collections.Counter()
+        places: dict[str, str] = {}
+        for batch, of_split in zip(batches, headers, strict=True):
+            for row, header in enumerate(of_split):
+                if not self.size and (header.height, header.width) != (height, width):
+                    raise UserError(
+                        f"{batch.place(row)} has {header.height}x{header.width} pixels (height x "
+                        f"width), but {batches[0].place(0)} {height}x{width}; give one size for "
+                        "all, as --config.data.size=32,32"
+                    )
+                for change in decoding.list_changes(header, target):
+                    counts[change] += 1
+                    if change not in places:
+                        places[change] = batch.place(row)
+        total = sum(map(len, headers))
         notes = [
-            f"{len(found)} of {len(every)} images {note} (the first is {places[found[0]]})"
-            for note, found in sorted(rows.items())
+            f"{count} of {total} images {change} (the first is {places[change]})"
+            for change, count in sorted(counts.items())
         ]
-        return decoding.Target(height, width, channels, self.resize), notes
+        return target, notes
 
 
 @dataclasses.dataclass(frozen=True)

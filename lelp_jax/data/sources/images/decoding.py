@@ -117,6 +117,25 @@ def read_header(image: Encoded, place: str) -> Header:
     return Header(height, width, grey, tuple(note for note, holds in found.items() if holds))
 
 
+def list_changes(header: Header, target: Target) -> list[str]:
+    """Lists what happens to an image on its way to the target, in words that follow "images".
+
+    Args:
+        header: The image.
+        target: What it becomes.
+    """
+    changes = list(header.notes)
+    if header.grey != (target.channels == 1):
+        kinds = ("grey", "colour") if header.grey else ("coloured", "grey")
+        changes.append("are {} and are converted to {}".format(*kinds))
+    if (header.height, header.width) != (target.height, target.width):
+        how = "scaled and cropped" if target.resize == "crop" else "squeezed"
+        larger = header.height < target.height or header.width < target.width
+        size = f"{target.height}x{target.width}"
+        changes.append(f"are {how} to {size}{', which enlarges them' if larger else ''}")
+    return changes
+
+
 def decode(image: Encoded, place: str, target: Target) -> np.ndarray:
     """Decodes an image, [height, width, channels] uint8.
 
