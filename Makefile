@@ -18,7 +18,7 @@ PYTEST := $(RUN) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast test-kills test-damage fuzz lint format tables bench-fleet \
-    bench-compare bench-launch bench-latency bench-projection bench-text clean
+    bench-compare bench-launch bench-latency bench-projection bench-text bench-images clean
 # The steps of a target share its environment and come in order, also under `make -j`.
 .NOTPARALLEL:
 
@@ -69,6 +69,9 @@ bench-projection: $(VENV)/.installed-bench ## the projections beside scikit-lear
 
 bench-text: $(VENV)/.installed-bench ## fine-tuning an encoder beside PyTorch
 	$(RUN) -m benchmarks.text
+
+bench-images: $(VENV)/.installed-bench ## convolutional networks beside PyTorch
+	$(RUN) -m benchmarks.images
 
 bench-latency: $(VENV)/.installed-bench ## size and latency of a teacher and of students
 	$(RUN) -m benchmarks.latency
