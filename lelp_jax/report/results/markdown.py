@@ -88,7 +88,7 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
 
 
 def describe_inputs(dataset: Dataset, inputs: Inputs, augmentation: Augmentation) -> Section:
-    """Describes what reaches students: images and their random changes, texts, and notes."""
+    """Describes what reaches the students: sizes, random changes, and the notes of the inputs."""
     lines = list(inputs.notes)
     if dataset.of_images:
         height, width, channels = dataset.inputs.shape[1:]
