@@ -28,6 +28,7 @@ from lelp_jax.train import buckets, class_weights, plan, scheduler
 from lelp_jax.train.fleet import (
     FleetJob,
     Member,
+    count_activations,
     count_frozen,
     count_trained,
     estimate_work,
@@ -108,6 +109,7 @@ def ensure(run: Run, students: Sequence[Student]) -> list[Trained]:
             estimate_work(student.spec, table, train.batch_size, frozen),
             jax.devices()[0].platform,
             frozen,
+            activations=count_activations(student.spec, table, train.batch_size),
             keeps_best=train.early_stopping.evaluations > 0,
         )
 

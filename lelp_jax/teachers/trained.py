@@ -30,7 +30,13 @@ from lelp_jax.teachers.head import (
 )
 from lelp_jax.train import class_weights, plan, scheduler
 from lelp_jax.train.config import TrainConfig
-from lelp_jax.train.fleet import FleetJob, count_trained, embedding_dims, estimate_work
+from lelp_jax.train.fleet import (
+    FleetJob,
+    count_activations,
+    count_trained,
+    embedding_dims,
+    estimate_work,
+)
 from lelp_jax.train.scheduler import Request, Trained
 from lelp_jax.train.state import Params, StepSpec
 
@@ -165,6 +171,7 @@ class TrainedTeachers(abc.ABC):
                 count_trained(spec, values),
                 work,
                 jax.devices()[0].platform,
+                activations=count_activations(spec, values, self.train.batch_size),
                 keeps_best=self.train.early_stopping.evaluations > 0,
             )
 

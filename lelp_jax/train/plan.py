@@ -20,7 +20,7 @@ _MAX_STEPS = 1000
 # CPU cores, lone ones are about as fast as fleets at 1e9, and 1.4 times as fast at 2.5e9.
 _BUSY = {"cpu": 2e9}
 _BUSY_ON_ACCELERATORS = 2e13
-# Parameters, their gradient and two moments, and the activations' share of the memory.
+# Parameters, their gradient and two moments, and a share for activations that nobody counted.
 _COPIES = 6
 # What is frozen: its group's copy and the member's own.
 _FROZEN_COPIES = 2
@@ -31,7 +31,13 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def members_per_program(
-    parameters: int, work: int, platform: str, frozen: int = 0, *, keeps_best: bool = False
+    parameters: int,
+    work: int,
+    platform: str,
+    frozen: int = 0,
+    *,
+    activations: int = 0,
+    keeps_best: bool = False,
 ) -> int:
     """Computes the size of the largest fleet.
 
@@ -40,10 +46,11 @@ def members_per_program(
         work: Operations of one member's step. What keeps the device busy alone trains alone.
         platform: "cpu", "gpu" or "tpu".
         frozen: Parameters that a member reads in every step and never changes.
+        activations: Numbers that its forward pass keeps for the gradient.
         keeps_best: Whether its best parameters are kept beside the latest.
     """
     limit = _MEMBERS.get(platform, _MEMBERS_ON_ACCELERATORS)
-    numbers = (_COPIES + keeps_best) * parameters + _FROZEN_COPIES * frozen
+    numbers = (_COPIES + keeps_best) * parameters + _FROZEN_COPIES * frozen + activations
     busy = _BUSY.get(platform, _BUSY_ON_ACCELERATORS) // work
     return max(1, min(limit, _BYTES_PER_MEMBER_AXIS // (4 * numbers), int(busy)))
 

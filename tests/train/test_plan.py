@@ -130,3 +130,11 @@ def test_best_parameters_take_room():
         plan.members_per_program(3 * 10**6, 1, "cpu", keeps_best=keeps) for keeps in (False, True)
     )
     assert (alone, beside) == (29, 25)
+
+
+def test_activations_take_room():
+    def size(platform: str, activations: int) -> int:
+        return plan.members_per_program(1000, 1, platform, activations=activations)
+
+    # 2 GiB are 2**29 numbers.
+    assert [size("gpu", 2**power) for power in (0, 20, 25, 29, 40)] == [256, 256, 15, 1, 1]

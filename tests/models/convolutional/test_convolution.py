@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -50,7 +52,7 @@ def weigh(value):
     return jnp.cos(jnp.arange(value.size, dtype=jnp.float32)).reshape(value.shape)
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     batch=st.sampled_from([1, 3, 7, 64]),
     height=st.integers(3, 9),
@@ -75,3 +77,151 @@ def test_values_and_gradients(batch, height, width, channels, features, size, st
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_allclose(one, other, **TOLERANCE)
     np.testing.assert_allclose(reference(inputs, kernel, stride, groups), found[0], **TOLERANCE)
+
+
+def compare_with_plain(function, inputs, kernel, stride):
+    """Compares a function's result and gradients with those of XLA's own convolution."""
+
+    def plain(inputs, kernel):
+        return products.convolve_plain(inputs, kernel, stride)
+
+    if inputs.ndim == 5 or kernel.ndim == 5:
+        plain = jax.vmap(plain, (0 if inputs.ndim == 5 else None, 0 if kernel.ndim == 5 else None))
+    expected = with_gradients(plain, inputs, kernel, weigh)
+    found = with_gradients(function, inputs, kernel, weigh)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other, one, **TOLERANCE)
+
+
+@pytest.mark.parametrize("batch", [1, 13, 20])
+@pytest.mark.parametrize("images", [1, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_parts_of_the_batch_add_up(monkeypatch, batch, images, stride):
+    # So few bytes that a part has one image or up to five; 13 images have no parts but 1 and 13.
+    shifted = 3 * 2 * (8 * 7 * 4) if stride == 1 else 9 * 4 * (4 * 4)
+    monkeypatch.setattr(products, "_BYTES_IN_CACHE", images * shifted * 4)
+    inputs, kernel = draw(batch, 8, 7, 4), draw(3, 3, 4, 4)
+    # A function of its own, so that nothing traced under other conditions is found again.
+    compare_with_plain(jax.jit(lambda x, w: convolve(x, w, stride)), inputs, kernel, stride)
+    jaxpr = str(jax.make_jaxpr(jax.grad(lambda w: convolve(inputs, w, stride).sum()))(kernel))
+    parts = {1: batch, 5: batch if batch == 13 else max(1, batch // 5)}[images]
+    assert f"length={parts}" in jaxpr
+
+
+@pytest.mark.parametrize("by_member", [(0, 0), (0, None), (None, 0)])
+@pytest.mark.parametrize(("size", "stride"), [(1, 2), (3, 1), (3, 2)])
+def test_fleets(by_member, size, stride):
+    inputs, kernel = (
+        draw(*((3,) if axis == 0 else ()), *shape)
+        for axis, shape in zip(by_member, [(2, 7, 6, 3), (size, size, 3, 5)], strict=True)
+    )
+    each = jax.vmap(lambda x, w: convolve(x, w, stride), by_member)
+    compare_with_plain(each, inputs, kernel, stride)
+    # The gradient of each member, as the training step takes it.
+    gradient = jax.grad(lambda w, x: (weigh(v := convolve(x, w, stride)) * v).sum())
+    whole = jax.jit(jax.vmap(gradient, by_member[::-1]))(kernel, inputs)
+    for member in range(3):
+        own = (
+            array if axis is None else array[member]
+            for axis, array in zip(by_member[::-1], (kernel, inputs), strict=True)
+        )
+        np.testing.assert_allclose(whole[member], gradient(*own), **TOLERANCE)
+
+
+def test_no_kernel_of_a_fleet_is_left_to_xla():
+    inputs, kernel = draw(3, 2, 8, 8, 3), draw(3, 3, 3, 3, 5)
+    gradient = jax.vmap(jax.grad(lambda w, x: convolve(x, w, 1).sum(), (0, 1)))
+    assert "convolution" not in jax.jit(gradient).lower(kernel, inputs).as_text()
+    alone = jax.jit(lambda x, w: convolve(x, w, 1)).lower(inputs[0], kernel[0])
+    assert "stablehlo.convolution" in alone.as_text()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_loops(stride):
+    inputs, kernel = draw(3, 2, 7, 6, 4), draw(3, 3, 4, 4)
+
+    def loop(inputs, kernel):
+        return jax.lax.scan(lambda _, x: (None, convolve(x, kernel, stride)), None, inputs)[1]
+
+    def plain(inputs, kernel):
+        return jnp.stack([products.convolve_plain(x, kernel, stride) for x in inputs])
+
+    expected = with_gradients(plain, inputs, kernel, weigh)
+    found = with_gradients(jax.jit(loop), inputs, kernel, weigh)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(other, one, **TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("size", "groups", "features", "expected"),
+    [
+        (3, 1, 16, "products"),
+        (1, 1, 16, "pixels"),
+        (3, 8, 8, "channels"),
+        (1, 8, 8, "channels"),
+        (3, 2, 8, "plain"),
+        (3, 8, 16, "plain"),
+    ],
+)
+def test_the_formulation_follows_from_the_shape(size, groups, features, expected):
+    def choose(*, on_cpu: bool) -> str:
+        return convolution.choose_formulation(size, groups, 8, features, on_cpu=on_cpu)
+
+    assert choose(on_cpu=True) == expected
+    assert choose(on_cpu=False) == "plain"
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_modules_ask_for_the_platform(monkeypatch, on_cpu):
+    monkeypatch.setattr(convolution.parallel, "is_cpu", lambda: on_cpu)
+    jaxpr = str(jax.make_jaxpr(lambda x, w: convolve(x, w, 1))(draw(1, 4, 4, 2), draw(3, 3, 2, 3)))
+    assert ("custom_vjp" in jaxpr) == on_cpu
+
+
+def test_bfloat16_gradients_are_summed_in_float32():
+    inputs, kernel = draw(64, 8, 8, 1), jnp.ones((3, 3, 1, 1))
+    module = convolution.Convolution(1, compute_dtype=jnp.bfloat16)
+
+    def total(kernel, inputs):
+        return module.apply({"params": {"kernel": kernel}}, inputs).astype(jnp.float32).sum()
+
+    found = jax.grad(total)(kernel, inputs)
+    assert found.dtype == jnp.float32
+    # Of 4,096 ones, bfloat16 would count no more than 256.
+    ones = jax.grad(total)(kernel, jnp.ones_like(inputs))
+    assert float(ones[1, 1, 0, 0]) == inputs.size
+
+
+def test_exports_take_any_batch():
+    [batch] = jax.export.symbolic_shape("batch")
+    example = jax.ShapeDtypeStruct((batch, 6, 5, 2), jnp.float32)
+    for size, groups in ((3, 1), (1, 1), (3, 2)):
+        module = convolution.Convolution(2 if groups == 2 else 4, size, 2, groups)
+        kernel = draw(size, size, 2 // groups, module.features)
+        apply = jax.jit(lambda x, m=module, w=kernel: m.apply({"params": {"kernel": w}}, x))
+        exported = jax.export.export(apply)(example)
+        for count in (1, 3):
+            inputs = draw(count, 6, 5, 2)
+            np.testing.assert_allclose(exported.call(inputs), apply(inputs), **TOLERANCE)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (7, 5)])
+def test_pooling(size, height, width):
+    inputs = draw(2, height, width, 3)
+    window = (1, size, size, 1)
+
+    def reference_pool(x):
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+    pooled = convolution.pool_maximum(inputs, size)
+    theirs = torch.nn.functional.max_pool2d(
+        torch.tensor(np.asarray(inputs).transpose(0, 3, 1, 2)), size
+    )
+    np.testing.assert_array_equal(pooled, theirs.numpy().transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(pooled, reference_pool(inputs))
+    own, other = (
+        jax.grad(lambda x, f=f: (weigh(v := f(x)) * v).sum())(inputs)
+        for f in (lambda x: convolution.pool_maximum(x, size), reference_pool)
+    )
+    np.testing.assert_allclose(own, other, rtol=1e-6)
