@@ -153,6 +153,30 @@ def test_colour_of_16_bits_is_noted(tmp_path: Path, caplog: pytest.LogCaptureFix
     assert decoding.WIDE in caplog.text
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_an_image_that_is_not_square(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = RGB.resize((12, 9))
+    content = encode(picture, "PNG", exif=exif)
+    # The first row and column of the file are these sides of the scene (EXIF 2.3, 4.6.4).
+    pixels = np.asarray(picture)
+    upright = {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.transpose(1, 0, 2),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(pixels),
+    }[orientation]
+    header = decoding.read_header(content, "x.png")
+    assert (header.height, header.width) == upright.shape[:2]
+    target = decoding.Target(header.height, header.width, 3, "crop")
+    np.testing.assert_array_equal(decoding.decode(content, "x.png", target), upright)
+
+
 def test_auto_is_grey_where_all_are(tmp_path: Path) -> None:
     assert load(tmp_path, L, grey=True)[1].inputs.shape[-1] == 1
 

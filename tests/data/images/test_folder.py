@@ -73,6 +73,18 @@ def test_folders_in_the_folder_of_a_class(tmp_path: Path) -> None:
     check_rows(found, np.arange(30))
 
 
+def test_links_are_followed_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    pictures.save_folder(tmp_path / "p", IMAGES, LABELS)
+    (tmp_path / "p/rows").rename(tmp_path / "elsewhere")
+    (tmp_path / "p/rows").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "p/bars/back").symlink_to(tmp_path / "p/bars")
+    found = load(tmp_path / "p")
+    check_rows(found, np.arange(30))
+    assert len(found.inputs) == 30
+    assert "1 links to folders that are read already are not read" in caplog.text
+
+
 def test_numbers_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     pictures.save_folder(tmp_path, IMAGES, LABELS)
     for old, new in (("bars", "0"), ("rows", "2"), ("spots", "1")):
@@ -99,7 +111,7 @@ def test_files_that_are_not_read_are_counted(
 ) -> None:
     caplog.set_level(logging.INFO)
     pictures.save_folder(tmp_path, IMAGES, LABELS)
-    for name in ("bars/Thumbs.db", "rows/.DS_Store", ".hidden/0.png", "__MACOSX/1.png"):
+    for name in ("bars/Thumbs.db", "rows/.DS_Store", ".hidden/0.png", "bars/.old/1.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "labels.csv").write_text("a,b")
@@ -172,7 +184,7 @@ def test_decoded_images_are_kept(
     assert again.digest == first.digest
     np.testing.assert_array_equal(again.inputs, first.inputs)
     assert "30 of 30 images are scaled and cropped to 6x6" in caplog.text
-    load(folder, size=(5,))
+    load(folder)
     assert len(list(kept.glob("*.npz"))) == 2
     # A changed file of the same name, size and time of modification.
     path = folder / "bars/0000.png"
@@ -199,13 +211,38 @@ def test_damaged_and_old_entries(
         assert load(folder).digest == first.digest
         assert "decoded images are decoded again" in caplog.text
         assert entry.read_bytes() == content
-    # Those used least recently make room.
-    monkeypatch.setattr(cache, "_MOST_BYTES", 3 * len(content))
-    for size in (7, 8, 9):
-        os.utime(entry, (size, size))
+
+
+def test_entries_used_least_recently_make_room(
+    tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = pictures.save_folder(tmp_path / "p", IMAGES, LABELS)
+    for size in (6, 7, 8):
         load(folder, size=(size,))
-    assert entry not in list(kept.glob("*.npz"))
+    entries = sorted(kept.glob("*.npz"))
+    largest = max(path.stat().st_size for path in entries)
+    monkeypatch.setattr(cache, "_MOST_BYTES", 3 * largest)
+    for oldest in (entries[-1], entries[0]):
+        for path in kept.glob("*.npz"):
+            os.utime(path, (1, 1) if path == oldest else (2, 2))
+        load(folder, size=(9 + entries.index(oldest),))
+        assert not oldest.exists()
     assert len(list(kept.glob("*.npz"))) in (2, 3)
+
+
+def test_every_setting_has_its_own_entry(tmp_path: Path, kept: Path) -> None:
+    folder = pictures.save_folder(tmp_path / "p", IMAGES, LABELS)
+    shapes = [
+        load(folder, **settings).inputs.shape[1:]
+        for settings in (
+            {},
+            {"channels": 3},
+            {"size": (6, 4)},
+            {"size": (6, 4), "resize": "squeeze"},
+        )
+    ]
+    assert shapes == [(8, 8, 1), (8, 8, 3), (6, 4, 1), (6, 4, 1)]
+    assert len(list(kept.glob("*.npz"))) == 4
 
 
 def test_a_folder_that_cannot_be_written(

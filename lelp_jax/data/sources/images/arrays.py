@@ -86,7 +86,7 @@ class ImageArrays(ImageSource):
         columns = {}
         for split in splits:
             pixels = images[keys[split]["inputs"]]
-            columns[split] = self._label(pixels, _Split(path, keys[split], arrays))
+            columns[split] = self._label(pixels, _SplitArrays(path, keys[split], arrays))
         _check_fine(columns, path, keys)
         return labelling.make_parts(
             columns,
@@ -95,7 +95,7 @@ class ImageArrays(ImageSource):
             class_map=self.class_map,
         )
 
-    def _label(self, images: np.ndarray, split: _Split) -> labelling.LabelledInputs:
+    def _label(self, images: np.ndarray, split: _SplitArrays) -> labelling.LabelledInputs:
         """Puts labels, fine labels and ids beside the images of a split."""
         values = {kind: split.read(kind, len(images)) for kind in split.keys if kind != "inputs"}
 
@@ -118,7 +118,7 @@ class ImageArrays(ImageSource):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Split:
+class _SplitArrays:
     """What a file holds of one split beside the images.
 
     Attributes:

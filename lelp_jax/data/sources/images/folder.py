@@ -55,7 +55,7 @@ class ImageFolder(EncodedImageSource):
             raise UserError(f"{root}: no such folder; check config.data.folder")
         suffixes = _find_suffixes()
         splits = {
-            split: _Split(root, _list_classes(folder, suffixes))
+            split: _SplitFiles(root, _list_classes(folder, suffixes))
             for split, folder in _find_splits(root).items()
         }
         images = self.read_images(
@@ -79,7 +79,7 @@ class ImageFolder(EncodedImageSource):
         )
 
 
-class _Split:
+class _SplitFiles:
     """The files of one split.
 
     Attributes:
@@ -149,39 +149,79 @@ def _is_leftover(name: str) -> bool:
     return name.startswith(".") or name.lower() in _LEFTOVERS
 
 
+class _Unread:
+    """What a folder holds beside the images of its classes."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[Path]] = collections.defaultdict(list)
+
+    def add(self, path: Path, kind: str) -> None:
+        """Adds a file or folder of a kind."""
+        self._found[kind].append(path)
+
+    def add_leftover(self, path: Path) -> bool:
+        """Adds a file or folder if its name says that it is a leftover; tells whether it is."""
+        if _is_leftover(path.name):
+            self.add(path, "hidden files and leftovers of other programs")
+            return True
+        return False
+
+    def log(self, folder: Path) -> None:
+        """Logs how many there are of each kind."""
+        for kind, paths in self._found.items():
+            _LOG.info("%s: %d %s are not read, such as %s", folder, len(paths), kind, paths[0])
+
+
 def _list_classes(folder: Path, suffixes: frozenset[str]) -> dict[str, list[Path]]:
     """Lists the images of each class, sorted; logs what is not read."""
     classes: dict[str, list[Path]] = {}
-    unread: collections.Counter[str] = collections.Counter()
-    examples: dict[str, str] = {}
-
-    def leave(path: Path, reason: str) -> None:
-        unread[reason] += 1
-        examples.setdefault(reason, str(path))
-
+    unread = _Unread()
     for entry in sorted(folder.iterdir()):
-        if _is_leftover(entry.name):
-            leave(entry, "hidden files and leftovers of other programs")
-        elif not entry.is_dir():
-            leave(entry, f"files beside the folders of the classes in {folder}")
+        if unread.add_leftover(entry):
+            continue
+        if entry.is_dir():
+            classes[entry.name] = _list_images(entry, suffixes, unread)
         else:
-            classes[entry.name] = []
-            for place, folders, names in os.walk(entry, followlinks=True):
-                folders[:] = sorted(name for name in folders if not _is_leftover(name))
-                for path in (Path(place, name) for name in sorted(names)):
-                    if _is_leftover(path.name):
-                        leave(path, "hidden files and leftovers of other programs")
-                    elif path.suffix.lower() not in suffixes:
-                        leave(path, "files that are no images by their ending")
-                    else:
-                        classes[entry.name].append(path)
-            if not classes[entry.name]:
-                raise UserError(f"{entry} holds no image; add some, or remove the folder")
-    for reason, count in unread.items():
-        _LOG.info("%s: %d %s are not read, such as %s", folder, count, reason, examples[reason])
+            unread.add(entry, f"files beside the folders of the classes in {folder}")
+    unread.log(folder)
     if not classes:
         raise UserError(f"{folder} holds no folder of a class; put images in {folder}/CLASS/")
+    for name, paths in classes.items():
+        if not paths:
+            raise UserError(f"{folder / name} holds no image; add some, or remove the folder")
     return classes
+
+
+def _list_images(folder: Path, suffixes: frozenset[str], unread: _Unread) -> list[Path]:
+    """Lists the images below the folder of a class, sorted.
+
+    Raises:
+        OSError: A folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    images = []
+    seen = {os.path.realpath(folder)}
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        below = [path for name in folders if not unread.add_leftover(path := Path(place, name))]
+        folders.clear()
+        for path in below:
+            # A link may lead back to a folder above.
+            if (target := os.path.realpath(path)) in seen:
+                unread.add(path, "links to folders that are read already")
+            else:
+                seen.add(target)
+                folders.append(path.name)
+        for path in (Path(place, name) for name in names):
+            if unread.add_leftover(path):
+                continue
+            if path.suffix.lower() in suffixes:
+                images.append(path)
+            else:
+                unread.add(path, "files that are no images by their ending")
+    return sorted(images)
 
 
 def _shorten(names: list[str]) -> str:
