@@ -2,11 +2,15 @@
 
     python -m lelp_jax.main --config=configs/image_folder.py --config.data.folder=pictures
     python -m lelp_jax.main --config=configs/image_folder.py:quick --config.data.folder=pictures
+    python -m lelp_jax.main --config=configs/image_folder.py:table --config.data.train=pictures.parquet
 
 The class of pictures/cat/0001.png is "cat". If there are pictures/train/cat/0001.png and so on, the folders
 pictures/validation and pictures/test, where they exist, hold those rows; otherwise they are split off
 the training rows. Each picture is scaled until it covers 32 x 32 pixels and cut to its middle; other
 sizes are set with --config.data.size=(64,64). To merge classes, give --config.data.class_map="('wolf=wild','cat=pet','dog=pet')".
+
+The third line reads the pictures from a column of a Parquet file, as the library `datasets` writes it,
+with a column `label` beside it; --config.data.test=FILE names a file of test rows.
 
 A small convolutional network teaches a smaller one. On a GPU, larger ones are an option:
 --config.teacher.model.name=resnet.
@@ -18,14 +22,15 @@ from lelp_jax import methods, presets
 
 
 def get_config(mode: str = "") -> ConfigDict:
-    if mode not in ("", "quick"):
-        raise ValueError(f"unknown argument {mode!r}; known: quick")
+    if mode not in ("", "quick", "table"):
+        raise ValueError(f"unknown argument {mode!r}; known: quick, table")
     quick = mode == "quick"
     config = ConfigDict()
     config.seed = 0
     config.replicates = 2 if quick else 6
 
-    config.data = presets.build_image_folder(size=(32, 32))
+    build = presets.build_image_table if mode == "table" else presets.build_image_folder
+    config.data = build(size=(32, 32))
 
     config.teacher = presets.build_image_teacher(
         {"name": "small_cnn", "widths": (32, 64, 128), "normalization": "batch"},
