@@ -30,6 +30,7 @@ DATA = {
     "files": "train.csv",
     "sst2": "train.csv",
     "trec": "train.csv",
+    "image_folder": "train.parquet",
 }
 # Those that train teachers.
 TRAINED = ("arrays", "table")

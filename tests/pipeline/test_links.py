@@ -59,10 +59,11 @@ def test_files_named_in_the_text_are_there(document: str) -> None:
 def test_the_layout_is_that_of_the_package() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     block = text.partition("\n    lelp_jax/\n")[2].partition("\n    configs/")[0]
-    listed, room = [], ""
-    for indent, name in re.findall(r"^( {6}| {8})(\w+)/", block, re.MULTILINE):
-        room = name if len(indent) == 6 else room
-        listed.append(name if room == name else f"{room}/{name}")
+    listed: list[str] = []
+    path: list[str] = []
+    for indent, name in re.findall(r"^ {6}((?: {2})*)(\w+)/", block, re.MULTILINE):
+        path = [*path[: len(indent) // 2], name]
+        listed.append("/".join(path))
     package = ROOT / "lelp_jax"
     folders = [path.parent.relative_to(package).as_posix() for path in package.rglob("*/*.py")]
     assert sorted(listed) == sorted(set(folders) - {"."})
