@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -52,6 +53,26 @@ class Layers:
             compute_dtype=self.compute_dtype,
             initial_scale=initial_scale,
         )
+
+
+class ImageNetwork(nn.Module):
+    """What all families for images are given.
+
+    Attributes:
+        num_outputs: Width of the output layer.
+        normalization: Over what it normalises: "batch", or "group" for a few channels of one image.
+        compute_dtype: Type of the convolutions; "bfloat16" on accelerators.
+    """
+
+    of_images: ClassVar[bool] = True
+
+    num_outputs: int
+    normalization: Normalization = "batch"
+    compute_dtype: ComputeDtype = "float32"
+
+    def choose_layers(self, *, train: bool) -> Layers:
+        """Makes the settings into what adds layers."""
+        return Layers(self.normalization, self.compute_dtype, train)
 
 
 def classify(x: jax.Array, num_outputs: int) -> Outputs:

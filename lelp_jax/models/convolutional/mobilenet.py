@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
 
 from lelp_jax.core.constraints import POSITIVE
-from lelp_jax.models.convolutional.components import Layers, classify
-from lelp_jax.models.convolutional.normalization import Normalization
-from lelp_jax.models.outputs import ComputeDtype, Outputs
+from lelp_jax.models.convolutional.components import ImageNetwork, classify
+from lelp_jax.models.outputs import Outputs
 
 Downsampling = Literal[8, 16, 32]
 # Channels and stride of each pair of convolutions, the first one apart (table 1).
@@ -19,7 +18,7 @@ _PAIRS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)]
 _PAIRS += [*[(512, 1)] * 5, (1024, 2), (1024, 1)]
 
 
-class MobileNet(nn.Module):
+class MobileNet(ImageNetwork):
     """A convolution, then 13 pairs of a depthwise 3x3 and a pointwise 1x1 convolution.
 
     The paper's images have 224 pixels a side, of which a stride of 2 in the first convolution and
@@ -27,22 +26,14 @@ class MobileNet(nn.Module):
     is 1 for `downsampling` 16, and the first two for 8. 32x32 pixels become 2x2 and 4x4.
 
     Attributes:
-        num_outputs: Width of the output layer.
         width: How many times wider than the paper's its layers are; the embedding has 1,024 times
             as many dimensions.
         downsampling: How many pixels a side become one: 32 as in the paper, for images of 100
             pixels or more, 16, or 8, which takes about 4 times as long as 16.
-        normalization: Over what it normalises: "batch", or "group" for a few channels of one image.
-        compute_dtype: Type of the convolutions; "bfloat16" on accelerators.
     """
 
-    of_images: ClassVar[bool] = True
-
-    num_outputs: int
     width: Annotated[float, POSITIVE] = 1.0
     downsampling: Downsampling = 16
-    normalization: Normalization = "batch"
-    compute_dtype: ComputeDtype = "float32"
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
@@ -52,7 +43,7 @@ class MobileNet(nn.Module):
             images: [batch, height, width, channels] float32.
             train: Whether statistics of the batch are used.
         """
-        layers = Layers(self.normalization, self.compute_dtype, train)
+        layers = self.choose_layers(train=train)
         first, *strides = adapt_strides([2, *(stride for _, stride in _PAIRS)], self.downsampling)
         x = layers.convolve(images, scale_channels(32, self.width), stride=first)
         x = nn.relu(layers.normalize(x))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 
 from lelp_jax.core.constraints import POSITIVE
-from lelp_jax.models.convolutional.components import Layers, classify
+from lelp_jax.models.convolutional.components import ImageNetwork, Layers, classify
 from lelp_jax.models.convolutional.mobilenet import Downsampling, adapt_strides, scale_channels
-from lelp_jax.models.convolutional.normalization import Normalization
-from lelp_jax.models.outputs import ComputeDtype, Outputs
+from lelp_jax.models.outputs import Outputs
 
 # Expansion, channels, blocks and first stride of each stage (table 2).
 _STAGES = [(1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2)]
@@ -48,29 +47,21 @@ class InvertedResidual(nn.Module):
         return x + y if x.shape == y.shape else y
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(ImageNetwork):
     """A convolution, then 17 inverted residual blocks, then a 1x1 convolution.
 
     As in `MobileNet`, `downsampling` 16 makes the first of the paper's five strides of 2 a stride
     of 1, and 8 the first two.
 
     Attributes:
-        num_outputs: Width of the output layer.
         width: How many times wider than the paper's its layers are. The last one, the embedding,
             has 1,280 dimensions or more.
         downsampling: How many pixels a side become one: 32 as in the paper, for images of 100
             pixels or more, 16, or 8, which takes about 4 times as long as 16.
-        normalization: Over what it normalises: "batch", or "group" for a few channels of one image.
-        compute_dtype: Type of the convolutions; "bfloat16" on accelerators.
     """
 
-    of_images: ClassVar[bool] = True
-
-    num_outputs: int
     width: Annotated[float, POSITIVE] = 1.0
     downsampling: Downsampling = 16
-    normalization: Normalization = "batch"
-    compute_dtype: ComputeDtype = "float32"
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
@@ -80,7 +71,7 @@ class MobileNetV2(nn.Module):
             images: [batch, height, width, channels] float32.
             train: Whether statistics of the batch are used.
         """
-        layers = Layers(self.normalization, self.compute_dtype, train)
+        layers = self.choose_layers(train=train)
         strides = [2, *(stride for *_, stride in _STAGES)]
         first, *strides = adapt_strides(strides, self.downsampling)
         x = layers.convolve(images, scale_channels(32, self.width), stride=first)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from lelp_jax.core.constraints import AT_LEAST_ONE
-from lelp_jax.models.convolutional.components import Layers, classify, count_blocks
-from lelp_jax.models.convolutional.normalization import Normalization
-from lelp_jax.models.outputs import ComputeDtype, Outputs
+from lelp_jax.models.convolutional.components import ImageNetwork, Layers, classify, count_blocks
+from lelp_jax.models.outputs import Outputs
 
 Kind = Literal["basic", "bottleneck"]
 # Layers of a block, and how many times wider than its 3x3 convolution its result is.
@@ -58,28 +57,20 @@ class ResidualBlock(nn.Module):
         return nn.relu(y + jnp.pad(shortcut, ((0, 0), (0, 0), (0, 0), (0, new))))
 
 
-class ResNet(nn.Module):
+class ResNet(ImageNetwork):
     """A convolution, then three stages of residual blocks, each of half the height and width.
 
     Attributes:
-        num_outputs: Width of the output layer.
         depth: Number of layers: 6 n + 2 with basic blocks (20, 32, 44, 56, 92, 110), 9 n + 2 with
             bottlenecks (164).
         width: Channels in the first stage; the others have twice and four times as many.
         block: "basic" for blocks of two 3x3 convolutions, "bottleneck" for 1x1, 3x3 and 1x1, the
             last of four times as many channels.
-        normalization: Over what it normalises: "batch", or "group" for a few channels of one image.
-        compute_dtype: Type of the convolutions; "bfloat16" on accelerators.
     """
 
-    of_images: ClassVar[bool] = True
-
-    num_outputs: int
     depth: int = 20
     width: Annotated[int, AT_LEAST_ONE] = 16
     block: Kind = "basic"
-    normalization: Normalization = "batch"
-    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self) -> None:
         # Refuses depths that do not exist.
@@ -96,7 +87,7 @@ class ResNet(nn.Module):
             images: [batch, height, width, channels] float32.
             train: Whether statistics of the batch are used.
         """
-        layers = Layers(self.normalization, self.compute_dtype, train)
+        layers = self.choose_layers(train=train)
         x = nn.relu(layers.normalize(layers.convolve(images, self.width)))
         for stage in range(3):
             for number in range(self.blocks):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import flax.linen as nn
 import jax
 
 from lelp_jax.core.constraints import AT_LEAST_ONE, SHARE
-from lelp_jax.models.convolutional.components import Layers, classify, count_blocks
-from lelp_jax.models.convolutional.normalization import Normalization
+from lelp_jax.models.convolutional.components import ImageNetwork, Layers, classify, count_blocks
 from lelp_jax.models.dropout import Dropout
-from lelp_jax.models.outputs import ComputeDtype, Outputs
+from lelp_jax.models.outputs import Outputs
 
 _FIRST_WIDTH = 16
 _BLOCK_LAYERS = 2
@@ -49,27 +48,19 @@ class PreactivatedBlock(nn.Module):
         return layers.convolve(active, self.features, 1, stride) + y
 
 
-class WideResNet(nn.Module):
+class WideResNet(ImageNetwork):
     """A convolution, then three stages of wide blocks, each of half the height and width.
 
     Attributes:
-        num_outputs: Width of the output layer.
         depth: Number of layers, 6 n + 4 (10, 16, 28, 40).
         width: How many times wider than 16, 32 and 64 channels the stages are; WRN-16-4 has 4.
         dropout: Share of values dropped between the convolutions of a block; the paper has 0 or
             0.3.
-        normalization: Over what it normalises: "batch", or "group" for a few channels of one image.
-        compute_dtype: Type of the convolutions; "bfloat16" on accelerators.
     """
 
-    of_images: ClassVar[bool] = True
-
-    num_outputs: int
     depth: int = 16
     width: Annotated[int, AT_LEAST_ONE] = 4
     dropout: Annotated[float, SHARE] = 0.0
-    normalization: Normalization = "batch"
-    compute_dtype: ComputeDtype = "float32"
 
     def __post_init__(self) -> None:
         # Refuses depths that do not exist.
@@ -84,7 +75,7 @@ class WideResNet(nn.Module):
             images: [batch, height, width, channels] float32.
             train: Whether statistics of the batch are used, and dropout is on.
         """
-        layers = Layers(self.normalization, self.compute_dtype, train)
+        layers = self.choose_layers(train=train)
         x = layers.convolve(images, _FIRST_WIDTH)
         for stage in range(3):
             for number in range(self.blocks):
