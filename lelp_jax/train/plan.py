@@ -20,6 +20,10 @@ _MAX_STEPS = 1000
 # CPU cores, lone ones are about as fast as fleets at 1e9, and 1.4 times as fast at 2.5e9.
 _BUSY = {"cpu": 2e9}
 _BUSY_ON_ACCELERATORS = 2e13
+# Of convolutional networks. The convolutions of a fleet are products with patches of the images,
+# which have nine times as many numbers: on two CPU cores, eight members together are as fast as
+# lone ones at 1e8, and take 1.4 times as long at 4e8.
+_BUSY_BY_IMAGES = {"cpu": 2e8}
 # Parameters, their gradient and two moments, and a share for activations that nobody counted.
 _COPIES = 6
 # What is frozen: its group's copy and the member's own.
@@ -46,12 +50,14 @@ def members_per_program(
         work: Operations of one member's step. What keeps the device busy alone trains alone.
         platform: "cpu", "gpu" or "tpu".
         frozen: Parameters that a member reads in every step and never changes.
-        activations: Numbers that its forward pass keeps for the gradient.
+        activations: Numbers that a convolutional network's forward pass keeps for the gradient; 0
+            for other networks, which keep few beside their parameters.
         keeps_best: Whether its best parameters are kept beside the latest.
     """
     limit = _MEMBERS.get(platform, _MEMBERS_ON_ACCELERATORS)
     numbers = (_COPIES + keeps_best) * parameters + _FROZEN_COPIES * frozen + activations
-    busy = _BUSY.get(platform, _BUSY_ON_ACCELERATORS) // work
+    by_platform = _BUSY_BY_IMAGES if activations else _BUSY
+    busy = by_platform.get(platform, _BUSY_ON_ACCELERATORS) // work
     return max(1, min(limit, _BYTES_PER_MEMBER_AXIS // (4 * numbers), int(busy)))
 
 

@@ -138,3 +138,13 @@ def test_activations_take_room():
 
     # 2 GiB are 2**29 numbers.
     assert [size("gpu", 2**power) for power in (0, 20, 25, 29, 40)] == [256, 256, 15, 1, 1]
+
+
+def test_convolutional_networks_train_alone_sooner():
+    def size(platform: str, work: int, activations: int) -> int:
+        return plan.members_per_program(1, work, platform, activations=activations)
+
+    assert [size("cpu", 10**8, activations) for activations in (0, 1)] == [20, 2]
+    assert [size("cpu", 4 * 10**8, activations) for activations in (0, 1)] == [5, 1]
+    assert [size("cpu", 10**6, activations) for activations in (0, 1)] == [32, 32]
+    assert [size("gpu", 10**8, activations) for activations in (0, 1)] == [256, 256]

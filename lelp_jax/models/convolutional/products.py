@@ -127,9 +127,7 @@ def _input_gradient(
     shape = (len(gradient), *size, kernel.shape[2])
 
     def alone(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
-        image = jax.ShapeDtypeStruct(shape, gradient.dtype)
-        transposed = jax.linear_transpose(lambda x: convolve_plain(x, kernel, stride), image)
-        return transposed(gradient)[0]
+        return _convolve_back(gradient, kernel, stride, size)
 
     def in_fleet(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
         taps = kernel.shape[0] ** 2
@@ -139,6 +137,33 @@ def _input_gradient(
         return spread(jnp.split(patches, taps, axis=-1))[0]
 
     return _call_by_place(alone, in_fleet, gradient, kernel)
+
+
+def _convolve_back(
+    gradient: jax.Array, kernel: jax.Array, stride: int, size: Sequence[int]
+) -> jax.Array:
+    """Computes the gradient of the image of a convolution that leaves out places.
+
+    XLA would put zeros between the places of the gradient. Here each place of the gradient gives a
+    square of `stride` by `stride` pixels instead, in the channels of a convolution that leaves out
+    none: a place that is b places away from it saw pixel r of the square with tap r + b stride.
+    """
+    batch, rows, columns, features = gradient.shape
+    taps, _, channels, _ = kernel.shape
+    reach, margin = -(-taps // stride), taps // 2
+    missing = (0, reach * stride - taps)
+    whole = jnp.pad(kernel, (missing, missing, (0, 0), (0, 0)))
+    whole = whole.reshape(reach, stride, reach, stride, channels, features)
+    whole = jnp.flip(whole, (0, 2)).transpose(0, 2, 5, 1, 3, 4).reshape(reach, reach, features, -1)
+    height, width = ((side - 1 + margin) // stride + 1 for side in size)
+    padding = [(reach - 1, height - rows), (reach - 1, width - columns)]
+    squares = jax.lax.conv_general_dilated(
+        gradient, whole, (1, 1), padding, dimension_numbers=_LAYOUT
+    )
+    squares = squares.reshape(batch, height, width, stride, stride, channels)
+    image = squares.transpose(0, 1, 3, 2, 4, 5)
+    image = image.reshape(batch, height * stride, width * stride, channels)
+    return image[:, margin : margin + size[0], margin : margin + size[1]]
 
 
 def _kernel_gradient(inputs: jax.Array, gradient: jax.Array, stride: int, size: int) -> jax.Array:
