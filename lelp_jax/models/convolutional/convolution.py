@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import flax.linen as nn
@@ -87,7 +88,16 @@ def pool_maximum(inputs: jax.Array, size: int = 2) -> jax.Array:
         inputs: [batch, height, width, channels].
         size: Height and width of a square.
     """
-    batch, height, width, channels = inputs.shape
-    rows, columns = height // size, width // size
+    rows, columns = inputs.shape[1] // size, inputs.shape[2] // size
     cut = inputs[:, : rows * size, : columns * size]
-    return cut.reshape(batch, rows, size, columns, size, channels).max(axis=(2, 4))
+    places = [cut[:, row::size, column::size] for row in range(size) for column in range(size)]
+    return functools.reduce(_keep_larger, places)
+
+
+def _keep_larger(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Computes the maximum, NaN where either is.
+
+    The gradient of `jnp.maximum`, as that of `max`, compares the result with what it was computed
+    of. XLA may compute that again, rounded in another way, and the gradient then goes nowhere.
+    """
+    return jnp.where((left >= right) | jnp.isnan(left), left, right)

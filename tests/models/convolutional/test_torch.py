@@ -120,16 +120,8 @@ def run_jax(both: types.SimpleNamespace, *, train: bool) -> dict[str, np.ndarray
     return {**outputs._asdict(), "images": images, **flatten_dict(params, sep="/"), **moved}
 
 
-# The gradient of `pool_maximum` goes to what equals the maximum. XLA may compute that twice, and
-# round it differently; then nothing does.
-POOLED = pytest.mark.xfail(reason="the gradient of pool_maximum depends on rounding", strict=True)
-NAMES = [
-    pytest.param(name, marks=POOLED) if name.startswith("small_cnn") else name for name in NETWORKS
-]
-
-
 @pytest.mark.parametrize("train", [True, False])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_gradients_and_averages_are_those_of_pytorch(name, train):
     both = pair(name)
     found, wanted = run_jax(both, train=train), run_torch(both, train=train)
