@@ -18,7 +18,7 @@ def get_config(argument: str = "") -> ConfigDict:
         raise ValueError(f"unknown argument {argument!r}; known: files")
     config = ConfigDict()
     config.seed = 0
-    config.replicates = 4
+    config.replicates = 8
 
     config.data = (
         presets.build_image_arrays() if argument else presets.build_image_tfds("fashion_mnist")
@@ -27,17 +27,15 @@ def get_config(argument: str = "") -> ConfigDict:
     config.data.transfer_size = 2000
 
     config.teacher = presets.build_image_teacher(
-        {"name": "small_cnn", "widths": (32, 64, 128)}, epochs=10, count=2
+        {"name": "small_cnn", "widths": (32, 64, 128)}, epochs=6, count=4
     )
     config.teacher.train.augmentation.crop = 2
     config.teacher.train.augmentation.flip = 0.5
     config.bank = presets.build_bank()
-    config.student = presets.build_image_student(
-        {"name": "small_cnn", "widths": (8, 16)}, epochs=20
-    )
-    config.student.train.batch_size = 64
+    config.student = presets.build_image_student({"name": "small_cnn", "widths": (8, 16)}, epochs=0)
+    config.student.train.update({"steps": 600, "batch_size": 64})
     config.methods = methods.default_config(
-        "labels", "kd", "lelp", "soft_kmeans", "oracle", "random_split", trials=2
+        "labels", "kd", "lelp", "soft_kmeans", "kmeans", "oracle", "random_split", trials=2
     )
     presets.use_image_rates(config.methods)
     config.report = presets.build_report()
