@@ -29,16 +29,10 @@ import torch
 from torch import nn
 
 from benchmarks import machine
+from benchmarks.lone import LoneNetwork
 from lelp_jax import models
 from lelp_jax.core import memory, parallel
-from lelp_jax.methods import labels
-from lelp_jax.methods.base import identity_readout
-from lelp_jax.train import buckets
-from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
-from lelp_jax.train.runner import Runner
-from lelp_jax.train.state import GroupRows, StepSpec
-from lelp_jax.train.step import predict_fleet
 
 ROUNDS = 9
 BATCH, CLASSES = 128, 10
@@ -61,73 +55,6 @@ class Network:
     shape: tuple[int, int, int]
     build_theirs: Callable[[], nn.Module]
     most: float
-
-
-class Ours:
-    """A network in a fleet of one.
-
-    Attributes:
-        compile_seconds: What compiling the training step took.
-    """
-
-    def __init__(self, settings: Mapping[str, Any], shape: tuple[int, int, int]):
-        """Compiles and warms up.
-
-        Args:
-            settings: The network.
-            shape: Of an image.
-        """
-        random = np.random.default_rng(0)
-        images = random.integers(0, 256, (BATCH, *shape), np.uint8)
-        spec = StepSpec(
-            models.build(settings, CLASSES),
-            labels.METHOD.loss,
-            identity_readout,
-            OptimizerConfig(),
-            steps=10**6,
-        )
-        rows = GroupRows(
-            row=np.arange(BATCH, dtype=np.int32),
-            label=random.integers(0, CLASSES, BATCH, np.int32),
-            weight=np.ones(BATCH, np.float32),
-            teacher_logits=None,
-            scores=None,
-            constants={},
-        )
-        job = FleetJob(
-            stage="benchmark",
-            spec=spec,
-            batch_size=BATCH,
-            members=(Member("0", NUMERIC, 0, 0, 0),),
-            rows=jax.tree.map(lambda array: array[None], rows),
-            buckets=buckets.keep_whole_rows([BATCH]),
-            inputs=images,
-            validation_inputs=images,
-            validation_labels=np.zeros(BATCH, np.int32),
-        )
-        self._runner = Runner(job)
-        self._state = self._runner.new_state()
-        before = self._runner.compile_seconds
-        self.train()
-        self.compile_seconds = self._runner.compile_seconds - before
-        self._images = jax.device_put(images)
-        arguments: Any = (self._state.members.params, {}, {}, self._images)
-        self._predict, _ = parallel.compile_program(predict_fleet, spec, arguments)
-        self.forward()
-
-    @property
-    def steps(self) -> int:
-        """Steps of one call of `train`."""
-        return self._runner.steps
-
-    def train(self) -> None:
-        """Does the steps of one dispatch."""
-        self._state, log = self._runner.dispatch(self._state, 0)
-        jax.block_until_ready((self._state, log))
-
-    def forward(self) -> None:
-        """Runs the network on the batch."""
-        jax.block_until_ready(self._predict(self._state.members.params, {}, {}, self._images))
 
 
 class Theirs:
@@ -231,7 +158,7 @@ NETWORKS = {
 
 
 def measure(
-    contenders: Mapping[str, Ours | Theirs], what: str
+    contenders: Mapping[str, LoneNetwork | Theirs], what: str
 ) -> dict[str, list[tuple[float, float]]]:
     """Measures milliseconds and processor milliseconds of a step, by contender and round.
 
@@ -254,7 +181,9 @@ def measure(
 
 def compare(name: str, network: Network) -> None:
     """Measures and prints all of a network."""
-    ours = Ours(network.settings, network.shape)
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, *network.shape), np.uint8)
+    model = models.build(network.settings, CLASSES)
+    ours = LoneNetwork(model, images, OptimizerConfig(), NUMERIC)
     threads = sorted({1, torch.get_num_threads()})
     theirs = {f"torch, {n} thread(s)": Theirs(network, n) for n in threads}
     for what in WHAT:

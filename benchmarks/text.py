@@ -31,19 +31,13 @@ import torch
 import transformers
 
 from benchmarks import machine
+from benchmarks.lone import LoneNetwork
 from lelp_jax.core import memory, parallel
-from lelp_jax.methods import labels
-from lelp_jax.methods.base import identity_readout
 from lelp_jax.models import pretrained
 from lelp_jax.models.encoder.architecture import Architecture
 from lelp_jax.models.encoder.classifier import Encoder
 from lelp_jax.models.outputs import ComputeDtype
-from lelp_jax.train import buckets
-from lelp_jax.train.fleet import FleetJob, Member
 from lelp_jax.train.optimizer import OptimizerConfig
-from lelp_jax.train.runner import Runner
-from lelp_jax.train.state import GroupRows, StepSpec
-from lelp_jax.train.step import predict_fleet
 
 ROUNDS, STEPS = 9, 4
 BATCH, LENGTH, CLASSES = 32, 64, 2
@@ -55,75 +49,22 @@ ALBERT_XXL = Architecture(
 )
 
 
-class Ours:
-    """An encoder in a fleet of one.
+def build_ours(
+    architecture: Architecture, initial: Any, compute_dtype: ComputeDtype
+) -> LoneNetwork:
+    """Builds an encoder in a fleet of one, and warms it up.
 
-    Attributes:
-        compile_seconds: What compiling the training step took.
+    Args:
+        architecture: Sizes.
+        initial: Parameters of the trunk; None draws them.
+        compute_dtype: Type of the matrix products.
     """
-
-    def __init__(self, architecture: Architecture, initial: Any, compute_dtype: ComputeDtype):
-        """Compiles and warms up.
-
-        Args:
-            architecture: Sizes.
-            initial: Parameters of the trunk; None draws them.
-            compute_dtype: Type of the matrix products.
-        """
-        random = np.random.default_rng(0)
-        tokens = random.integers(1000, architecture.num_tokens, (BATCH, LENGTH), np.int32)
-        model: Any = Encoder(CLASSES, architecture, compute_dtype=compute_dtype)
-        spec = StepSpec(
-            model,
-            labels.METHOD.loss,
-            identity_readout,
-            OptimizerConfig("linear", 0.1, 1.0),
-            steps=10**6,
-        )
-        rows = GroupRows(
-            row=np.arange(BATCH, dtype=np.int32),
-            label=random.integers(0, CLASSES, BATCH, np.int32),
-            weight=np.ones(BATCH, np.float32),
-            teacher_logits=None,
-            scores=None,
-            constants={},
-        )
-        job = FleetJob(
-            stage="benchmark",
-            spec=spec,
-            batch_size=BATCH,
-            members=(Member("0", NUMERIC, 0, 0, 0),),
-            rows=jax.tree.map(lambda array: array[None], rows),
-            buckets=buckets.make_buckets(tokens, [np.arange(BATCH)], buckets.WHOLE, 0),
-            inputs=tokens,
-            validation_inputs=tokens,
-            validation_labels=np.zeros(BATCH, np.int32),
-            initial=initial and {"trunk": jax.tree.map(lambda leaf: leaf[None], initial)},
-        )
-        self._runner = Runner(job)
-        self._runner.steps = 1
-        self._state = self._runner.new_state()
-        before = self._runner.compile_seconds
-        self.train()
-        self.compile_seconds = self._runner.compile_seconds - before
-        self._arguments: tuple[Any, ...] = (
-            self._state.members.params,
-            {},
-            {},
-            jax.device_put(tokens),
-        )
-        self._predict, _ = parallel.compile_program(predict_fleet, spec, self._arguments)
-        self.forward()
-
-    def train(self) -> None:
-        """Does a step."""
-        self._state, log = self._runner.dispatch(self._state, 0)
-        jax.block_until_ready((self._state, log))
-
-    def forward(self) -> None:
-        """Runs the encoder on the batch."""
-        arguments = (self._state.members.params, *self._arguments[1:])
-        jax.block_until_ready(self._predict(*arguments))
+    tokens = np.random.default_rng(0).integers(
+        1000, architecture.num_tokens, (BATCH, LENGTH), np.int32
+    )
+    model: Any = Encoder(CLASSES, architecture, compute_dtype=compute_dtype)
+    rule = OptimizerConfig("linear", 0.1, 1.0)
+    return LoneNetwork(model, tokens, rule, NUMERIC, initial and {"trunk": initial})
 
 
 class Theirs:
@@ -186,12 +127,16 @@ def milliseconds(function: Callable[[], None], repeats: int) -> float:
     return 1e3 * (time.perf_counter() - start) / repeats
 
 
-def compare(contenders: Sequence[tuple[str, Callable[[], None]]]) -> list[list[str]]:
-    """Measures a row per contender: milliseconds, and the first one's over its own."""
-    taken: dict[str, list[float]] = {name: [] for name, _ in contenders}
+def compare(contenders: Sequence[tuple[str, Callable[[], None], int]]) -> list[list[str]]:
+    """Measures a row per contender: milliseconds, and the first one's over its own.
+
+    Args:
+        contenders: Their names, what they do, and how many steps that is.
+    """
+    taken: dict[str, list[float]] = {name: [] for name, *_ in contenders}
     for number in range(ROUNDS):
-        for name, function in contenders[:: -1 if number % 2 else 1]:
-            taken[name].append(milliseconds(function, STEPS))
+        for name, function, steps in contenders[:: -1 if number % 2 else 1]:
+            taken[name].append(milliseconds(function, STEPS) / steps)
     first = next(iter(taken))
     return [
         [
@@ -216,8 +161,8 @@ def on_accelerator() -> list[list[str]]:
     """Measures a row per shape: milliseconds of a step, and operations per second."""
     rows = []
     for name, architecture in (("BERT-Base", BERT_BASE), ("ALBERT-XXL", ALBERT_XXL)):
-        ours = Ours(architecture, None, "bfloat16")
-        times = [milliseconds(ours.train, STEPS) for _ in range(ROUNDS)]
+        ours = build_ours(architecture, None, "bfloat16")
+        times = [milliseconds(ours.train, STEPS) / ours.steps for _ in range(ROUNDS)]
         rate = operations(architecture) / statistics.median(times) * 1e3 / 1e12
         rows.append([name, machine.spread(times, 1), f"{rate:.0f}", f"{ours.compile_seconds:.0f}"])
     return rows
@@ -234,13 +179,14 @@ def main() -> None:
     print(machine.describe("jax", "jaxlib", "torch", "transformers"))
     print(f"batch {BATCH}, {LENGTH} tokens; {ROUNDS} rounds, median [least - largest]\n")
     found = pretrained.load(CHECKPOINT, "CHECKPOINT")
-    ours = Ours(found.architecture, found.trunk("mean"), "float32")
+    ours = build_ours(found.architecture, found.trunk("mean"), "float32")
     default = torch.get_num_threads()
     theirs = {threads: Theirs(threads) for threads in sorted({1, default}, reverse=True)}
     for what in ("train", "forward"):
-        contenders = [("lelp_jax", getattr(ours, what))]
+        contenders = [("lelp_jax", getattr(ours, what), ours.steps if what == "train" else 1)]
         contenders += [
-            (f"torch, {threads} thread(s)", getattr(each, what)) for threads, each in theirs.items()
+            (f"torch, {threads} thread(s)", getattr(each, what), 1)
+            for threads, each in theirs.items()
         ]
         head = [f"all-MiniLM-L6-v2, {what}", "ms", "lelp_jax over it"]
         print(machine.table([head, *compare(contenders)]) + "\n")
