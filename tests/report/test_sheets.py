@@ -134,7 +134,7 @@ def test_sheets_are_small_files_even_of_noise(monkeypatch: pytest.MonkeyPatch) -
     noise = images(80, 32, 32, 3)
     sheets.draw_rows(Path("rows.png"), list(noise.reshape(10, 8, 32, 32, 3)), ["name"] * 10)
     assert read(Path("rows.png")).std() > 20
-    answers = [sheets.Answer("even: kd, lelp", True), sheets.Answer("odd: labels", False)]
+    answers = [sheets.Caption("even: kd, lelp", True), sheets.Caption("odd: labels", False)]
     examples = [sheets.Example(image, "even", answers) for image in noise[:24]]
     sheets.draw_examples(Path("examples.png"), examples)
     found = read(Path("examples.png"))
@@ -161,9 +161,9 @@ def texts(figure: Figure) -> list[str]:
 
 def test_an_image_is_shown_with_its_class_and_what_methods_say(figures: list[Figure]) -> None:
     (image,) = images(1, 8, 8, 1)
-    few = [sheets.Answer("b: kd, lelp", False), sheets.Answer("a: labels", True)]
-    many = [sheets.Answer(f"class {n}: method", n == 3) for n in range(7)]
-    long = [sheets.Answer("a: " + ", ".join(["method"] * 30), True), *few]
+    few = [sheets.Caption("b: kd, lelp", False), sheets.Caption("a: labels", True)]
+    many = [sheets.Caption(f"class {n}: method", n == 3) for n in range(7)]
+    long = [sheets.Caption("a: " + ", ".join(["method"] * 30), True), *few]
     examples = [sheets.Example(image, "a", answers) for answers in (few, many, long)]
     sheets.draw_examples(Path("a.png"), examples)
     shown = texts(figures[0])

@@ -150,7 +150,7 @@ def draw_disputed(folder: Path, dataset: Dataset, disputed: Sequence[Disputed]) 
             dataset.inputs[row],
             names[labels[row]],
             [
-                sheets.Answer(f"{names[label]}: {join_names(methods)}", label == labels[row])
+                sheets.Caption(f"{names[label]}: {join_names(methods)}", label == labels[row])
                 for label, methods in answers
             ],
         )

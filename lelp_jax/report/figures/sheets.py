@@ -36,7 +36,7 @@ _COLOURS = (256, 64, 16, 4)
 _RIGHT, _WRONG = COLOURS[2], COLOURS[1]
 
 
-class Answer(NamedTuple):
+class Caption(NamedTuple):
     """A line beside an image.
 
     Attributes:
@@ -59,7 +59,7 @@ class Example(NamedTuple):
 
     image: np.ndarray
     title: str
-    answers: Sequence[Answer]
+    answers: Sequence[Caption]
 
 
 def draw_rows(path: Path, rows: Sequence[np.ndarray], titles: Sequence[str]) -> None:
