@@ -140,8 +140,8 @@ def loss_of(
     told: tuple[np.ndarray, np.ndarray | None],
     mask: np.ndarray,
     hyperparameters: dict[str, float],
-) -> float:
-    """Returns the summed loss of a batch by the formula, in float64."""
+) -> np.ndarray:
+    """Returns the losses of a batch by the formula, [batch], in float64."""
     tau, alpha = hyperparameters["temperature"], hyperparameters["alpha"]
     teacher, scores = told
     target = np.exp(log_softmax(teacher / tau))
@@ -158,4 +158,4 @@ def loss_of(
     present = target > 0
     soft = -(tau**2) * np.where(present, target * np.where(present, log_softmax(scaled), 0), 0)
     hard = -log_softmax(classes)[np.arange(len(label)), np.maximum(label, 0)] * (label >= 0)
-    return float(((1 - alpha) * soft.sum(axis=1) + alpha * hard).sum())
+    return (1 - alpha) * soft.sum(axis=1) + alpha * hard
