@@ -4,10 +4,10 @@
     python -m lelp_jax.main --config=experiments/fashion_images.py:online --config.data.file=fashion_mnist.npz
     python -m lelp_jax.main --config=experiments/fashion_images.py:views --config.data.file=fashion_mnist.npz
 
-Data and teachers are those of configs/fashion_mnist_bin.py:files. Students see 300, 2,000 or 10,000
-images as they are, or at random offsets and mirrored: in the second line the teacher answers in every
-step, in the third a bank holds its outputs for 8 views of each image. With the same --workdir, all three
-use the same teachers.
+Data and teachers are those of configs/fashion_mnist_bin.py:files. In the first line, students see 300,
+2,000 or 10,000 images as they are. In the others they see 2,000 images, moved and mirrored at random: the
+teacher answers for the very images in every step, or a bank holds its outputs for 8 views of each image.
+With the same --workdir, all three use the same teachers.
 """
 
 from ml_collections import ConfigDict
@@ -27,5 +27,6 @@ def get_config(argument: str = "") -> ConfigDict:
         config.student.teacher_outputs = "online"
     if argument == "views":
         config.bank.views = 8
-    config.sweep = ConfigDict({"key": "data.transfer_size", "values": (300, 2000, 10000)})
+    if not argument:
+        config.sweep = ConfigDict({"key": "data.transfer_size", "values": (300, 2000, 10000)})
     return config
