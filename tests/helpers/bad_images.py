@@ -54,7 +54,105 @@ def arrays(name: str, *words: str, flags: tuple[str, ...] = (), **changed: objec
     return Case(f"images_{name}", ("--config=c.py", *flags), words, {**ARRAYS, **files})
 
 
+AUGMENTATION = "student.train.augmentation"
+
+
+def train(name: str, *words: str, flags: tuple[str, ...]) -> Case:
+    """Flags that do not fit the images of a right folder, or one another."""
+    model = {"name": "small_cnn"}
+    files = {
+        "c.py": FOLDER["c.py"].replace(
+            "    return config\n",
+            f"    config.teacher = presets.build_image_teacher({model!r}, epochs=1, count=1)\n"
+            f"    config.student = presets.build_image_student({model!r}, epochs=1)\n"
+            "    config.teacher.train.batch_size = config.student.train.batch_size = 8\n"
+            "    config.bank.views = 0\n"
+            "    return config\n",
+        )
+    }
+    arguments = tuple(f"--config.{flag}" for flag in flags)
+    return Case(f"images_{name}", ("--config=c.py", *arguments), words, {**RIGHT, **files})
+
+
+def numbers(name: str, *words: str, **sections: object) -> Case:
+    """Networks for images on the digits' numbers."""
+    lines = "".join(f"    config.{key} = {value!r}\n" for key, value in sections.items())
+    text = FOLDER["c.py"].replace("    config.data = presets.build_image_folder('p')\n", "")
+    text = text.replace("    return config\n", f"{lines}    return config\n")
+    return Case(f"images_{name}", ("--config=c.py",), words, {"c.py": text})
+
+
+TRAINING = (
+    train(
+        "changed_with_a_bank",
+        "config.student.train.augmentation changes images, but the bank holds",
+        "teacher_outputs to 'online', or config.bank.views",
+        flags=(f"{AUGMENTATION}.flip=0.5",),
+    ),
+    train(
+        "mixed_with_a_bank",
+        "config.student.train.augmentation mixes images",
+        "set config.student.teacher_outputs to 'online'",
+        flags=(f"{AUGMENTATION}.mixup=0.2",),
+    ),
+    train(
+        "mixed_with_views",
+        "config.student.train.augmentation mixes images",
+        flags=(f"{AUGMENTATION}.cutmix=1.0", f"{AUGMENTATION}.flip=0.5", "bank.views=2"),
+    ),
+    train(
+        "views_online",
+        "config.bank.views is 2, but with config.student.teacher_outputs 'online' no bank",
+        flags=("bank.views=2", "student.teacher_outputs=online", f"{AUGMENTATION}.flip=0.5"),
+    ),
+    train(
+        "views_of_nothing",
+        "config.bank.views is 2, but config.student.train.augmentation changes no image",
+        flags=("bank.views=2",),
+    ),
+    train(
+        "large_crop",
+        "config.student.train.augmentation",
+        "crop 8 is too large for images of 8 x 8 pixels",
+        flags=(f"{AUGMENTATION}.crop=8", "student.teacher_outputs=online"),
+    ),
+    train(
+        "teachers_large_crop",
+        "config.teacher.train.augmentation",
+        "crop 9 is too large for images of 8 x 8 pixels",
+        flags=("teacher.train.augmentation.crop=9",),
+    ),
+    folder("seen_as_features", {}, "config", "images", "use 'images'"),
+    numbers(
+        "of_numbers",
+        "config.student",
+        "inputs 'images' are pixels, but the data are numbers; use 'features'",
+        **{"student.inputs": {"name": "images"}, "student.model": {"name": "mlp", "hidden": (4,)}},
+    ),
+    numbers(
+        "network_on_numbers",
+        "config.student",
+        "'small_cnn' takes images, but the inputs are numbers",
+        "mlp",
+        **{"student.model": {"name": "small_cnn"}},
+    ),
+    numbers(
+        "teacher_on_numbers",
+        "config.teacher",
+        "'resnet' takes images, but the inputs are numbers",
+        "mlp",
+        **{"teacher.model": {"name": "resnet"}},
+    ),
+    numbers(
+        "augmented_numbers",
+        "config.student.train.augmentation",
+        "augmentation is for images, but the data are not images",
+        **{"student.train.augmentation": {"flip": 0.5}},
+    ),
+)
+
 IMAGES = (
+    *TRAINING,
     folder("text", {"p/bars/x.png": "hello"}, "p/bars/x.png begins with b'hello'", "replace or"),
     folder("empty", {"p/rows/x.jpg": b""}, "p/rows/x.jpg is empty and is no image"),
     folder("cut", {"p/rows/x.png": encode(PIXELS[0])[:90]}, "p/rows/x.png is damaged (", "remove"),

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from lelp_jax.core import sections
 from lelp_jax.core.errors import UserError
@@ -43,6 +44,62 @@ def test_linear_falls_evenly_to_zero_after_the_warmup(warmup: float) -> None:
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert found[STEPS - 1] > 0.01
     assert (found[STEPS:] == 0).all()
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+def test_steps_drops_at_half_and_at_three_quarters(warmup: float) -> None:
+    config, steps = OptimizerConfig("steps", warmup_fraction=warmup), 40
+    found = optimizer.compute_rate(config, steps, PEAK, jnp.arange(steps + 3))
+    count = np.arange(steps + 3)
+    first = warmup * steps
+    half, three_quarters = first + (steps - first) / 2, first + 3 * (steps - first) / 4
+    wanted = np.where(count < half, 1, np.where(count < three_quarters, 0.1, 0.01))
+    if first:
+        wanted = wanted * np.minimum((count + 1) / first, 1)
+    np.testing.assert_allclose(found, PEAK * wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1.5])
+def test_sgd_is_that_of_pytorch(clip_norm: float) -> None:
+    """Nesterov momentum; vectors do not decay; the decay is added after clipping."""
+    random, decay = np.random.default_rng(1), 0.3
+    config = OptimizerConfig("steps", 0.2, clip_norm, "sgd")
+    start = {"b": random.normal(size=3), "k": random.normal(size=(2, 3))}
+    gradients = [jax.tree.map(lambda x: random.normal(size=x.shape), start) for _ in range(STEPS)]
+    kept = {name: torch.tensor(value, requires_grad=True) for name, value in start.items()}
+    groups = [
+        {"params": [kept["k"]], "weight_decay": decay},
+        {"params": [kept["b"]], "weight_decay": 0.0},
+    ]
+    rule = torch.optim.SGD(groups, lr=PEAK, momentum=0.9, nesterov=True)
+
+    @jax.jit
+    def train(params: Any, gradients: Any) -> Any:
+        own = optimizer.build(config, STEPS, PEAK, decay)
+
+        def one_step(carry: Any, gradient: Any) -> Any:
+            params, state = carry
+            updates, state = own.update(gradient, state, params)
+            params = jax.tree.map(jnp.add, params, updates)
+            return (params, state), params
+
+        return jax.lax.scan(one_step, (params, own.init(params)), gradients)[1]
+
+    as_float = jax.tree.map(jnp.float32, start)
+    found = train(as_float, jax.tree.map(lambda *x: jnp.float32(np.stack(x)), *gradients))
+    clipped = 0
+    for step, gradient in enumerate(gradients):
+        for name, value in gradient.items():
+            kept[name].grad = torch.tensor(value)
+        if clip_norm:
+            clipped += float(torch.nn.utils.clip_grad_norm_(kept.values(), clip_norm)) > clip_norm
+        for group in rule.param_groups:
+            group["lr"] = PEAK * (0.1 if step >= 6 else 1) * (0.1 if step >= 8 else 1)
+            group["lr"] *= min((step + 1) / 2, 1)
+        rule.step()
+        for name, value in kept.items():
+            np.testing.assert_allclose(found[name][step], value.detach(), rtol=2e-5, atol=1e-6)
+    assert (clipped > STEPS / 2) == bool(clip_norm)
 
 
 def test_schedules_start_alike_and_are_known_by_name() -> None:
