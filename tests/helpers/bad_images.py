@@ -122,7 +122,12 @@ TRAINING = (
         "crop 9 is too large for images of 8 x 8 pixels",
         flags=("teacher.train.augmentation.crop=9",),
     ),
-    folder("seen_as_features", {}, "config", "images", "use 'images'"),
+    Case(
+        "images_seen_as_features",
+        ("--config=c.py", "--config.teacher.train.batch_size=8"),
+        ("inputs 'features' are numbers, but the data are images; use 'images'",),
+        {**FOLDER, **RIGHT},
+    ),
     numbers(
         "of_numbers",
         "config.student",

@@ -11,12 +11,13 @@ import pytest
 from lelp_jax.core import parallel
 from tests.helpers.processes import run_script
 
-NETWORKS = ("mlp", "transformer")
+NETWORKS = ("mlp", "transformer", "cnn")
 SCRIPT = """
 import json, sys
 import jax
 import numpy as np
 from lelp_jax import methods, models
+from lelp_jax.augmentation.config import Augmentation
 from lelp_jax.core import parallel
 parallel.set_up()
 from lelp_jax.train import buckets, optimizer
@@ -36,11 +37,16 @@ rows = GroupRows(
 numbers = random.standard_normal((40, 5)).astype(np.float32)
 tokens = random.integers(0, 9, (40, 12), dtype=np.int32)
 tokens[np.arange(12) >= random.integers(3, 13, (40, 1))] = -1
+images = random.integers(0, 256, (40, 6, 6, 3)).astype(np.uint8)
 transformer = {"name": "transformer", "layers": 1, "dims": 16, "hidden": 16, "positions": 12}
 networks = {
     "mlp": (models.build({"name": "mlp", "hidden": (16,)}, 6), numbers, 1),
     "transformer": (models.build(transformer, 6, 9), tokens, 2),
+    "cnn": (models.build({"name": "small_cnn", "widths": (2, 4)}, 6), images, 2),
 }
+# Batch normalization takes statistics of a batch that devices share, and pairs of images are mixed
+# across devices.
+changes = {"cnn": Augmentation(crop=1, flip=0.5, mixup=0.5)}
 rule_of_meshes = parallel.make_fleet_mesh
 runs = []
 for name, mesh, count in json.loads(sys.argv[1]):
@@ -59,6 +65,7 @@ for name, mesh, count in json.loads(sys.argv[1]):
     spec = StepSpec(
         model, method.loss, method.readout, optimizer.OptimizerConfig(), 25,
         targets=method.targets, accumulate=accumulate,
+        augmentation=changes.get(name, Augmentation()),
     )
     order = buckets.make_buckets(inputs, [np.arange(40)], buckets.Division((1,), 20, 40), 0)
     job = FleetJob("students", spec, 16, members, rows, order, inputs, inputs, rows.label[0])
@@ -91,6 +98,8 @@ def test_one_device_and_eight_train_the_same_fleet() -> None:
         ("mlp", [2, 4], 5),
         ("mlp", [1, 8], 1),
         ("transformer", [2, 4], 5),
+        ("cnn", [2, 4], 5),
+        ("cnn", [1, 8], 1),
     ]
     for (name, given, members), several in zip(fleets, train(8, *fleets), strict=True):
         assert several["mesh"] == (given or [5, 1])
