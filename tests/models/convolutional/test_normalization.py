@@ -2,10 +2,11 @@
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lelp_jax.models.convolutional.normalization import count_groups, normalize
+from lelp_jax.models.convolutional.normalization import BatchNorm, count_groups, normalize
 from tests.helpers import processes
 
 # Prints how far running averages, outputs and gradients on 8 devices are from those on one.
@@ -77,6 +78,53 @@ def test_a_large_mean_costs_no_digits(kind, mean):
         (averages,) = state["batch_stats"].values()
         np.testing.assert_allclose(averages["mean"], 0.1 * centre.ravel(), rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(averages["var"], 0.9 + 0.1 * variance.ravel(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_batch_normalization_is_that_of_flax(dtype):
+    random = np.random.default_rng(0)
+    # Two members of a fleet, and three steps of each.
+    images = jnp.asarray(random.normal(2, 3, (2, 3, 4, 3, 5, 6)), dtype)
+    weights = jnp.asarray(random.normal(size=images.shape), dtype)
+    theirs = nn.BatchNorm(dtype=dtype, momentum=0.9, use_fast_variance=False)
+    ours = BatchNorm(dtype, nn.initializers.ones)
+    layers = (
+        (theirs, [{"use_running_average": not train} for train in (True, False)]),
+        (ours, [{"train": train} for train in (True, False)]),
+    )
+    start = jax.tree.map(
+        lambda leaf: jnp.asarray(random.uniform(0.5, 1.5, leaf.shape), leaf.dtype),
+        ours.init(jax.random.key(0), images[0, 0], train=True),
+    )
+
+    def run(layer, modes, images, weights):
+        """Computes averages, all gradients and results of training, and a prediction."""
+
+        def loss(params, images):
+            def step(statistics, batch):
+                variables = {"params": params, "batch_stats": statistics}
+                found, state = layer.apply(variables, batch, **modes[0], mutable=["batch_stats"])
+                return state["batch_stats"], found
+
+            statistics, found = jax.lax.scan(step, start["batch_stats"], images)
+            moved = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(statistics))
+            return (weights * found).astype(jnp.float32).sum() + moved, (statistics, found)
+
+        trained = jax.grad(loss, (0, 1), has_aux=True)(start["params"], images)
+        return trained, layer.apply(start, images[0], **modes[1])
+
+    def run_fleet(layer, modes):
+        fleet = jax.vmap(lambda *arrays: run(layer, modes, *arrays))
+        return jax.jit(fleet)(images, weights)
+
+    wanted, found = (run_fleet(*pair) for pair in layers)
+    assert jax.tree.structure(wanted) == jax.tree.structure(found)
+    # Of bfloat16, gradients and results have three digits.
+    for one, other in zip(jax.tree.leaves(wanted), jax.tree.leaves(found), strict=True):
+        assert one.dtype == other.dtype
+        allowed = 1e-5 if one.dtype == jnp.float32 else 1e-2
+        one, other = (np.asarray(array, np.float32) for array in (one, other))
+        np.testing.assert_allclose(other, one, atol=allowed * np.abs(one).max(), rtol=0)
 
 
 def test_statistics_are_those_of_all_devices():
