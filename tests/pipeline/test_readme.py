@@ -19,7 +19,7 @@ from lelp_jax.deploy import export
 from lelp_jax.main import main
 from lelp_jax.methods import METHODS
 from tests.helpers import recompute, tiny
-from tests.pipeline import test_text_configs
+from tests.pipeline import test_image_configs, test_text_configs
 
 ROOT = tiny.ROOT
 FOLDERS = ("configs", "experiments")
@@ -43,18 +43,18 @@ KEPT = ("kd", "lelp", "soft_kmeans")
 def documented_commands() -> list[str]:
     """Returns the launch lines of the README and of the configs' headers, without placeholders.
 
-    Those of texts are left out: they are run on data and checkpoints of their own, and those of a
-    teacher of PyTorch by `tests/answering`.
+    Those of texts and images are left out: they are run on data and checkpoints of their own, and
+    those of a teacher of PyTorch by `tests/answering`.
     """
     texts = [ROOT / "README.md"]
     texts += [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))]
+    elsewhere = [*test_text_configs.commands(), *test_image_configs.commands()]
+    elsewhere.append("own_teacher.py:texts")
     found = []
     for path in texts:
         for line in path.read_text().splitlines():
             match = re.match(r"\s+(python -m lelp_jax\.main .*)", line)
-            of_texts = any(command in line for command in test_text_configs.commands())
-            of_texts |= "own_teacher.py:texts" in line
-            if match and "NAME" not in line and not of_texts:
+            if match and "NAME" not in line and not any(name in line for name in elsewhere):
                 found.append(re.sub(r"\s+#.*|\s*\[--[^\]]*\]", "", match[1]))
     return sorted(set(found))
 
