@@ -244,7 +244,10 @@ def train_member(
     # (3) A member whose loss or gradient is not finite has diverged. It and members that are done
     # keep what they had: the others of the fleet go on in the same program.
     # A sum takes one pass over the gradient; squares for a norm would first be written to memory.
-    total = jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, gradient))
+    sums = jnp.stack([leaf.sum() for leaf in jax.tree.leaves(gradient)])
+    # XLA makes a sum of scalars a chain of additions, and copies it into the update of each array:
+    # ResNet-20 would take a quarter longer to compile. It leaves a cumulative sum whole.
+    total = jax.lax.cumsum(sums)[-1]
     finite = jnp.isfinite(log.total) & jnp.isfinite(total)
     idle = fixed.step >= spec.steps
     if state.best is not None:
