@@ -36,8 +36,8 @@ class BankConfig:
         dtype: In which embeddings are kept: "float32", or "bfloat16" in half the space.
         root: Folder or address (gs://bucket/folder) of the banks; "" keeps them in the workdir.
         views: Number of augmented views of each training image whose outputs are stored besides
-            those of the image. Students see these views in place of images that are changed anew in
-            every step; 0 stores none.
+            those of the image. All students, also those of methods without a teacher, see these
+            views in place of images that are changed anew in every step; 0 stores none.
     """
 
     dtype: Annotated[str, OneOf(store.DTYPES)] = "float32"

@@ -45,6 +45,7 @@ def make_request(run: Run, student: Student) -> Request:
     """Makes the request for a student: its fingerprint, and the kind of fleet it can train in."""
     train = run.config.student
     method = run.config.methods[student.trial.method].method
+    views = student.replicate.views
     projector = method.projector
     return Request(
         # Everything that determines the trained student, and nothing else. The keys are part of the
@@ -64,6 +65,7 @@ def make_request(run: Run, student: Student) -> Request:
             "bank": student.replicate.bank.fingerprint if method.uses_teacher else None,
             "transfer_size": len(student.replicate.transfer),
             "seed": student.replicate.seed,
+            **({} if views is None else {"views": dataclasses.asdict(views)}),
         },
         # Everything that determines the compiled program and its shapes: students that agree in it
         # can be members of one fleet.
@@ -231,9 +233,8 @@ def _gather_group(
     if method.uses_labels:
         index = index[dataset.labels[index] != UNLABELLED]
     from_bank = method.uses_teacher and not network
-    # Without a teacher's outputs to look up, images are changed anew in every step.
-    views = replicate.views if from_bank else None
-    shown = index if views is None else replicate.list_shown(index)
+    # Methods that look nothing up see the views, too, so that all students see the same images.
+    views, shown = replicate.views, replicate.list_shown(index)
     index = replicate.find_index(shown)
     scores = None
     if student.projection is not None and student.applied is None:

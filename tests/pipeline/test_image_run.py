@@ -102,7 +102,7 @@ def test_runs_on_pictures_with_teachers_that_answer_in_every_step(
     assert {name for name in after if after[name] != before.get(name)} <= {"run.json"}
 
 
-@pytest.mark.slow
+@pytest.mark.kills
 def test_a_killed_run_with_views_has_the_results_of_an_uninterrupted_one(
     folder: Path, config: Path, tmp_path: Path
 ) -> None:
