@@ -38,21 +38,17 @@ def count(settings: dict[str, Any], num_outputs: int) -> int:
     [
         # He et al., arXiv 1512.03385, table 6, in millions; exactly: layer by layer.
         ({"name": "resnet", "depth": 20}, 10, "0.27", 269_722),
-        ({"name": "resnet", "depth": 32}, 10, "0.46", 464_154),
-        ({"name": "resnet", "depth": 44}, 10, "0.66", 658_586),
         ({"name": "resnet", "depth": 56}, 10, "0.85", 853_018),
         ({"name": "resnet", "depth": 110}, 10, "1.7", 1_727_962),
         # He et al., arXiv 1603.05027, table 4. It projects shortcuts, with 43,000 parameters.
         ({"name": "resnet", "depth": 164, "block": "bottleneck"}, 10, "1.7", 1_661_274),
         # Zagoruyko and Komodakis, arXiv 1605.07146, tables 4 and 5.
-        ({"name": "wide_resnet", "depth": 40, "width": 1}, 10, "0.6", 563_930),
         ({"name": "wide_resnet", "depth": 40, "width": 2}, 10, "2.2", 2_243_546),
         ({"name": "wide_resnet", "depth": 16, "width": 4}, 10, "2.7", 2_748_890),
         ({"name": "wide_resnet", "depth": 16, "width": 8}, 10, "11.0", 10_961_370),
         ({"name": "wide_resnet", "depth": 28, "width": 10}, 10, "36.5", 36_479_194),
         # Howard et al., arXiv 1704.04861, table 6; exactly: Keras, trainable parameters.
         ({"name": "mobilenet"}, 1000, "4.2", 4_231_976),
-        ({"name": "mobilenet", "width": 0.75}, 1000, "2.6", 2_585_560),
         ({"name": "mobilenet", "width": 0.5}, 1000, "1.3", 1_331_592),
         ({"name": "mobilenet", "width": 0.25}, 1000, "0.5", 470_072),
         # Sandler et al., arXiv 1801.04381, table 4, has 3.4; exactly, and rounded: torchvision.
@@ -68,7 +64,7 @@ def test_parameters_are_as_many_as_published(settings, num_outputs, published, e
 
 
 @every_family
-@pytest.mark.parametrize("size", [(28, 28, 1), (32, 32, 3), (33, 45, 3), (1, 1, 1)])
+@pytest.mark.parametrize("size", [(33, 45, 3), (1, 1, 1)])
 def test_images_of_any_size_are_taken(name, size):
     image = jax.ShapeDtypeStruct((3, *size), jnp.float32)
     model = network(name)
@@ -99,8 +95,9 @@ def test_width_of_the_embedding(settings, dims):
     assert shapes["params"]["head"]["kernel"].shape == (dims, 2)
 
 
-@every_family
-@pytest.mark.parametrize("normalization", ["batch", "group"])
+@pytest.mark.parametrize(
+    ("name", "normalization"), [*((name, "batch") for name in SMALLEST), ("small_cnn", "group")]
+)
 def test_what_is_kept_is_float32_whatever_the_convolutions_are(name, normalization):
     image = jax.ShapeDtypeStruct((3, 16, 16, 3), jnp.float32)
     model = network(name, normalization=normalization, compute_dtype="bfloat16")
