@@ -29,6 +29,7 @@ def get_config(mode: str = "") -> ConfigDict:
     config.data.split = (0.6, 0.2, 0.2)  # training, validation, test
     config.data.split_seed = 0
     config.data.transfer_size = 100  # training rows that a student sees; 0: all
+    config.data.labelled_rows = 0  # training rows that keep their label; 0: all
 
     config.teacher = ConfigDict()
     config.teacher.source = "network"  # trained here; for another one see configs/own_teacher.py

@@ -14,13 +14,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from lelp_jax import data
 from lelp_jax.bank import stage as bank
-from lelp_jax.core import artifacts, files
+from lelp_jax.core import artifacts, files, seeds
 from lelp_jax.core.curves import CurveLog
 from lelp_jax.core.errors import Damaged
 from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.data.few_labels import hide_labels
 from lelp_jax.deploy import export
 from lelp_jax.experiment import checks, sweep
 from lelp_jax.experiment.config import Config, from_config_dict, resolve_steps
@@ -46,7 +47,8 @@ class _Experiment(NamedTuple):
     Attributes:
         name: The experiment's name.
         config: The config.
-        dataset: The data.
+        dataset: The data; if labels are hidden, without those of any training row.
+        known: The data as each teacher and its students know them.
         output: The folder to publish results to.
         raw: The config as its file gives it, to be written to `run.json`.
     """
@@ -54,6 +56,7 @@ class _Experiment(NamedTuple):
     name: str
     config: Config
     dataset: Dataset
+    known: tuple[Dataset, ...]
     output: Path
     raw: Mapping[str, Any]
 
@@ -100,12 +103,17 @@ def run(
 def _check(name: str, point: Point, root: Path) -> _Experiment:
     """Builds the config of one experiment, reads its data and checks that they fit together."""
     config = from_config_dict(point.raw)
-    dataset = data.load(config.data.source, config.data.splitting)
+    loaded = data.load(config.data.source, config.data.splitting)
+    # A teacher's labels do not depend on how many other teachers there are.
+    draws = [
+        seeds.derive(config.seed, "labelled", number) for number in range(config.teacher.count)
+    ]
+    dataset, known = hide_labels(loaded, config.data.labelled_rows, draws)
     # Durations in epochs become steps, which needs the number of training rows.
-    config = resolve_steps(config, dataset)
-    checks.check(config, dataset)
+    config = resolve_steps(config, known[0])
+    checks.check(config, known[0], hidden=known[0] is not dataset)
     title = f"{name}/{point.name}" if point.name else name
-    return _Experiment(title, config, dataset, point.folder(root), point.raw)
+    return _Experiment(title, config, dataset, known, point.folder(root), point.raw)
 
 
 def _rebuild_damaged(function: Callable[[], Result]) -> Result:
@@ -139,9 +147,10 @@ def _run_experiment(
     root: Path, experiment: _Experiment, session: Session
 ) -> tuple[Finished, list[Path]]:
     """Runs all stages of one experiment; returns its result and the folders of its fleets."""
-    name, config, dataset, output, raw = experiment
+    name, config, dataset, known, output, raw = experiment
+    labelled = f" ({config.data.labelled_rows} with their label)" if known[0] is not dataset else ""
     session.reporter.log(
-        f"{name}: {len(dataset.train)} training, {len(dataset.validation)} validation, "
+        f"{name}: {len(dataset.train)} training{labelled}, {len(dataset.validation)} validation, "
         f"{len(dataset.test)} test rows, classes {', '.join(dataset.class_names)}"
     )
     # Methods that cannot be trained on this data, or that equal another method, cost no training.
@@ -152,12 +161,12 @@ def _run_experiment(
         if method not in verdicts or verdicts[method].kind == "ok"
     }
     inputs = config.view.ensure(root, dataset, session)
-    run = Run(name, root, output, config, dataset, inputs, session)
-    teachers = config.teacher.ensure(root, dataset, config.seed, session)
+    run = Run(name, root, output, config, dataset, known, inputs, session)
+    teachers = config.teacher.ensure(root, dataset, known, config.seed, session)
     with session.reporter.show_stage(bank.STAGE, len(teachers), "banks"):
         banks, viewed = [], replicates.make_views(run)
-        for teacher in teachers:
-            banks.append(bank.ensure(root, config.bank, teacher, dataset, session, viewed))
+        for teacher, each in zip(teachers, known, strict=True):
+            banks.append(bank.ensure(root, config.bank, teacher, each, session, viewed))
             session.reporter.advance(1)
     drawn = replicates.draw(run, teachers, banks, viewed)
     plain = references.ensure(run, drawn)

@@ -441,3 +441,4 @@ def _add_common_keys(config: ConfigDict) -> None:
     config.split = (0.8, 0.1, 0.1)  # shares, for splits that the source lacks
     config.split_seed = 0
     config.transfer_size = 0  # training rows that a student sees; 0: all
+    config.labelled_rows = 0  # training rows that keep their label; 0: all

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import logging
@@ -116,30 +118,53 @@ class Dataset:
     digest: str = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:
-        digest = hashlib.sha256()
-        scaling: tuple[np.ndarray, ...]
-        columns: tuple[str, ...]
-        if self.preprocessing is None:
-            inputs = _bytes_of(self.inputs) if self.of_texts else self.inputs
-            scaling, columns = (), ()
-        else:
+        digest = self._hash_of_inputs.copy()
+        scaling: tuple[np.ndarray, ...] = ()
+        columns: tuple[str, ...] = ()
+        if self.preprocessing is not None:
             # The preprocessing too: in other units the model inputs may be the same to the last
             # bit, but a student is handed over with the map from the units it was trained in.
-            inputs, columns = self.inputs, self.preprocessing.columns
+            columns = self.preprocessing.columns
             scaling = (self.preprocessing.shift, self.preprocessing.scale)
-            if self.preprocessing.table:
-                digest.update(json.dumps(write_facts(self.preprocessing.table)).encode())
-        for array in (inputs, self.labels, self.fine_labels, *scaling):
+        for array in (self.labels, self.fine_labels, *scaling):
             if array is not None:
-                digest.update(f"{array.dtype}{array.shape}".encode())
-                # Not `tobytes`, which would copy the images once more.
-                digest.update(np.ascontiguousarray(array).data)
+                _hash_array(digest, array)
         for split in (self.train, self.validation, self.test):
             digest.update(f"{len(split)}".encode())
             digest.update(split.astype(np.int64).tobytes())
         names = (self.class_names, self.fine_names, columns)
         digest.update(json.dumps(names).encode())
         object.__setattr__(self, "digest", digest.hexdigest()[:16])
+
+    @functools.cached_property
+    def _hash_of_inputs(self) -> hashlib._Hash:
+        """The hash so far, after the inputs; `hide_labels` goes on from it."""
+        digest = hashlib.sha256()
+        if self.preprocessing is not None and self.preprocessing.table:
+            digest.update(json.dumps(write_facts(self.preprocessing.table)).encode())
+        _hash_array(digest, _bytes_of(self.inputs) if self.of_texts else self.inputs)
+        return digest
+
+    def hide_labels(self, kept: np.ndarray) -> Dataset:
+        """Hides the labels and fine labels of all training rows but some.
+
+        The result, its digest included, is that of data in which the other training rows never had
+        a label. The inputs are shared and not hashed again.
+
+        Args:
+            kept: Indices of the training rows that keep their labels.
+        """
+        hidden = np.setdiff1d(self.train, kept)
+        # Keeps the hash of the inputs, which `dataclasses.replace` would not.
+        result = copy.copy(self)
+        for name in ("labels", "fine_labels"):
+            values = getattr(self, name)
+            if values is not None:
+                values = values.copy()
+                values[hidden] = UNLABELLED
+                object.__setattr__(result, name, values)
+        result.__post_init__()
+        return result
 
     @property
     def of_texts(self) -> bool:
@@ -159,7 +184,21 @@ class Dataset:
     @property
     def labelled_train(self) -> np.ndarray:
         """Indices of the training rows whose class is known."""
-        return self.train[self.labels[self.train] != UNLABELLED]
+        return self.select_labelled(self.train)
+
+    def select_labelled(self, index: np.ndarray) -> np.ndarray:
+        """Selects the rows whose class is known.
+
+        Args:
+            index: Indices of rows.
+        """
+        return index[self.labels[index] != UNLABELLED]
+
+
+def _hash_array(digest: hashlib._Hash, array: np.ndarray) -> None:
+    digest.update(f"{array.dtype}{array.shape}".encode())
+    # Not `tobytes`, which would copy the images once more.
+    digest.update(np.ascontiguousarray(array).data)
 
 
 def _bytes_of(texts: np.ndarray) -> np.ndarray:

@@ -14,8 +14,13 @@ from lelp_jax.experiment.config import Config
 from lelp_jax.train import class_weights
 
 
-def check(config: Config, dataset: Dataset) -> None:
+def check(config: Config, dataset: Dataset, *, hidden: bool) -> None:
     """Checks that an experiment is possible with its data.
+
+    Args:
+        config: The experiment.
+        dataset: The data as a teacher and its students know them.
+        hidden: Whether labels of training rows were hidden from them.
 
     Raises:
         UserError: There are too few rows or class weights, a method needs labels that rows lack, or
@@ -39,7 +44,7 @@ def check(config: Config, dataset: Dataset) -> None:
     _check_own_teachers(config)
     _check_baseline(config, dataset)
     _check_membership(config, dataset)
-    _check_fine_labels(config, dataset)
+    _check_fine_labels(config, dataset, hidden)
 
 
 def _check_augmentation(config: Config, dataset: Dataset) -> None:
@@ -145,7 +150,7 @@ def _check_membership(config: Config, dataset: Dataset) -> None:
             )
 
 
-def _check_fine_labels(config: Config, dataset: Dataset) -> None:
+def _check_fine_labels(config: Config, dataset: Dataset, hidden: bool) -> None:
     for name, entry in config.methods.items():
         projector = entry.method.projector
         if projector is None or not projector.needs_fine_labels:
@@ -154,6 +159,11 @@ def _check_fine_labels(config: Config, dataset: Dataset) -> None:
         if dataset.fine_labels is None:
             raise UserError(
                 f"config.methods.{name} needs fine labels, which the data do not have; {hint}"
+            )
+        if hidden:
+            raise UserError(
+                f"config.methods.{name} needs the fine labels of all training rows, of which "
+                f"config.data.labelled_rows {config.data.labelled_rows} hides most; {hint}"
             )
         rows = dataset.labelled_train
         known = dataset.labels[rows[dataset.fine_labels[rows] != UNLABELLED]]

@@ -55,6 +55,11 @@ class DataConfig:
             have itself.
         split_seed: Seed of the split only, so that it stays fixed while `config.seed` changes.
         transfer_size: Number of training rows that a student sees; 0 shows all of them.
+        labelled_rows: Number of training rows that keep their label, drawn by class in proportion
+            and anew for each teacher; 0 keeps all. Of all other training rows, teachers,
+            projections and students know the inputs alone. The students of replicate r know the
+            labels that their teacher r mod count knows, so as many teachers as replicates have
+            them drawn anew for each replicate.
     """
 
     source: Source
@@ -64,6 +69,7 @@ class DataConfig:
     ] = (0.6, 0.2, 0.2)
     split_seed: Annotated[int, SEED] = 0
     transfer_size: Annotated[int, NON_NEGATIVE] = 0
+    labelled_rows: Annotated[int, NON_NEGATIVE] = 0
 
     @property
     def splitting(self) -> Split:

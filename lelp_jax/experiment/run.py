@@ -21,7 +21,9 @@ class Run:
         output: Where `results.jsonl`, `run.json` and `report/` are published: the workdir, or a
             folder in it for each point of a sweep.
         config: The experiment's config.
-        dataset: Its data.
+        dataset: Its data; if labels are hidden, without those of any training row, so that they
+            can reach nothing by accident.
+        known: The data as each teacher and its students know them, one per teacher.
         inputs: What the students see of the data.
         session: Progress, interrupts and the log of losses.
     """
@@ -31,5 +33,6 @@ class Run:
     output: Path
     config: Config
     dataset: Dataset
+    known: tuple[Dataset, ...]
     inputs: Inputs
     session: Session

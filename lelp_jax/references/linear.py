@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lelp_jax.core import metrics, seeds
-from lelp_jax.data.dataset import UNLABELLED
 from lelp_jax.models.pixels import scale_pixels
 
 if TYPE_CHECKING:
@@ -75,10 +74,6 @@ class Examples:
         if self.inputs.dtype == object:
             return "texts"
         return "images" if self.inputs.dtype == np.uint8 else "numbers"
-
-    def select_labelled(self, index: np.ndarray) -> np.ndarray:
-        """Selects the rows whose class is known."""
-        return index[self.labels[index] != UNLABELLED]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 
 from lelp_jax.core import artifacts, metrics
 from lelp_jax.core.arrays import read_array, write_array
+from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.references import linear
 from lelp_jax.references.linear import Examples
@@ -90,7 +91,9 @@ def ensure(run: Run, replicates: Sequence[Replicate]) -> list[Reference]:
     config, dataset, inputs = run.config, run.dataset, run.inputs
     # Students that read tokens see texts; all others see numbers, of which texts may be the source.
     of_texts = config.view.kind == "tokens"
-    weights = class_weights.weigh_classes(dataset, config.student.train.class_weights)
+    # Where labels are hidden, equally many are known of each class in every replicate.
+    known = replicates[0].dataset
+    weights = class_weights.weigh_classes(known, config.student.train.class_weights)
     key = {
         "version": _VERSION,
         "data": dataset.digest,
@@ -100,16 +103,19 @@ def ensure(run: Run, replicates: Sequence[Replicate]) -> list[Reference]:
         # They determine the rows of the replicates.
         "transfer_size": len(replicates[0].transfer),
         "seeds": [replicate.seed for replicate in replicates],
+        **({} if known is dataset else {"known": [each.dataset.digest for each in replicates]}),
     }
 
     def build(folder: Path) -> Mapping[str, Any]:
-        examples = Examples(dataset.inputs if of_texts else inputs.values, dataset.labels, weights)
-        labelled = dataset.labelled_train
-        transfers = [examples.select_labelled(replicate.transfer) for replicate in replicates]
+        # The labels that any replicate knows; each is fitted to rows whose labels it knows itself.
+        labels = np.maximum.reduce([replicate.dataset.labels for replicate in replicates])
+        examples = Examples(dataset.inputs if of_texts else inputs.values, labels, weights)
+        labelled = [replicate.dataset.labelled_train for replicate in replicates]
+        transfers = [each.dataset.select_labelled(each.transfer) for each in replicates]
         fitted = [
-            (MAJORITY, _count_classes(run, len(replicates))),
+            (MAJORITY, _count_classes(run, known, len(replicates))),
             (LINEAR, _fit_linear(run, examples, LINEAR, transfers)),
-            (LINEAR_ALL, _fit_linear(run, examples, LINEAR_ALL, [labelled] * len(replicates))),
+            (LINEAR_ALL, _fit_linear(run, examples, LINEAR_ALL, labelled)),
         ]
         for name, (_, logits) in fitted:
             write_array(folder / f"{name}.npy", logits)
@@ -145,9 +151,10 @@ def _read(folder: Path, facts: Mapping[str, Any], replicates: Sequence[Replicate
     )
 
 
-def _count_classes(run: Run, replicates: int) -> tuple[Mapping[str, Any], np.ndarray]:
+def _count_classes(
+    run: Run, dataset: Dataset, replicates: int
+) -> tuple[Mapping[str, Any], np.ndarray]:
     """Computes the shares of the classes, the same for all replicates; see `_fit_linear`."""
-    dataset = run.dataset
     counts = np.bincount(dataset.labels[dataset.labelled_train], minlength=dataset.num_classes)
     shares = np.log(counts / counts.sum()).astype(np.float32)
     fit = _describe(run, np.tile(shares, (len(dataset.validation), 1)), 0, 0.0)

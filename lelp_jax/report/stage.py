@@ -151,7 +151,7 @@ def ensure(run: Run, compared: Compared) -> Finished:
         text = "".join(json.dumps(files.clean(line)) + "\n" for line in lines)
         files.write_atomic(folder / RESULTS, text)
         _write_predictions(folder / "test_predictions.npz", run.dataset, predicted)
-        surveyed = survey.ensure(run.root, run.dataset, bank)
+        surveyed = survey.ensure(run.root, run.known[0], bank)
         disputed = _find_disagreement(run.dataset, predicted, comparison)
         galleries = _draw_galleries(folder, run, teachers, chosen, comparison, lines)
         if run.dataset.of_images:

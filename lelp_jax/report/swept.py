@@ -55,16 +55,18 @@ def _draw(path: Path, points: Sequence[Point], comparisons: Sequence[Mapping[str
 
 
 def _format_table(points: Sequence[Point], comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Formats a Markdown table with one row per point and one column per method."""
+    """Formats a Markdown table: a row per point, a column for the teachers and each method."""
     first = comparisons[0]
     metric = first["metric"]
     _, unit = table.find_unit(metric)
     methods = dict.fromkeys(row["method"] for each in comparisons for row in each["methods"])
-    head = [f"{points[0].key}", *methods]
-    body = [["---", *["---:"] * len(methods)]]
+    head = [f"{points[0].key}", "teacher", *methods]
+    body = [["---", *["---:"] * (len(methods) + 1)]]
     for point, comparison in zip(points, comparisons, strict=True):
         rows = {row["method"]: row for row in comparison["methods"]}
-        body.append([str(point.value), *(_format_cell(rows.get(name), metric) for name in methods)])
+        teacher = table.format_metric(metric, comparison["teacher"])
+        cells = [_format_cell(rows.get(name), metric) for name in methods]
+        body.append([str(point.value), teacher, *cells])
     lines = "\n".join("| " + " | ".join(cells) + " |" for cells in [head, *body])
     return (
         f"Test {metric}{unit}: mean over replicates, and in parentheses the paired "

@@ -169,7 +169,7 @@ def _make_student(
     )
     prepare = None
     if method.prepare is not None:
-        prepare = functools.partial(_prepare, dataset, method, trial.static, replicate)
+        prepare = functools.partial(_prepare, method, trial.static, replicate)
     return Student(trial, replicate, projection, spec, outputs, network_of, prepare)
 
 
@@ -187,17 +187,17 @@ def _find_dims(run: Run, method: Method, model: models.Model, replicate: Replica
 
 
 def _prepare(
-    dataset: Dataset, method: Method, static: Mapping[str, Any], replicate: Replicate
+    method: Method, static: Mapping[str, Any], replicate: Replicate
 ) -> Mapping[str, np.ndarray]:
     assert method.prepare is not None
     shown, bank = replicate.list_shown(replicate.transfer), replicate.bank
     embedding = read_teacher_embedding(replicate, shown) if method.uses_embedding else None
     seen = Seen(
-        label=dataset.labels[replicate.find_index(shown)],
+        label=replicate.dataset.labels[replicate.find_index(shown)],
         teacher_logits=bank.logits[bank.find_positions(shown)],
         teacher_embedding=embedding,
         output_weights=bank.output_weights,
-        classes=dataset.num_classes,
+        classes=replicate.dataset.num_classes,
         capacity=len(shown),
     )
     prepared: Mapping[str, np.ndarray] = call_with_place(

@@ -10,6 +10,7 @@ from lelp_jax.bank import stage as bank
 from lelp_jax.bank.stage import ViewedImages
 from lelp_jax.bank.store import Bank
 from lelp_jax.core.search_space import Value
+from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.students.replicates import Replicate, read_teacher_embedding
@@ -52,7 +53,8 @@ class OwnTeachers:
         key = repr((head.name, head.hyperparameters))
         # Trials whose hyperparameters of the head agree share the teachers.
         if key not in self._made:
-            self._made[key] = [(each, self._make_bank(each)) for each in self._train(method, head)]
+            taught = zip(self._train(method, head), self._run.known, strict=False)
+            self._made[key] = [(each, self._make_bank(each, known)) for each, known in taught]
         made = self._made[key]
         return [
             dataclasses.replace(
@@ -74,7 +76,7 @@ class OwnTeachers:
             return [
                 trunk.replace_head(
                     run.root,
-                    run.dataset,
+                    first[number].dataset,
                     trunk.FrozenTeacher(
                         first[number].teacher,
                         first[number].bank.fingerprint,
@@ -89,14 +91,12 @@ class OwnTeachers:
         # The checks before the run refused teachers that are given by their outputs only.
         assert isinstance(config.teacher, TrainedTeachers)
         return config.teacher.ensure_with_head(
-            run.root, run.dataset, config.seed, head, run.session
+            run.root, run.dataset, run.known, config.seed, head, run.session
         )
 
-    def _make_bank(self, teacher: Teacher) -> Bank:
+    def _make_bank(self, teacher: Teacher, known: Dataset) -> Bank:
         run = self._run
-        return bank.ensure(
-            run.root, run.config.bank, teacher, run.dataset, run.session, self._viewed
-        )
+        return bank.ensure(run.root, run.config.bank, teacher, known, run.session, self._viewed)
 
 
 def _make_head(method: Method, static: Mapping[str, Value], classes: int) -> Head:

@@ -12,7 +12,7 @@ from lelp_jax.bank.store import Bank
 from lelp_jax.core import artifacts, seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.core.search_space import Value
-from lelp_jax.data.dataset import UNLABELLED, Dataset
+from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.projection import base, scoring
@@ -43,7 +43,7 @@ def ensure(
             directions for the number of subclasses.
     """
     run.session.interrupts.check()
-    projector, dataset, bank = method.projector, run.dataset, replicate.bank
+    projector, dataset, bank = method.projector, replicate.dataset, replicate.bank
     assert projector is not None
     values = {name: static[name] for name in projector.search_space}
     seed = seeds.derive(replicate.seed, "projection")
@@ -63,7 +63,7 @@ def ensure(
     def build(folder: Path) -> Mapping[str, Any]:
         index = replicate.transfer if on_transfer else dataset.train
         if projector.needs_fine_labels:
-            index = index[dataset.labels[index] != UNLABELLED]
+            index = dataset.select_labelled(index)
         try:
             rows = _select_rows(dataset, bank, index, str(values.get("membership", "")))
             fitted = projector.fit(rows, bank.output_weights, values, seed)
@@ -123,21 +123,15 @@ def _select_rows(dataset: Dataset, bank: Bank, index: np.ndarray, membership: st
     return EmbeddedRows(Selection(bank.embeddings, position), index, label, fine, name)
 
 
-def score_rows(
-    projection: Projection,
-    dataset: Dataset,
-    replicate: Replicate,
-    shown: np.ndarray,
-) -> np.ndarray:
+def score_rows(projection: Projection, replicate: Replicate, shown: np.ndarray) -> np.ndarray:
     """Computes the subclass scores of rows, [rows, ..., classes, subclasses] float32.
 
     Args:
         projection: The projection.
-        dataset: The data.
         replicate: The replicate, with the teacher's outputs.
         shown: Data-set indices of the rows, or numbers of views, [rows].
     """
-    index, bank = replicate.find_index(shown), replicate.bank
+    index, bank, dataset = replicate.find_index(shown), replicate.bank, replicate.dataset
     fine = None if dataset.fine_labels is None else dataset.fine_labels[index]
     embedding = Selection(bank.embeddings, bank.find_positions(shown))
     rows = EmbeddedRows(embedding, index, dataset.labels[index], fine)

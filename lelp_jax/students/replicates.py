@@ -16,6 +16,7 @@ from lelp_jax.bank.stage import ViewedImages
 from lelp_jax.bank.store import Bank
 from lelp_jax.bank.views import Views
 from lelp_jax.core import seeds
+from lelp_jax.data.dataset import Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.storage.rows import Selection
 from lelp_jax.teachers.base import Teacher
@@ -30,6 +31,7 @@ class Replicate:
         teacher_number: Number of the teacher that the students learn from.
         teacher: That teacher, or the one that a method derives from it.
         bank: The teacher's outputs.
+        dataset: The data as the students know them: with the labels that their teacher knows.
         transfer: Data-set indices of the rows that the students may see, sorted.
         seed: Root seed of all other random choices.
         views: The views of images that the students see in place of the images; None if they see
@@ -40,6 +42,7 @@ class Replicate:
     teacher_number: int
     teacher: Teacher
     bank: Bank
+    dataset: Dataset
     transfer: np.ndarray
     seed: int
     views: Views | None = None
@@ -100,8 +103,8 @@ def draw(
         positions = seeds.draw_subset(seeds.derive(seed, "transfer"), size, len(dataset.train))
         which = number % len(teachers)
         transfer = dataset.train[positions]
-        teacher, bank = teachers[which], banks[which]
-        result.append(Replicate(number, which, teacher, bank, transfer, seed, views))
+        teacher, bank, known = teachers[which], banks[which], run.known[which]
+        result.append(Replicate(number, which, teacher, bank, known, transfer, seed, views))
     return result
 
 

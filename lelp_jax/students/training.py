@@ -18,7 +18,6 @@ import numpy as np
 from lelp_jax import models
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
-from lelp_jax.data.dataset import UNLABELLED, Dataset
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Method
 from lelp_jax.students import projections
@@ -52,7 +51,7 @@ def make_request(run: Run, student: Student) -> Request:
         # fingerprint: renaming one would train all finished students again.
         inputs={
             "what": "student",
-            "data": run.dataset.digest,
+            "data": student.replicate.dataset.digest,
             "inputs": run.inputs.fingerprint,
             "model": models.identify(student.network.settings),
             "origin": student.network.origin,
@@ -165,8 +164,8 @@ def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request])
     # The first student of each replicate represents its group.
     first = {student.replicate.number: student for student in reversed(students)}
     groups = {number: group for group, number in enumerate(sorted(first))}
-    weights = class_weights.weigh_classes(dataset, config.student.train.class_weights)
-    parts = [_gather_group(dataset, method, first[number], weights) for number in sorted(first)]
+    wanted = config.student.train.class_weights
+    parts = [_gather_group(method, first[number], wanted) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
     spec = students[0].spec
     table, batch_size = inputs.values[dataset.train], config.student.train.batch_size
@@ -220,25 +219,29 @@ def _load_initial(students: Sequence[Student]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *given) if given else None
 
 
-def _gather_group(
-    dataset: Dataset, method: Method, student: Student, weights: np.ndarray
-) -> GroupRows:
+def _gather_group(method: Method, student: Student, wanted: tuple[Any, ...]) -> GroupRows:
     """Collects the rows of one replicate, without the group axis.
 
     If the program applies the teacher in every step, its outputs are left out.
+
+    Args:
+        method: The method.
+        student: A student of the replicate.
+        wanted: The weights of classes; see `class_weights.weigh_classes`.
     """
     replicate = student.replicate
-    index, bank = replicate.transfer, replicate.bank
+    index, bank, dataset = replicate.transfer, replicate.bank, replicate.dataset
+    weights = class_weights.weigh_classes(dataset, wanted)
     network = replicate.teacher.network if student.spec.teacher else None
     if method.uses_labels:
-        index = index[dataset.labels[index] != UNLABELLED]
+        index = dataset.select_labelled(index)
     from_bank = method.uses_teacher and not network
     # Methods that look nothing up see the views, too, so that all students see the same images.
     views, shown = replicate.views, replicate.list_shown(index)
     index = replicate.find_index(shown)
     scores = None
     if student.projection is not None and student.applied is None:
-        scores = projections.score_rows(student.projection, dataset, replicate, shown)
+        scores = projections.score_rows(student.projection, replicate, shown)
     return GroupRows(
         # Positions in the table of training inputs, which all groups share.
         row=np.searchsorted(dataset.train, index).astype(np.int32),

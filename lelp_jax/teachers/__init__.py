@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -19,9 +19,15 @@ class TeacherSource(Protocol):
     Attributes:
         answers_inputs: Whether the teachers can be applied to any input. If False, only their
             outputs for the rows of the data are known.
+        count: Number of teachers.
     """
 
     answers_inputs: ClassVar[bool]
+
+    @property
+    def count(self) -> int:
+        """Number of teachers."""
+        ...
 
     @property
     def training(self) -> TrainConfig | None:
@@ -36,7 +42,9 @@ class TeacherSource(Protocol):
         """Converts the length of training from epochs to steps."""
         ...
 
-    def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
+    def ensure(
+        self, root: Path, dataset: Dataset, known: Sequence[Dataset], seed: int, session: Session
+    ) -> list[Teacher]:
         """Trains or reads the teachers, or reuses those of an earlier launch."""
         ...
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -65,6 +66,11 @@ class ImportedTeachers:
                 f"{len(self.files)}; give one per teacher"
             )
 
+    @property
+    def count(self) -> int:
+        """Number of teachers."""
+        return len(self.files)
+
     def check(self, dataset: Dataset) -> None:
         """Opens every file, matches its rows with those of the data, and checks output weights.
 
@@ -80,21 +86,29 @@ class ImportedTeachers:
         del dataset
         return self
 
-    def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
+    def ensure(
+        self, root: Path, dataset: Dataset, known: Sequence[Dataset], seed: int, session: Session
+    ) -> list[Teacher]:
         """Reads the teachers' files and matches their rows with those of the data.
 
         Args:
             root: The workdir.
             dataset: The data.
+            known: The data with the labels that each teacher's students know.
             seed: Not used.
             session: The run.
         """
         del seed
+        if any(each is not dataset for each in known):
+            _LOG.warning(
+                "config.data.labelled_rows hides labels from projections and students; which "
+                "labels the teachers of config.teacher.files have seen is not known"
+            )
         teachers = []
         with session.reporter.show_stage("teachers", len(self.files), "files"):
             for number in range(len(self.files)):
                 session.interrupts.check()
-                teachers.append(self._read_teacher(number, root, dataset))
+                teachers.append(self._read_teacher(number, root, known[number]))
                 session.reporter.advance(1)
         return teachers
 

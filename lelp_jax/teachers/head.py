@@ -99,6 +99,7 @@ def make_recipe(
 
 def make_labelled_job(
     dataset: Dataset,
+    known: Sequence[Dataset],
     recipe: Recipe,
     requests: Sequence[Request],
     show: Callable[[np.ndarray], np.ndarray],
@@ -106,8 +107,11 @@ def make_labelled_job(
 ) -> FleetJob:
     """Collects what a fleet of teachers learns from: the labelled training rows.
 
+    Teachers that know the labels of the same rows form a group.
+
     Args:
         dataset: The data.
+        known: The data as each member knows them.
         recipe: How the teachers are trained.
         requests: The members.
         show: Computes what the networks see, [n, features...], of rows given by their data-set
@@ -116,9 +120,14 @@ def make_labelled_job(
             randomly.
     """
     head, train, spec = recipe.head, recipe.train, recipe.spec
-    index = dataset.labelled_train
+    groups = list({each.digest: each for each in known}.values())
+    group_of = {each.digest: group for group, each in enumerate(groups)}
+    # If labels are hidden, the table and its division into buckets are those of all training rows,
+    # or a teacher would depend on the others of its fleet.
+    hidden = any(each is not dataset for each in known)
+    index = dataset.train if hidden else dataset.labelled_train
     inputs = show(index)
-    weights = class_weights.weigh_classes(dataset, train.class_weights)
+    parts = [_gather_group(each, index, train) for each in groups]
     # Arguments of the program are numbers; other hyperparameters took effect in making the head.
     numbers = {
         name: value for name, value in head.hyperparameters.items() if search_space.is_number(value)
@@ -133,37 +142,57 @@ def make_labelled_job(
                 hyperparameters={**numbers, **recipe.hyperparameters},
                 seed=seeds.derive(request.inputs["seed"], "network"),
                 order_seed=seeds.derive(request.inputs["seed"], "order"),
-                group=0,
+                group=group_of[each.digest],
             )
-            for request in requests
+            for request, each in zip(requests, known, strict=True)
         ),
-        # One group: unlike students, which see the rows of their replicate, all teachers of a fleet
-        # learn from the same rows.
-        rows=GroupRows(
-            row=np.arange(len(index), dtype=np.int32)[None],
-            label=dataset.labels[index][None],
-            weight=class_weights.weigh_rows(weights, dataset.labels[index])[None],
-            teacher_logits=None,
-            scores=None,
-            constants={name: array[None] for name, array in head.constants.items()},
+        # All groups have the same number of rows.
+        rows=jax.tree.map(lambda *arrays: np.stack(arrays), *parts)._replace(
+            constants=_repeat(head.constants, len(groups))
         ),
         buckets=buckets.make_buckets(
             inputs,
-            [np.arange(len(index))],
+            [np.asarray(part.row) for part in parts],
             buckets.choose_ends(
                 inputs,
                 train.batch_size,
-                len(index),
+                len(parts[0].row),
                 spec.steps * estimate_work(spec, inputs, train.batch_size),
             ),
             seeds.derive(0, dataset.digest),
         ),
         inputs=inputs,
-        initial=initial and jax.tree.map(lambda array: array[None], initial),
+        initial=initial and _repeat(initial, len(groups)),
         early_stopping=train.early_stopping,
         validation_inputs=show(dataset.validation),
         validation_labels=dataset.labels[dataset.validation],
     )
+
+
+def _gather_group(dataset: Dataset, table: np.ndarray, train: TrainConfig) -> GroupRows:
+    """Collects the labelled rows of teachers that know the same labels, without the group axis.
+
+    Args:
+        dataset: The data as they know them.
+        table: Data-set indices of the rows of the fleet's table, sorted.
+        train: How they are trained.
+    """
+    index = dataset.labelled_train
+    label = dataset.labels[index]
+    weights = class_weights.weigh_classes(dataset, train.class_weights)
+    return GroupRows(
+        row=np.searchsorted(table, index).astype(np.int32),
+        label=label,
+        weight=class_weights.weigh_rows(weights, label),
+        teacher_logits=None,
+        scores=None,
+        constants={},
+    )
+
+
+def _repeat(tree: Any, groups: int) -> Any:
+    """Repeats arrays for each group, [groups, ...] each."""
+    return jax.tree.map(lambda array: np.stack([array] * groups), tree)
 
 
 def predict_with_head(

@@ -123,12 +123,15 @@ class TrainedTeachers(abc.ABC):
                 "training rows; use a smaller batch_size"
             )
 
-    def ensure(self, root: Path, dataset: Dataset, seed: int, session: Session) -> list[Teacher]:
+    def ensure(
+        self, root: Path, dataset: Dataset, known: Sequence[Dataset], seed: int, session: Session
+    ) -> list[Teacher]:
         """Trains the teachers, or reuses those of an earlier launch.
 
         Args:
             root: The workdir.
             dataset: The data.
+            known: The data as each teacher knows them.
             seed: Root seed.
             session: The run.
 
@@ -137,23 +140,30 @@ class TrainedTeachers(abc.ABC):
             Interrupted: The run was asked to stop.
         """
         head = make_plain_head(dataset.num_classes)
-        return self.ensure_with_head(root, dataset, seed, head, session)
+        return self.ensure_with_head(root, dataset, known, seed, head, session)
 
     def ensure_with_head(
-        self, root: Path, dataset: Dataset, seed: int, head: Head, session: Session
+        self,
+        root: Path,
+        dataset: Dataset,
+        known: Sequence[Dataset],
+        seed: int,
+        head: Head,
+        session: Session,
     ) -> list[Teacher]:
         """Trains teachers with another output layer and loss, or reuses them; see `ensure`.
 
         Args:
             root: The workdir.
             dataset: The data.
+            known: The data as each teacher knows them.
             seed: Root seed.
             head: Output layer and loss.
             session: The run.
         """
         trunk = self.prepare_trunk(root, dataset, session)
         requests = [
-            self._make_request(dataset, trunk, seed, head, number) for number in range(self.count)
+            self._make_request(each, trunk, seed, head, number) for number, each in enumerate(known)
         ]
         hyperparameters = {
             "learning_rate": self.learning_rate,
@@ -177,7 +187,9 @@ class TrainedTeachers(abc.ABC):
 
         def make_job(members: Sequence[Request]) -> FleetJob:
             initial = trunk.initial() if trunk.initial else None
-            return make_labelled_job(dataset, recipe, members, values.__getitem__, initial)
+            of_members = [known[member.replicate] for member in members]
+            show = values.__getitem__
+            return make_labelled_job(dataset, of_members, recipe, members, show, initial)
 
         # The teachers are the members of a fleet, as students are: they share one compiled program.
         results = scheduler.ensure(root, STAGE, requests, capacity, make_job, session)

@@ -105,7 +105,7 @@ def replace_head(
 
     Args:
         root: The workdir.
-        dataset: The data.
+        dataset: The data as the teacher knows them.
         frozen: The teacher.
         head: The output layer and its loss.
         train: Length of training, batches and optimizer.
@@ -150,7 +150,7 @@ def replace_head(
         return (frozen.embedding(index) - center) / spread
 
     def make_job(members: Sequence[Request]) -> FleetJob:
-        return make_labelled_job(dataset, recipe, members, scale_embedding)
+        return make_labelled_job(dataset, [dataset], recipe, members, scale_embedding)
 
     [trained] = scheduler.ensure(root, STAGE, [request], lambda _: 1, make_job, session)
     if trained.diverged:

@@ -77,7 +77,8 @@ def test_every_split_gets_its_own_answers(split: str, by_id: bool, model: Path) 
     source = TextFiles(**{name: f"{name}.csv" for name in names}, id="id" if by_id else "")
     dataset = data.load(source, Split((0.6, 0.2, 0.2), 0))
     session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
-    [teacher] = ImportedTeachers(("teacher.npz",)).ensure(Path("run"), dataset, 0, session)
+    source = ImportedTeachers(("teacher.npz",))
+    [teacher] = source.ensure(Path("run"), dataset, [dataset], 0, session)
     for rows in (dataset.train, dataset.validation, dataset.test):
         wanted = torch_models.answer_one_by_one(model, list(dataset.inputs[rows]))[:, ::-1]
         np.testing.assert_allclose(teacher.answers(rows)[0], wanted, atol=1e-5)

@@ -46,7 +46,7 @@ def checked(config: ConfigDict, changes: dict[str, Any]) -> Any:
     frozen = from_config_dict(changed.to_dict())
     dataset = data.load(frozen.data.source, frozen.data.splitting)
     frozen = resolve_steps(frozen, dataset)
-    checks.check(frozen, dataset)
+    checks.check(frozen, dataset, hidden=False)
     return frozen
 
 

@@ -8,6 +8,7 @@ from tests.helpers.paths import CONFIGS
 DIGITS = f"--config={CONFIGS}/digits.py:quick"
 TABLE = f"--config={CONFIGS}/table.py:quick"
 ARRAYS = f"--config={CONFIGS}/arrays.py:quick"
+_FEW = ("--config.data.labelled_rows=100", "--config.teacher.train.batch_size=50")
 
 
 class Case(NamedTuple):
@@ -85,6 +86,22 @@ OVERRIDES = (
     override("data.split", "0.5", "config.data.split must be 3 values", "(0.5,)"),
     override("data.transfer_size", "5000", "config.data.transfer_size 5000", "1077"),
     override("data.transfer_size", "10", "batch_size 64", "10", "config.data.transfer_size"),
+    override("data.labelled_rows", "-1", "config.data.labelled_rows", "0 or more", "-1"),
+    override("data.labelled_rows", "1", "config.data.labelled_rows 1 is below", "set 2 or more"),
+    override("data.labelled_rows", "1078", "config.data.labelled_rows 1078 exceeds the 1077", "0"),
+    override(
+        "data.labelled_rows", "100", "config.teacher.train.batch_size 128", "the 100 labelled"
+    ),
+    Case(
+        "labels_that_membership_needs",
+        (DIGITS, *_FEW),
+        ("config.methods.lelp.membership 'label' needs labels", "977 of 1077", "teacher"),
+    ),
+    Case(
+        "fine_labels_that_the_oracle_needs",
+        (DIGITS, *_FEW, "--config.methods.lelp.trials=0", "--config.methods.soft_kmeans.trials=0"),
+        ("config.methods.oracle", "config.data.labelled_rows 100 hides", "oracle.trials=0"),
+    ),
     override("teacher.train.batch_size", "5000"),
     override("teacher.source", "array", "config.teacher.source", "did you mean 'arrays'?"),
     override("bank.dtype", "float16", "config.bank", "'bfloat16'", "'float16'"),

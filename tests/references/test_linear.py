@@ -34,11 +34,15 @@ def texts(rows: int = 60) -> Examples:
     return Examples(np.array(words, object), labels, np.ones(2, np.float32))
 
 
+def labelled(examples: Examples, index: np.ndarray) -> np.ndarray:
+    return index[examples.labels[index] >= 0]
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_probabilities_are_those_of_scikit_learn(classes: int) -> None:
     examples = numbers(classes)
     fitted, held_out = np.arange(60), np.arange(60, 90)
-    rows = examples.select_labelled(fitted)
+    rows = labelled(examples, fitted)
     assert len(rows) == 54
     flat = examples.inputs.reshape(90, 6).astype(float)
     for candidate in list_candidates("numbers"):
@@ -54,7 +58,7 @@ def test_probabilities_are_those_of_scikit_learn(classes: int) -> None:
 def test_a_fit_meets_the_conditions_of_the_optimum() -> None:
     """The gradient of C * weighted loss + |w|^2 / 2 is zero, in NumPy alone."""
     examples = numbers(3, weights=(0.5, 1.0, 3.0))
-    rows = examples.select_labelled(np.arange(90))
+    rows = labelled(examples, np.arange(90))
     ours = fit_linear(examples, rows, {"C": 0.1})
     assert ours.model is not None
     probability = np.exp(metrics.log_softmax(ours.predict(examples.inputs[rows])))
@@ -67,7 +71,7 @@ def test_a_fit_meets_the_conditions_of_the_optimum() -> None:
 
 def test_every_candidate_is_scored_on_the_validation_rows() -> None:
     for examples, held_out in ((numbers(2), np.arange(61, 70)), (texts(), np.arange(40, 60))):
-        rows = examples.select_labelled(np.arange(40))
+        rows = labelled(examples, np.arange(40))
         found = linear.score_candidates(examples, rows, held_out)
         assert len(found) == len(list_candidates(examples.kind))
         for candidate, scores in zip(list_candidates(examples.kind), found, strict=True):
@@ -129,7 +133,7 @@ def test_classes_without_a_row_get_a_finite_probability(counts: list[int]) -> No
 
 def test_a_class_weight_of_two_is_each_of_its_rows_twice() -> None:
     weighted = numbers(2, weights=(1.0, 2.0))
-    rows = weighted.select_labelled(np.arange(90))
+    rows = labelled(weighted, np.arange(90))
     plain = dataclasses.replace(weighted, class_weights=np.ones(2, np.float32))
     repeated = np.concatenate([rows, rows[weighted.labels[rows] == 1]])
     found = fit_linear(weighted, rows, {"C": 1.0}).predict(weighted.inputs)
@@ -185,7 +189,7 @@ def test_images_are_fitted_in_the_scale_of_networks(classes: int, channels: int)
 def test_rows_are_predicted_a_few_at_a_time(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large images would not fit into memory as floats."""
     examples = numbers(classes)
-    fitted = fit_linear(examples, examples.select_labelled(np.arange(60)), {"C": 1.0})
+    fitted = fit_linear(examples, labelled(examples, np.arange(60)), {"C": 1.0})
     at_once = fitted.predict(examples.inputs)
     sizes, read = [], linear._read_floats
     monkeypatch.setattr(linear, "_PREDICTED_VALUES", 42)

@@ -61,12 +61,12 @@ def make_run(dataset: Dataset, values: np.ndarray | None = None, **changes: Any)
     )
     session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
     root = Path(settings["root"])
-    return Run("made", root, root, config, dataset, inputs, session)
+    return Run("made", root, root, config, dataset, (dataset,), inputs, session)
 
 
 def ensure(run: Run, transfers: list[np.ndarray]) -> dict[str, Reference]:
     replicates: Any = [
-        types.SimpleNamespace(transfer=transfer, seed=number)
+        types.SimpleNamespace(transfer=transfer, seed=number, dataset=run.dataset)
         for number, transfer in enumerate(transfers)
     ]
     return {reference.name: reference for reference in stage.ensure(run, replicates)}

@@ -90,6 +90,10 @@ def test_curves_over_numbers_and_texts(
     sweeps.draw(Path("sweep.png"), "what differs", list(zip(values, runs, strict=True)))
     left, right = figures[0].axes
     assert (left.get_xscale(), right.get_xscale()) == (scale, scale)
+    [teacher] = [shown for shown in left.get_lines() if shown.get_label() == "teacher"]
+    assert list(teacher.get_xdata()) == places
+    np.testing.assert_allclose(teacher.get_ydata(), [100 * run["teacher"] for run in runs])
+    assert "teacher" not in [shown.get_label() for shown in right.get_lines()]
     for axes, key in ((left, "value"), (right, "difference")):
         drawn_ = {container.get_label(): container.lines for container in axes.containers}
         assert list(drawn_) == [name for name in GAINS if key == "value" or name != "kd"]

@@ -37,9 +37,10 @@ def test_cells_and_of_whom_the_intervals_speak() -> None:
     rows = [row.split(" | ") for row in text.splitlines() if row.startswith("| ")][2:]
     assert [row[0] for row in rows] == ["| 1", "| 2", "| 3", "| 4"]
     assert rows[0] == rows[0][:1] + rows[1][1:]
-    assert rows[0][1] == "63.33"
-    assert rows[0][2].startswith("70.00 (+6.67 [-")
-    assert rows[3][1:] == ["55.00", "70.00", "refused |"]
+    assert [row[1] for row in rows[:2]] == ["92.33", "92.33"]
+    assert rows[0][2] == "63.33"
+    assert rows[0][3].startswith("70.00 (+6.67 [-")
+    assert rows[3][2:] == ["55.00", "70.00", "refused |"]
     notes = [row for row in text.splitlines() if "ntervals" in row or "Too few" in row]
     assert [note.partition(":")[0] for note in notes] == ["- 1, 2", "- 3", "- 4"]
     assert "new teachers" in notes[0]
@@ -53,8 +54,10 @@ def test_one_note_where_it_is_the_same_and_no_bare_nan() -> None:
     for entry in made:
         if entry["method"] == "lelp":
             entry["test"]["accuracy"] = None
-    text = write([compared(made), compared(made)])
-    assert "| 1 | 63.33 | undefined |" in text
+    unknown = [entry | {"teacher_test": None} for entry in made]
+    text = write([compared(made), compared(unknown)])
+    assert "| 1 | 92.33 | 63.33 | undefined |" in text
+    assert "| 2 |  | 63.33 | undefined |" in text
     assert "nan" not in text.lower()
     assert (
         text.count("new teachers and new test rows (3 replicates, 3 teachers, 4 test rows).") == 1

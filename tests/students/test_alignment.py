@@ -61,13 +61,13 @@ def replicates_of(frozen, dataset, banks) -> list[replicates.Replicate]:
         Teacher(bank.fingerprint, 1, 2, None, None, None, True, "", None)  # type: ignore[arg-type]
         for bank in banks
     ]
-    run: Any = types.SimpleNamespace(config=frozen, dataset=dataset)
+    run: Any = types.SimpleNamespace(config=frozen, dataset=dataset, known=(dataset,) * len(banks))
     return replicates.draw(run, teachers, banks, None)
 
 
 def run_of(frozen: config.Config, dataset: data.Dataset, root: Path) -> Run:
     seen = Features().ensure(root, dataset, None)
-    return Run("digits", root, root, frozen, dataset, seen, session=None)
+    return Run("digits", root, root, frozen, dataset, (dataset,), seen, session=None)
 
 
 class Echo:

@@ -55,8 +55,8 @@ def ensure(name: str, logits: np.ndarray = LOGITS, **changed: Any) -> LinearProj
     static = {key: s.default[0] for key, s in method.search_space.items() if not s.traced}
     static |= {"num_subclasses": 3} | changed
     session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
-    run = Run("x", Path("work"), Path("work"), None, dataset, None, session)  # type: ignore[arg-type]
-    replicate = Replicate(0, 0, None, bank, index[: COUNT // 2], 5)  # type: ignore[arg-type]
+    run = Run("x", Path("work"), Path("work"), None, dataset, (dataset,), None, session)  # type: ignore[arg-type]
+    replicate = Replicate(0, 0, None, bank, dataset, index[: COUNT // 2], 5)  # type: ignore[arg-type]
     return stage.ensure(run, method, static, replicate)
 
 

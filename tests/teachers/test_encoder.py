@@ -40,7 +40,7 @@ def test_every_network_learns(family, tmp_path):
     data = dataset(TEXTS, train=np.arange(32))
     source = teachers(checkpoint, pooling="pooler" if family == "mpnet" else "mean")
     source.check(data)
-    [teacher] = source.ensure(tmp_path, data, 0, session())
+    [teacher] = source.ensure(tmp_path, data, [data], 0, session())
     logits, embedding = teacher.answers(data.train)
     assert (logits.argmax(axis=1) == data.labels[data.train]).mean() > 0.9
     assert np.isfinite(embedding).all()

@@ -186,12 +186,12 @@ def student_of(
     dataset = data.load(frozen.data.source, frozen.data.splitting)
     bank: Any = type("Bank", (), {"fingerprint": "bank"})
     teacher: Any = type("Teacher", (), {"network": network(2), "dims": 4})
-    replicate = replicates.Replicate(0, 0, teacher, bank, dataset.train[:100], 0)
+    replicate = replicates.Replicate(0, 0, teacher, bank, dataset, dataset.train[:100], 0)
     trial = enumerate_trials(entry, 0)[0]
     nothing: Any = None
     seen = Features().ensure(nothing, dataset, nothing)
     teacher.network = dataclasses.replace(teacher.network, inputs=seen.fingerprint)
-    run = Run("digits", Path("run"), Path("run"), frozen, dataset, seen, nothing)
+    run = Run("digits", Path("run"), Path("run"), frozen, dataset, (dataset,), seen, nothing)
     return run, grid._make_student(run, method, trial, replicate, projection)
 
 

@@ -211,7 +211,7 @@ def _draw_embedding(path: Path, dataset: Dataset, selected: Sequence[Outcome]) -
         if student.projection.column_mask.shape[1] < 2:
             continue
         rows = dataset.validation
-        scores = projections.score_rows(student.projection, dataset, student.replicate, rows)
+        scores = projections.score_rows(student.projection, student.replicate, rows)
         labels = dataset.labels[rows]
         fine = dataset.fine_labels
         colour, names = (

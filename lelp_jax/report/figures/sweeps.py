@@ -24,7 +24,7 @@ _MARKERS = "osD^vP*X<>p"
 
 
 def draw(path: Path, label: str, points: Sequence[Point]) -> None:
-    """Draws the test metric of every method over a value that differs between runs.
+    """Draws the test metric of teachers and methods over a value that differs between runs.
 
     A second panel shows the paired difference to the baseline, if there is one. Methods are shifted
     sideways a little, so that their intervals do not overlap.
@@ -82,6 +82,7 @@ def draw(path: Path, label: str, points: Sequence[Point]) -> None:
         axes.set_ylabel(labels[key])
         axes.grid(color="0.92")
         axes.set_axisbelow(True)
+    _draw_teachers(panels[0], places, comparisons, factor, joined)
     if "difference" in labels:
         panels[-1].axhline(0, color=BASELINE, lw=1)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
@@ -92,6 +93,24 @@ def draw(path: Path, label: str, points: Sequence[Point]) -> None:
         text += f" and {100 * first['confidence']:g} % interval for {' or '.join(known)}"
     figure.supxlabel(text, fontsize=10)
     figure.savefig(path, dpi=150)
+
+
+def _draw_teachers(
+    axes: Axes,
+    places: Sequence[float],
+    comparisons: Sequence[Mapping[str, Any]],
+    factor: float,
+    joined: bool,
+) -> None:
+    """Draws the mean of the common teachers of each run, where it is known."""
+    means = [
+        (place, factor * comparison["teacher"])
+        for place, comparison in zip(places, comparisons, strict=True)
+        if is_known(comparison["teacher"])
+    ]
+    if means:
+        style = "--" if joined else "none"
+        axes.plot(*zip(*means, strict=True), color="0.5", marker=".", ls=style, label="teacher")
 
 
 def _collect_means(
