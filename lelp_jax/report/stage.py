@@ -34,7 +34,7 @@ _SENSITIVITY = (
     "cells were not tried; `div` marks cells in which a student of every trial diverged."
 )
 RESULTS = "results.jsonl"
-_VERSION = 8
+_VERSION = 9
 
 
 class Compared(NamedTuple):

@@ -1,6 +1,7 @@
 """The stage of the references: what it fits to which rows, what it notes, and that it is reused."""
 
 import dataclasses
+import itertools
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from lelp_jax.core.interrupts import Interrupts
 from lelp_jax.core.progress import Reporter
 from lelp_jax.core.session import Session
 from lelp_jax.data.dataset import Dataset
+from lelp_jax.data.few_labels import hide_labels
 from lelp_jax.experiment.run import Run
 from lelp_jax.references import linear, stage
 from lelp_jax.references.stage import Reference
@@ -66,8 +68,10 @@ def make_run(dataset: Dataset, values: np.ndarray | None = None, **changes: Any)
 
 def ensure(run: Run, transfers: list[np.ndarray]) -> dict[str, Reference]:
     replicates: Any = [
-        types.SimpleNamespace(transfer=transfer, seed=number, dataset=run.dataset)
-        for number, transfer in enumerate(transfers)
+        types.SimpleNamespace(transfer=transfer, seed=number, dataset=known)
+        for number, (transfer, known) in enumerate(
+            zip(transfers, itertools.cycle(run.known), strict=False)
+        )
     ]
     return {reference.name: reference for reference in stage.ensure(run, replicates)}
 
@@ -128,6 +132,27 @@ def test_replicates_that_see_all_rows_share_one_fit(monkeypatch: pytest.MonkeyPa
     np.testing.assert_array_equal(
         found["linear"].fits[3].test_logits, found["linear_all_rows"].fits[0].test_logits
     )
+
+
+def test_each_replicate_is_fitted_to_the_labels_that_it_knows() -> None:
+    dataset = numbers()
+    bare, known = hide_labels(dataset, 120, (1, 2, 3))
+    run = make_run(bare)
+    transfers = [dataset.train, dataset.train[:150]] * 3
+    found = ensure(dataclasses.replace(run, known=known), transfers)
+    everything = [each.labelled_train for each in known] * 2
+    seen = [rows if number % 2 == 0 else rows[rows < 150] for number, rows in enumerate(everything)]
+    for name, row_sets in (("linear", seen), ("linear_all_rows", everything)):
+        strength = choose_by_hand(dataset, row_sets)
+        assert found[name].hyperparameters == {"C": strength}
+        for fit, rows in zip(found[name].fits, row_sets, strict=True):
+            model = LogisticRegression(C=strength).fit(dataset.inputs[rows], dataset.labels[rows])
+            probability = np.exp(metrics.log_softmax(fit.test_logits))
+            expected = model.predict_proba(dataset.inputs[dataset.test])
+            np.testing.assert_allclose(probability, expected, rtol=1e-3, atol=1e-5)
+    _, others = hide_labels(dataset, 120, (1, 2, 4))
+    again = ensure(dataclasses.replace(run, known=others), transfers)
+    assert again["linear"].fingerprint != found["linear"].fingerprint
 
 
 def test_texts_are_read_unless_students_see_numbers() -> None:

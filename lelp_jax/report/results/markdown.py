@@ -68,7 +68,7 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
     parts = [
         f"{comparison['replicates']} replicates, {teachers} teacher{'s' * (teachers != 1)}. Each "
         f"student is trained on {transfer} of {len(dataset.train)} training rows and evaluated on "
-        f"{len(dataset.test)} test rows.",
+        f"{len(dataset.test)} test rows.{_describe_labels(config, dataset)}",
         table.render_table(comparison),
         table.explain_scope(comparison),
         "Values are mean ± standard deviation over replicates; every teacher counts equally in "
@@ -79,12 +79,23 @@ def write_overview(config: Config, dataset: Dataset, comparison: Mapping[str, An
     if comparison["references"]:
         parts.append(
             "`majority` answers the most frequent class of the training rows, with the shares of "
-            "the classes as probabilities. `linear` is a logistic regression on the rows of each "
-            "replicate's students, `linear_all_rows` one on all training rows, which the "
-            "teachers see. Their penalty was chosen like hyperparameters. They are no methods: "
-            "Holm's correction does not count them."
+            "the classes as probabilities. `linear` is a logistic regression on the labelled rows "
+            "of each replicate's students, `linear_all_rows` one on all labelled training rows, "
+            "which the teachers see. Their penalty was chosen like hyperparameters. They are no "
+            "methods: Holm's correction does not count them."
         )
     return Section("", "\n\n".join(parts))
+
+
+def _describe_labels(config: Config, dataset: Dataset) -> str:
+    """Says how many labels of training rows are known, if others are hidden."""
+    if len(dataset.labelled_train):
+        return ""
+    count = config.data.labelled_rows
+    return (
+        f" Each teacher and its students know the labels of {count} training rows, drawn anew for "
+        "each teacher."
+    )
 
 
 def describe_inputs(dataset: Dataset, inputs: Inputs, augmentation: Augmentation) -> Section:
