@@ -70,6 +70,7 @@ def draw_labelled(dataset: Dataset, count: int, seed: int) -> np.ndarray:
     sizes = np.bincount(label, minlength=dataset.num_classes)
     order = np.lexsort((seeds.hash_words(seed, np.arange(len(rows))), label))
     rank = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    # A class gets its row of rank r when the number of rows per unit of its share passes r + 1/2.
+    # Rows are drawn in the order of (rank in the class + 1/2) / size of the class, after the first
+    # of each class.
     turn = np.where(rank > 0, (rank + 0.5) / np.repeat(sizes, sizes), 0.0)
     return np.sort(rows[order[np.argsort(turn, kind="stable")[:count]]])

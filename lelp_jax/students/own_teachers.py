@@ -53,6 +53,7 @@ class OwnTeachers:
         key = repr((head.name, head.hyperparameters))
         # Trials whose hyperparameters of the head agree share the teachers.
         if key not in self._made:
+            # There are fewer new layers than teachers where there are fewer replicates.
             taught = zip(self._train(method, head), self._run.known, strict=False)
             self._made[key] = [(each, self._make_bank(each, known)) for each, known in taught]
         made = self._made[key]

@@ -110,11 +110,12 @@ def make_run(workdir: Path, changes: Augmentation = CHANGES) -> Run:
     )
     session = Session(Reporter(), Interrupts(), CurveLog(workdir / "metrics.jsonl"), 60)
     seen = Images().ensure(workdir, dataset, session)
-    return Run("images", workdir, workdir, config.from_config_dict(raw), dataset, seen, session)
+    frozen = config.from_config_dict(raw)
+    return Run("images", workdir, workdir, frozen, dataset, (dataset,), seen, session)
 
 
 def make_replicate(run: Run, bank: Any) -> Replicate:
-    return Replicate(0, 0, make_teacher(), bank, TRAIN[2:14], 3, VIEWS)
+    return Replicate(0, 0, make_teacher(), bank, run.dataset, TRAIN[2:14], 3, VIEWS)
 
 
 def make_job(run: Run, replicate: Replicate, method: str, spec: StepSpec | None = None) -> Any:
@@ -196,7 +197,7 @@ def test_an_image_keeps_its_random_pseudo_subclass_in_all_views(tmp_path: Path) 
     replicate = make_replicate(run, bank)
     shown = replicate.list_shown(replicate.transfer)
     split = RandomSplit(np.array(7), np.ones((2, 3), bool))
-    scores = projections.score_rows(split, run.dataset, replicate, shown)
+    scores = projections.score_rows(split, replicate, shown)
     by_view = scores.reshape(COUNT, 12, 2, 3)
     np.testing.assert_array_equal(by_view, np.broadcast_to(by_view[0], by_view.shape))
     assert len(np.unique(by_view[0].argmax(axis=-1))) == 3

@@ -1,12 +1,19 @@
 """Teachers with labelled rows of their own: none depends on the others of its fleet."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from lelp_jax import models
+from lelp_jax.core.curves import CurveLog
+from lelp_jax.core.interrupts import Interrupts
+from lelp_jax.core.progress import Reporter
+from lelp_jax.core.session import Session
 from lelp_jax.data.few_labels import hide_labels
 from lelp_jax.models.tokens import PAD
+from lelp_jax.teachers.arrays import ImportedTeachers
 from lelp_jax.teachers.head import make_labelled_job, make_plain_head, make_recipe
 from lelp_jax.train.config import TrainConfig
 from lelp_jax.train.fleet import FleetJob
@@ -59,3 +66,17 @@ def test_teachers_that_know_the_same_labels_share_their_rows() -> None:
     np.testing.assert_array_equal(job.inputs, TOKENS[DATASET.labelled_train])
     assert [member.group for member in job.members] == [0, 0]
     assert job.rows.row.shape == (1, 200)
+
+
+def test_a_teacher_from_elsewhere_may_have_seen_any_label(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    logits = np.eye(2, dtype=np.float32)[DATASET.labels]
+    np.savez("teacher.npz", embeddings=logits, logits=logits)
+    session = Session(Reporter(), Interrupts(), CurveLog(Path("metrics.jsonl")), 60)
+    source = ImportedTeachers(("teacher.npz",))
+    for labelled_rows in (0, 40):
+        bare, known = hide_labels(DATASET, labelled_rows, range(source.count))
+        source.ensure(Path("run"), bare, known, 0, session)
+        warned = "labelled_rows hides labels from projections and students" in caplog.text
+        assert warned == bool(labelled_rows)
