@@ -32,9 +32,8 @@ from lelp_jax.report import stage as report
 from lelp_jax.report import swept
 from lelp_jax.report.stage import Compared, Finished
 from lelp_jax.storage import objects
-from lelp_jax.students import grid, replicates, training
+from lelp_jax.students import grid, replicates, weighing
 from lelp_jax.students.own_teachers import OwnTeachers
-from lelp_jax.students.selection import select
 from lelp_jax.students.trials import enumerate_trials
 
 _LOG = logging.getLogger(__name__)
@@ -155,11 +154,14 @@ def _run_experiment(
     )
     # Methods that cannot be trained on this data, or that equal another method, cost no training.
     verdicts = grid.find_verdicts(config, dataset)
-    trials = {
-        method: enumerate_trials(entry, config.seed)
-        for method, entry in config.methods.items()
-        if method not in verdicts or verdicts[method].kind == "ok"
-    }
+    entries = weighing.add_first(
+        {
+            method: entry
+            for method, entry in config.methods.items()
+            if method not in verdicts or verdicts[method].kind == "ok"
+        }
+    )
+    trials = {name: enumerate_trials(entry, config.seed) for name, entry in entries.items()}
     inputs = config.view.ensure(root, dataset, session)
     run = Run(name, root, output, config, dataset, known, inputs, session)
     teachers = config.teacher.ensure(root, dataset, known, config.seed, session)
@@ -170,12 +172,16 @@ def _run_experiment(
             session.reporter.advance(1)
     drawn = replicates.draw(run, teachers, banks, viewed)
     plain = references.ensure(run, drawn)
-    students = grid.build_grid(run, trials, OwnTeachers(run, drawn, viewed).replicates)
+    students = grid.build_grid(
+        run,
+        {name: entry.method for name, entry in entries.items()},
+        trials,
+        OwnTeachers(run, drawn, viewed).replicates,
+    )
     _write_run(output, name, raw, {"trials": {key: len(value) for key, value in trials.items()}})
     labels = {"classes": dataset.class_names, "fine_labels": dataset.fine_names}
     files.write_json(output / "labels.json", labels)
-    trained = training.ensure(run, students)
-    outcomes = select(students, trained, config.report.selection_metric)
+    outcomes = weighing.train(run, students)
     exported = export.ensure(run, outcomes)
     finished = report.ensure(run, Compared(teachers, outcomes, plain, exported, verdicts, banks[0]))
     networks = [

@@ -64,7 +64,7 @@ ALLOWED = {
     "answering": ["bank", "cli", "data", "data/reading", "inputs", "storage"],
     "report/results": [
         *("augmentation", "data", "experiment", "inputs registry", "methods", "references"),
-        *("students", "train"),
+        "students",
     ],
     "report/figures": [
         *("data", "experiment", "report/results", "students", "teachers", "train"),

@@ -158,6 +158,7 @@ def save(folder: Path, run: Run, outcome: Outcome) -> None:
     # unless the readout may use them too.
     if student.spec.readout is identity_readout:
         params, constants = params._replace(extra=None), {}
+    constants = {k: v for k, v in constants.items() if k not in student.method.loss_constants}
     arrays = {
         **{f"constants.{name}": np.asarray(array) for name, array in constants.items()},
         **{
@@ -207,7 +208,7 @@ def load(folder: Path | str) -> ExportedStudent:
     # JSON has no tuples, but model settings must be hashable.
     model = {key: tuple(v) if isinstance(v, list) else v for key, v in card["model"].items()}
     kind = card["inputs"]["kind"]
-    used = (("kind of inputs", kind, ENCODINGS), ("method", card["method"], methods.METHODS))
+    used = (("kind of inputs", kind, ENCODINGS), ("method", card["method"], methods.list_names()))
     for what, name, known in used:
         if name not in known:
             raise make_unknown_name_error(f"{what} in {folder / layout.CARD}", name, known)

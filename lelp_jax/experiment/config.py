@@ -139,7 +139,7 @@ class PublishedConfig:
     def __post_init__(self) -> None:
         checked = {}
         for name, value in self.methods.items():
-            if name not in methods.METHODS:
+            if name not in methods.list_names():
                 raise make_unknown_name_error("method", name, methods.METHODS)
             checked[name] = check_value(value, Annotated[float, NON_NEGATIVE], f"methods.{name}")
         if not self.source and (checked or self.teacher):
@@ -281,7 +281,7 @@ def _build_methods(compared: Mapping[str, Any]) -> dict[str, MethodConfig]:
         methods.find(name)
     result = {}
     # In the registry's order: a ConfigDict keeps none.
-    for name in [name for name in methods.METHODS if name in compared]:
+    for name in [name for name in methods.list_names() if name in compared]:
         place = f"config.methods.{name}"
         method, values = methods.find(name), read_section(compared[name], place)
         trials = check_value(values.pop("trials", 1), TRIALS, f"{place}.trials")

@@ -13,13 +13,13 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from lelp_jax import methods
 from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.core.fields import Field, Named, describe, read_fields, split_marks
 from lelp_jax.core.sections import find_class
 from lelp_jax.experiment.config import TRIALS, Config
 from lelp_jax.experiment.sweep import SECTION as SWEEP
 from lelp_jax.experiment.sweep import SweepConfig
-from lelp_jax.methods import METHODS
 from lelp_jax.methods.base import Method
 
 _WIDTH = 100
@@ -96,7 +96,8 @@ def _read_section(field: Field, value: Any, place: str) -> tuple[Mapping[str, Fi
     """Returns the keys of a section and what it is for; None for a single value."""
     base, marks = split_marks(field.kind)
     if place == _METHODS:
-        compared = {name: Field(each, _MISSING, each.reference) for name, each in METHODS.items()}
+        known = {name: methods.find(name) for name in methods.list_names()}
+        compared = {name: Field(each, _MISSING, each.reference) for name, each in known.items()}
         return compared, field.meaning
     if isinstance(base, Method):
         trials = Field(TRIALS, 1, "Combinations of values that are tried; 0 leaves the method out.")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ml_collections import ConfigDict
 
-from lelp_jax.core.errors import make_unknown_name_error
+from lelp_jax.core.errors import UserError, make_unknown_name_error
 from lelp_jax.methods import (
     cka,
     crd,
@@ -22,10 +22,12 @@ from lelp_jax.methods import (
     nkd,
     rkd,
     simkd,
+    slam,
     splits,
     subclass_distillation,
     ttm,
     vid,
+    weighted,
 )
 from lelp_jax.methods.base import Method
 
@@ -64,15 +66,41 @@ METHODS: Mapping[str, Method] = {
 }
 
 
+# Corrections for a teacher that errs. Each makes another method of one that it is defined for: its
+# name ends in that of the correction, as in "kd_slam" and "lelp_weighted".
+CORRECTIONS: Mapping[str, Callable[[Method], Method]] = {
+    "slam": slam.correct,
+    "weighted": weighted.correct,
+}
+
+
+def list_names() -> list[str]:
+    """Lists the names of all methods, each followed by its corrected forms."""
+    return [
+        f"{name}{ending}"
+        for name, method in METHODS.items()
+        for ending in ("", *(f"_{each}" for each in CORRECTIONS if method.corrigible))
+    ]
+
+
 def find(name: str) -> Method:
-    """Looks up a method.
+    """Looks up a method, or corrects one.
 
     Raises:
         UserError: There is none of that name.
     """
-    if name not in METHODS:
-        raise make_unknown_name_error("method config.methods", name, METHODS)
-    return METHODS[name]
+    if name in METHODS:
+        return METHODS[name]
+    plain, _, correction = name.rpartition("_")
+    if plain in METHODS and correction in CORRECTIONS:
+        if METHODS[plain].corrigible:
+            return CORRECTIONS[correction](METHODS[plain])
+        raise UserError(
+            f"method config.methods.{name}: the correction {correction!r} is not defined for "
+            f"{plain!r}, whose loss is no cross-entropy with the teacher's class probabilities; "
+            "correct 'kd' or 'lelp'"
+        )
+    raise make_unknown_name_error("method config.methods", name, METHODS)
 
 
 def default_config(*names: str, trials: int) -> ConfigDict:

@@ -25,6 +25,10 @@ Each factor is exchanged on its own, and most methods are a choice of three:
     simkd                  none               regression of h           the teacher's output layer
     labels                 none               cross-entropy with label  identity
 
+A teacher that errs can be corrected for in every method whose loss is a cross-entropy of class
+probabilities: `slam` changes the student's probabilities before they are compared, `weighted` the
+weight of each row. Both make a method of a method ("lelp_slam"), whose split and readout stay.
+
 With S = 1 the inner softmax is 1 and the logsumexp the logit itself: LELP becomes kd. That is why a
 split is compared with kd at equal loss, and with `random_split` at equal loss, readout and width.
 
@@ -67,6 +71,20 @@ class TeacherRows(NamedTuple):
     scores: jax.Array
 
 
+class Mixing(NamedTuple):
+    """How the answers of a teacher that errs follow from the truth; see `slam`.
+
+    Attributes:
+        trust: Probability that the teacher is right about a row, [batch] float32 in (0, 1].
+        candidates: Classes that are the truth if it is not, [batch, classes] bool.
+        divisor: Divides the probability of the other candidates, [] float32.
+    """
+
+    trust: jax.Array
+    candidates: jax.Array
+    divisor: jax.Array
+
+
 class LossInputs(NamedTuple):
     """What a loss sees of one batch of one student.
 
@@ -84,6 +102,8 @@ class LossInputs(NamedTuple):
         position: Which of the rows that the student may see, [batch] int32.
         progress: Share of the training that is done, [] in [0, 1).
         key: Random key of this step.
+        mixing: Turns the student's class probabilities into those of the teacher's answer before
+            they are compared; None compares them as they are.
     """
 
     logits: jax.Array
@@ -97,6 +117,7 @@ class LossInputs(NamedTuple):
     position: jax.Array | None = None
     progress: jax.Array | float = 0.0
     key: jax.Array | None = None
+    mixing: Mixing | None = None
 
 
 class LossOutput(NamedTuple):
@@ -140,6 +161,8 @@ class Seen(NamedTuple):
         classes: Number of classes.
         capacity: The most rows that a student of the fleet may see; arrays with one entry per row
             are padded to it.
+        validation_label: Class of the validation rows, [validation rows] int32.
+        validation_logits: The teacher's logits of these, [validation rows, teacher outputs].
     """
 
     label: np.ndarray
@@ -148,6 +171,8 @@ class Seen(NamedTuple):
     output_weights: np.ndarray
     classes: int
     capacity: int
+    validation_label: np.ndarray
+    validation_logits: np.ndarray
 
 
 class Verdict(NamedTuple):
@@ -218,6 +243,9 @@ class Method:
         uses_teacher: Whether it reads the bank.
         uses_labels: Whether rows without a label are of no use to it.
         uses_embedding: Whether its loss reads the teacher's embedding.
+        corrigible: Whether corrections for a teacher that errs are defined for it: its loss is a
+            cross-entropy with the teacher's class probabilities that passes the student's through
+            `slam.mix`.
         projector: Splits classes into pseudo-subclasses, for the methods that do.
         targets: Computes the loss's `target` of each row, [rows, outputs], for the methods that
             split classes. It is no part of the loss so that the targets of rows that a fleet sees
@@ -231,6 +259,10 @@ class Method:
             constants are part of the exported student.
         teacher: The teacher that the method trains for itself, if it does.
         verdict: What is known of it for a number of classes; None says it is an ordinary method.
+        loss_constants: Names of the constants that the loss alone reads; exports leave them out.
+        first: The method whose selected student of the same replicate is trained before, and says
+            how much each row weighs in the loss (`weighted`); None weighs all rows alike.
+        corrects: Name of the method that it corrects, whose trials it repeats; "" for a plain one.
     """
 
     name: str
@@ -240,6 +272,7 @@ class Method:
     uses_teacher: bool = True
     uses_labels: bool = False
     uses_embedding: bool = False
+    corrigible: bool = False
     projector: Projector | None = None
     targets: Targets | None = None
     prepare: Callable[[Seen, Mapping[str, Value]], Mapping[str, np.ndarray]] | None = None
@@ -248,6 +281,9 @@ class Method:
     readout: Readout = identity_readout
     teacher: OwnTeacher | None = None
     verdict: Callable[[int], Verdict | None] = lambda classes: None
+    loss_constants: tuple[str, ...] = ()
+    first: Method | None = None
+    corrects: str = ""
 
 
 # What every method that learns from a teacher's probabilities may be told.

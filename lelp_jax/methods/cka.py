@@ -58,4 +58,5 @@ METHOD = Method(
     },
     loss=loss,
     uses_embedding=True,
+    corrigible=True,
 )

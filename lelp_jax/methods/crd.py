@@ -277,6 +277,7 @@ METHOD = Method(
     },
     loss=loss,
     uses_embedding=True,
+    corrigible=True,
     prepare=prepare,
     init=init,
     init_state=init_state,

@@ -62,6 +62,7 @@ MSE = Method(
     },
     loss=mse_loss,
     uses_embedding=True,
+    corrigible=True,
     prepare=features.prepare,
     init=features.init_regressor,
 )
@@ -75,6 +76,7 @@ COSINE = Method(
     },
     loss=cosine_loss,
     uses_embedding=True,
+    corrigible=True,
     prepare=features.prepare,
     init=features.init_regressor,
 )

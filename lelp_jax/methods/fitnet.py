@@ -44,6 +44,7 @@ METHOD = Method(
     },
     loss=loss,
     uses_embedding=True,
+    corrigible=True,
     prepare=features.prepare,
     init=features.init_regressor,
 )

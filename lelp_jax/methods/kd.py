@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax.core import search_space
+from lelp_jax.methods import slam
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
@@ -14,7 +15,6 @@ from lelp_jax.methods.base import (
     LossOutput,
     Method,
     combine_with_label_loss,
-    cross_entropy,
     mix_in_label,
 )
 
@@ -33,7 +33,9 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
     temperature = hyperparameters["temperature"]
     teacher = jax.nn.log_softmax(inputs.teacher_logits.astype(jnp.float32) / temperature)
     target = jnp.exp(mix_in_label(teacher, inputs.label, hyperparameters))
-    return temperature**2 * cross_entropy(target, inputs.logits / temperature)
+    log_probability = jax.nn.log_softmax(inputs.logits.astype(jnp.float32) / temperature)
+    mixed = slam.mix(log_probability, inputs.mixing)
+    return -(temperature**2) * jnp.sum(target * mixed, axis=-1)
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
@@ -52,4 +54,5 @@ METHOD = Method(
         "temperature": search_space.TEMPERATURE,
     },
     loss=loss,
+    corrigible=True,
 )

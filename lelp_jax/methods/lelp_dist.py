@@ -52,4 +52,6 @@ METHOD = dataclasses.replace(
         pinned=dist.WEIGHTS,
     ),
     loss=loss,
+    # Not a cross-entropy of probabilities.
+    corrigible=False,
 )

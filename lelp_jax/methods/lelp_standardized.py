@@ -93,5 +93,7 @@ METHOD = dataclasses.replace(
     ),
     targets=compute_targets,
     loss=loss,
+    # Standardised logits keep no probability that a mixing could change.
+    corrigible=False,
     readout=readout,
 )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from lelp_jax.core import search_space
 from lelp_jax.core.search_space import Hyperparameter
-from lelp_jax.methods import base
+from lelp_jax.methods import base, slam
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
@@ -118,14 +118,20 @@ def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparamet
 
     With `a_c = logsumexp_s(g_cs / tau)` the log-probability of a column is
     `g_cs / tau - logsumexp_c(a_c)`, and the class logits are `tau a_c`: both losses share the one
-    reduction over the columns.
+    reduction over the columns. A mixing changes the log-probability of every column of a class
+    alike, as `slam` derives.
     """
     assert inputs.target is not None
     temperature = hyperparameters["temperature"]
     logits = scale_logits(inputs.logits, constants, temperature)
     target = inputs.target.T.reshape(logits.shape)
     of_class = jax.nn.logsumexp(logits, axis=2)
-    log_probability = logits - jax.nn.logsumexp(of_class, axis=1)[:, None, None]
+    total = jax.nn.logsumexp(of_class, axis=1, keepdims=True)
+    log_probability = logits - total[:, None]
+    if inputs.mixing is not None:
+        class_probability = jnp.moveaxis(of_class - total, 1, -1)
+        change = slam.mix(class_probability, inputs.mixing) - class_probability
+        log_probability += jnp.moveaxis(change, -1, 1)[:, :, None]
     soft = -(temperature**2) * jnp.sum(target * log_probability, axis=(1, 2)).mean(axis=0)
     return combine_with_label_loss(
         inputs, hyperparameters, soft, temperature * of_class.mean(axis=0).T
@@ -159,6 +165,7 @@ def build_method(
             **(pinned or {}),
         },
         loss=loss,
+        corrigible=True,
         projector=projector,
         targets=compute_targets,
         readout=readout,

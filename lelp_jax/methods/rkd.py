@@ -115,4 +115,5 @@ METHOD = Method(
     },
     loss=loss,
     uses_embedding=True,
+    corrigible=True,
 )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from lelp_jax.core import search_space
+from lelp_jax.methods import slam
 from lelp_jax.methods.base import (
     COMMON,
     Constants,
@@ -17,7 +18,6 @@ from lelp_jax.methods.base import (
     LossOutput,
     Method,
     combine_with_label_loss,
-    cross_entropy,
     mix_in_label,
 )
 
@@ -37,7 +37,8 @@ def soft_loss(inputs: LossInputs, hyperparameters: Hyperparameters) -> jax.Array
         inputs.teacher_logits.astype(jnp.float32) / hyperparameters["temperature"], axis=-1
     )
     target = jnp.exp(mix_in_label(teacher, inputs.label, hyperparameters))
-    return cross_entropy(target, inputs.logits)
+    log_probability = jax.nn.log_softmax(inputs.logits.astype(jnp.float32))
+    return -jnp.sum(target * slam.mix(log_probability, inputs.mixing), axis=-1)
 
 
 def loss(inputs: LossInputs, constants: Constants, hyperparameters: Hyperparameters) -> LossOutput:
@@ -95,6 +96,7 @@ TTM = Method(
         "temperature": search_space.TEMPERATURE.replace_default(1.0, 2.0, 4.0, 10.0, 16.0),
     },
     loss=loss,
+    corrigible=True,
 )
 
 WTTM = Method(
@@ -107,4 +109,5 @@ WTTM = Method(
         "temperature": search_space.TEMPERATURE.replace_default(1.0, 2.0, 5.0, 8.0, 16.0),
     },
     loss=weighted_loss,
+    corrigible=True,
 )

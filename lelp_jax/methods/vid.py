@@ -96,6 +96,7 @@ METHOD = Method(
     },
     loss=loss,
     uses_embedding=True,
+    corrigible=True,
     prepare=features.prepare,
     init=init,
 )

@@ -27,19 +27,41 @@ from lelp_jax.train.state import StepSpec
 
 
 @dataclasses.dataclass(frozen=True)
+class Weighing:
+    """The weights of the rows that a replicate's students see.
+
+    Attributes:
+        identity: Everything that they depend on and the student's own settings do not say,
+            JSON-like.
+        compute: Computes them, in the order of the replicate's transfer set, [rows] float32.
+    """
+
+    identity: Mapping[str, Any]
+    compute: Callable[[], np.ndarray]
+
+    @functools.cached_property
+    def weights(self) -> np.ndarray:
+        """The weights, computed on first use: a launch that reuses all students does without."""
+        return self.compute()
+
+
+@dataclasses.dataclass(frozen=True)
 class Student:
     """One student of the grid.
 
     Attributes:
-        trial: Method and hyperparameters.
+        method: The method.
+        trial: Its hyperparameters.
         replicate: The random choices that it shares with the students of the other methods.
         projection: The projection that splits the classes; None for methods that do not.
         spec: The program that trains the student.
         num_outputs: Width of the output layer.
         network: The network and its initial parameters.
         prepare: Computes the method's constants from the rows of the bank; None if it has none.
+        weighing: What the rows weigh; None if all weigh alike.
     """
 
+    method: Method
     trial: Trial
     replicate: Replicate
     projection: Projection | None
@@ -47,6 +69,7 @@ class Student:
     num_outputs: int
     network: StudentModel
     prepare: Callable[[], Mapping[str, np.ndarray]] | None
+    weighing: Weighing | None = None
 
     @functools.cached_property
     def constants(self) -> Mapping[str, np.ndarray]:
@@ -90,6 +113,7 @@ def find_verdicts(config: Config, dataset: Dataset) -> dict[str, Verdict]:
 
 def build_grid(
     run: Run,
+    methods: Mapping[str, Method],
     trials: Mapping[str, Sequence[Trial]],
     replicates_of: Callable[[Method, Mapping[str, Any]], Sequence[Replicate]],
 ) -> list[Student]:
@@ -97,7 +121,8 @@ def build_grid(
 
     Args:
         run: The run.
-        trials: The trials of each method that is trained.
+        methods: The methods that are trained, by name.
+        trials: The trials of each of them.
         replicates_of: Computes the replicates of a method with given static hyperparameters. They
             differ from those of other methods if the method trains its teachers itself.
 
@@ -109,15 +134,15 @@ def build_grid(
     total = sum(
         len({tuple(t.static.items()) for t in trials[name]}) * config.replicates
         for name in trials
-        if config.methods[name].method.projector
+        if methods[name].projector
     )
     # Before the progress bar of the projections: methods that train teachers do so here, and show
     # progress themselves.
     pairs = [
-        (config.methods[name].method, trial, replicate)
+        (methods[name], trial, replicate)
         for name, tried in trials.items()
         for trial in tried
-        for replicate in replicates_of(config.methods[name].method, trial.static)
+        for replicate in replicates_of(methods[name], trial.static)
     ]
     with run.session.reporter.show_stage(projections.STAGE, total, "projections"):
         for method, trial, replicate in pairs:
@@ -170,7 +195,7 @@ def _make_student(
     prepare = None
     if method.prepare is not None:
         prepare = functools.partial(_prepare, method, trial.static, replicate)
-    return Student(trial, replicate, projection, spec, outputs, network_of, prepare)
+    return Student(method, trial, replicate, projection, spec, outputs, network_of, prepare)
 
 
 def _find_dims(run: Run, method: Method, model: models.Model, replicate: Replicate) -> Dims | None:
@@ -191,14 +216,17 @@ def _prepare(
 ) -> Mapping[str, np.ndarray]:
     assert method.prepare is not None
     shown, bank = replicate.list_shown(replicate.transfer), replicate.bank
+    dataset = replicate.dataset
     embedding = read_teacher_embedding(replicate, shown) if method.uses_embedding else None
     seen = Seen(
-        label=replicate.dataset.labels[replicate.find_index(shown)],
+        label=dataset.labels[replicate.find_index(shown)],
         teacher_logits=bank.logits[bank.find_positions(shown)],
         teacher_embedding=embedding,
         output_weights=bank.output_weights,
-        classes=replicate.dataset.num_classes,
+        classes=dataset.num_classes,
         capacity=len(shown),
+        validation_label=dataset.labels[dataset.validation],
+        validation_logits=bank.logits[bank.find_positions(dataset.validation)],
     )
     prepared: Mapping[str, np.ndarray] = call_with_place(
         f"config.methods.{method.name}", method.prepare, seen, static

@@ -19,7 +19,6 @@ from lelp_jax import models
 from lelp_jax.core import seeds
 from lelp_jax.core.errors import UserError
 from lelp_jax.experiment.run import Run
-from lelp_jax.methods.base import Method
 from lelp_jax.students import projections
 from lelp_jax.students.grid import Student
 from lelp_jax.students.replicates import read_teacher_embedding
@@ -42,9 +41,7 @@ STAGE = "students"
 
 def make_request(run: Run, student: Student) -> Request:
     """Makes the request for a student: its fingerprint, and the kind of fleet it can train in."""
-    train = run.config.student
-    method = run.config.methods[student.trial.method].method
-    views = student.replicate.views
+    train, method, views = run.config.student, student.method, student.replicate.views
     projector = method.projector
     return Request(
         # Everything that determines the trained student, and nothing else. The keys are part of the
@@ -64,7 +61,9 @@ def make_request(run: Run, student: Student) -> Request:
             "bank": student.replicate.bank.fingerprint if method.uses_teacher else None,
             "transfer_size": len(student.replicate.transfer),
             "seed": student.replicate.seed,
+            # Keys of those alone that have them: others would all be trained again.
             **({} if views is None else {"views": dataclasses.asdict(views)}),
+            **({} if student.weighing is None else {"weights": student.weighing.identity}),
         },
         # Everything that determines the compiled program and its shapes: students that agree in it
         # can be members of one fleet.
@@ -160,12 +159,12 @@ def make_job(run: Run, students: Sequence[Student], requests: Sequence[Request])
         UserError: A replicate has no labelled row, but the method needs labels.
     """
     config, dataset, inputs = run.config, run.dataset, run.inputs
-    method = config.methods[students[0].trial.method].method
+    method = students[0].method
     # The first student of each replicate represents its group.
     first = {student.replicate.number: student for student in reversed(students)}
     groups = {number: group for group, number in enumerate(sorted(first))}
     wanted = config.student.train.class_weights
-    parts = [_gather_group(method, first[number], wanted) for number in sorted(first)]
+    parts = [_gather_group(first[number], wanted) for number in sorted(first)]
     sizes = np.array([len(part.row) for part in parts])
     spec = students[0].spec
     table, batch_size = inputs.values[dataset.train], config.student.train.batch_size
@@ -219,17 +218,16 @@ def _load_initial(students: Sequence[Student]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *given) if given else None
 
 
-def _gather_group(method: Method, student: Student, wanted: tuple[Any, ...]) -> GroupRows:
+def _gather_group(student: Student, wanted: tuple[Any, ...]) -> GroupRows:
     """Collects the rows of one replicate, without the group axis.
 
     If the program applies the teacher in every step, its outputs are left out.
 
     Args:
-        method: The method.
         student: A student of the replicate.
         wanted: The weights of classes; see `class_weights.weigh_classes`.
     """
-    replicate = student.replicate
+    method, replicate = student.method, student.replicate
     index, bank, dataset = replicate.transfer, replicate.bank, replicate.dataset
     weights = class_weights.weigh_classes(dataset, wanted)
     network = replicate.teacher.network if student.spec.teacher else None
@@ -242,11 +240,14 @@ def _gather_group(method: Method, student: Student, wanted: tuple[Any, ...]) -> 
     scores = None
     if student.projection is not None and student.applied is None:
         scores = projections.score_rows(student.projection, replicate, shown)
+    weight = class_weights.weigh_rows(weights, dataset.labels[index])
+    if student.weighing is not None:
+        weight *= student.weighing.weights[np.searchsorted(replicate.transfer, index)]
     return GroupRows(
         # Positions in the table of training inputs, which all groups share.
         row=np.searchsorted(dataset.train, index).astype(np.int32),
         label=dataset.labels[index],
-        weight=class_weights.weigh_rows(weights, dataset.labels[index]),
+        weight=weight,
         teacher_logits=bank.logits[bank.find_positions(shown)] if from_bank else None,
         teacher_embedding=(
             read_teacher_embedding(replicate, shown)

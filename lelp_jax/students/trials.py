@@ -52,7 +52,9 @@ def enumerate_trials(config: MethodConfig, seed: int) -> tuple[Trial, ...]:
     names = list(config.values)
     shape = [len(config.values[name]) for name in names]
     counter = np.arange(math.prod(shape)).reshape(shape)
-    drawn = seeds.hash_words(seeds.derive(seed, "trials", config.method.name), counter)
+    # A corrected method and the plain one try the same points, so that they differ in nothing else.
+    name = config.method.corrects or config.method.name
+    drawn = seeds.hash_words(seeds.derive(seed, "trials", name), counter)
     trials = []
     for number, point in enumerate(_draw_spread_points(drawn, config.trials)):
         chosen = {name: config.values[name][i] for name, i in zip(names, point, strict=True)}

@@ -42,7 +42,7 @@ def problem(name: str, classes: int) -> Problem:
     weights = random.normal(size=(TEACHER, classes)).astype(np.float32)
     label = np.where(np.arange(ROWS) % 7 == 3, -1, np.arange(ROWS) % classes).astype(np.int32)
     logits = embedding @ weights + np.arange(classes, dtype=np.float32)
-    seen = Seen(label, logits, embedding, weights, classes, CAPACITY)
+    seen = Seen(label, logits, embedding, weights, classes, CAPACITY, label, logits)
     method = METHODS[name]
     dims = Dims(classes, STUDENT, TEACHER, CAPACITY)
     key = jax.random.key(classes)

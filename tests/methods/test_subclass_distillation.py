@@ -172,7 +172,7 @@ def test_both_methods_share_all_but_the_teacher() -> None:
     assert (again.teacher.frozen_trunk, matched.teacher.frozen_trunk) == (False, True)
     static = {"num_subclasses": 6}
     assert matched.teacher.num_outputs(3, static) == 18
-    seen: Any = Seen(np.zeros(2), np.zeros((2, 18)), None, np.zeros((5, 18)), 3, 2)
+    seen: Any = Seen(np.zeros(2), np.zeros((2, 18)), None, np.zeros((5, 18)), 3, 2, None, None)
     for constants in (matched.teacher.constants(3, static), again.prepare(seen, static)):
         assert constants["column_mask"].shape == (3, 6)
         assert constants["column_mask"].all()

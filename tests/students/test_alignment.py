@@ -158,3 +158,32 @@ def test_labels_alone_draw_from_labelled_rows_only(experiment, banks, tmp_path) 
         size = len(order)
         assert 0 < size < 70
         assert (job.rows.label[group, :size] >= 0).all()
+
+
+def test_weights_reach_the_rows_that_they_were_computed_for(experiment, banks, tmp_path) -> None:
+    frozen, dataset = experiment
+    balance = dataclasses.replace(frozen.student.train, class_weights=(1.0, 3.0))
+    student_config = dataclasses.replace(frozen.student, train=balance)
+    run = run_of(dataclasses.replace(frozen, student=student_config), dataset, tmp_path)
+    entry = frozen.methods["kd"]
+    trial = enumerate_trials(entry, 0)[0]
+
+    def weigh(replicate: replicates.Replicate, first: str) -> grid.Student:
+        # The weight tells row and replicate.
+        weights = (replicate.transfer + 1 + 0.5 * replicate.number).astype(np.float32)
+        plain = grid._make_student(run, entry.method, trial, replicate, None)
+        weighing = grid.Weighing({"first": first}, lambda: weights)
+        return dataclasses.replace(plain, weighing=weighing)
+
+    drawn = replicates_of(frozen, dataset, banks)
+    wanted = [weigh(drawn[number], "one") for number in (3, 0)]
+    requests = [training.make_request(run, student) for student in wanted]
+    job = training.make_job(run, wanted, requests)
+    for student, member in zip(wanted, job.members, strict=True):
+        index = student.replicate.transfer
+        expected = (index + 1 + 0.5 * student.replicate.number) * (1 + 2 * dataset.labels[index])
+        np.testing.assert_array_equal(job.rows.weight[member.group], expected)
+    # A student that is weighed by another first one is another student.
+    plain = training.make_request(run, dataclasses.replace(wanted[0], weighing=None))
+    other = training.make_request(run, weigh(drawn[3], "two"))
+    assert len({plain.fingerprint, other.fingerprint, requests[0].fingerprint}) == 3

@@ -3,12 +3,15 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lelp_jax import methods
+from lelp_jax.core import search_space
 from lelp_jax.core.errors import UserError
 from lelp_jax.experiment.config import MethodConfig
 from lelp_jax.methods import METHODS
@@ -61,6 +64,21 @@ def test_more_trials_only_add_points(few, more, seed):
     few, more = sorted((few, more))
     first, second = points(tried(few, seed)), points(tried(more, seed))
     assert second[:few] == first
+
+
+@pytest.mark.parametrize("plain", ["kd", "lelp"])
+def test_corrected_methods_try_what_the_plain_one_tries(plain: str) -> None:
+    def list_tried(name: str) -> list[dict[str, Any]]:
+        method = methods.find(name)
+        values = search_space.check(name, {}, method.search_space)
+        trials = enumerate_trials(MethodConfig(method, 6, values), 0)
+        assert {trial.method for trial in trials} == {name}
+        return [trial.hyperparameters for trial in trials]
+
+    wanted = list_tried(plain)
+    assert list_tried(f"{plain}_weighted") == wanted
+    added = {"trust_floor": 0.5, "normalize_mixing": True}
+    assert list_tried(f"{plain}_slam") == [each | added for each in wanted]
 
 
 def test_methods_and_seeds_draw_differently():

@@ -45,7 +45,7 @@ def fleet_job(name: str, members: int = 4, steps: int = 8) -> FleetJob:
     logits = embedding @ weights
     prepared = [
         method.prepare(
-            Seen(label, logits[group], embedding[group], weights, 2, ROWS),
+            Seen(label, logits[group], embedding[group], weights, 2, ROWS, label, logits),
             {"negatives": "other_class"},
         )
         if method.prepare

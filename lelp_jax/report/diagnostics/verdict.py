@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lelp_jax import methods
 from lelp_jax.core import metrics
-from lelp_jax.methods import METHODS
 from lelp_jax.report.results.comparison import CONTROL
 from lelp_jax.report.results.table import (
     explain_scope,
@@ -146,7 +146,7 @@ def conclude(signs: list[Sign], comparison: Mapping[str, Any]) -> str:
     }
     direction = metrics.find_direction(comparison["metric"])
     for row in comparison["methods"]:
-        projector = METHODS[row["method"]].projector
+        projector = methods.find(row["method"]).projector
         if projector is None or projector.name in _CONTROLS:
             continue
         if row["method"] not in differences:

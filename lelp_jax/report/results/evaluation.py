@@ -12,16 +12,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from lelp_jax.core import metrics
 from lelp_jax.experiment.run import Run
 from lelp_jax.methods.base import Verdict
 from lelp_jax.report.results import contributions
+from lelp_jax.report.results.corrections import describe_corrections
+from lelp_jax.students.prediction import predict_rows
 from lelp_jax.students.replicates import Replicate
 from lelp_jax.students.selection import Outcome
-from lelp_jax.train.predict import predict
 
 SCHEMA_VERSION = 1
 
@@ -102,7 +102,7 @@ def evaluate(
     result = [Evaluated(o.student, o.trained, o.selected) for o in outcomes]
     for positions in selected.values():
         run.session.interrupts.check()
-        predicted = _predict(run, [outcomes[position] for position in positions])
+        predicted = predict_rows(run, [outcomes[position] for position in positions], test)
         for position, test_logits in zip(positions, predicted, strict=True):
             teacher = teachers[outcomes[position].student.replicate.teacher.fingerprint]
             result[position] = dataclasses.replace(
@@ -117,22 +117,6 @@ def evaluate(
             )
         run.session.reporter.advance(len(positions))
     return result
-
-
-def _predict(run: Run, outcomes: Sequence[Outcome]) -> np.ndarray:
-    """Computes the test logits of one method's students, [students, rows, classes]."""
-    first, values = outcomes[0].student, run.inputs.values
-    hyperparameters = {
-        name: np.array([o.student.trial.traced[name] for o in outcomes], np.float32)
-        for name in first.trial.traced
-    }
-    constants = {
-        name: np.stack([o.student.constants[name] for o in outcomes]) for name in first.constants
-    }
-    params = [outcome.trained.load(first.spec, values) for outcome in outcomes]
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
-    logits, _ = predict(first.spec, stacked, hyperparameters, constants, values[run.dataset.test])
-    return logits
 
 
 def make_result_lines(
@@ -152,12 +136,13 @@ def make_result_lines(
     """
     name, config = run.name, run.config
     trained: dict[str, list[dict[str, Any]]] = {method: [] for method in config.methods}
-    teachers = {}
+    teachers, corrections = {}, describe_corrections(outcomes)
     for outcome in outcomes:
-        student = outcome.student
+        student, method = outcome.student, outcome.student.trial.method
         teachers[student.replicate.number] = student.replicate.teacher_number
-        note = verdicts[student.trial.method].note if student.trial.method in verdicts else None
-        trained[student.trial.method].append(_make_line(run, outcome, exported, note))
+        notes = [verdicts[method].note] if method in verdicts else []
+        notes += [corrections[method]] if method in corrections else []
+        trained[method].append(_make_line(run, outcome, exported, "; ".join(notes) or None))
     lines = []
     for method in config.methods:
         verdict = verdicts.get(method, Verdict("ok", None, ""))
