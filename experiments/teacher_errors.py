@@ -1,7 +1,29 @@
-"""Digits with a teacher whose answer to a fifth of the images is flipped: which correction helps.
+"""Parity of digits, from teachers whose answer to a fifth of the images is flipped at random.
 
-python experiments/teacher_errors.py    # writes teacher_0.npz to teacher_7.npz
-python -m lelp_jax.main --config=experiments/teacher_errors.py
+    python experiments/teacher_errors.py    # writes teacher_0.npz to teacher_7.npz here
+    python -m lelp_jax.main --config=experiments/teacher_errors.py
+
+Students see all 1077 training images and no label, for 1500 or 5000 steps; the teachers are right on
+79.0 % of the test images. 8 replicates, each of a teacher of its own, and 3 trials per method. Takes
+5 minutes on 2 CPU cores. Test accuracy in percent, and the difference to the plain method of the same
+name [95 % interval], from runs with --config.report.baseline= each of them:
+
+    steps                 1500                         5000
+    kd                    94.03                        91.74
+    kd_slam               93.06 -0.97 [-1.73, -0.21]   92.15  +0.42 [-0.32, +1.16]
+    kd_weighted           94.10 +0.07 [-0.42, +0.56]   81.04 -10.69 [-13.01, -8.38]
+    lelp                  93.78                        91.67
+    lelp_slam             93.30 -0.49 [-1.61, +0.64]   93.12  +1.46 [-0.41, +3.32]
+    lelp_weighted         95.17 +1.39 [-0.02, +2.80]   80.21 -11.46 [-16.79, -6.12]
+    soft_kmeans           94.51                        91.60
+    soft_kmeans_slam      95.03 +0.52 [-0.54, +1.58]   93.78  +2.19 [+1.32, +3.05]
+    soft_kmeans_weighted  95.31 +0.80 [-0.25, +1.85]   81.25 -10.35 [-14.30, -6.39]
+
+Flips that are as likely in both classes leave the more probable class as it is, so plain students
+lose little until they learn the flipped answers by heart. In the long training they do, and SLaM helps
+soft_kmeans beyond the interval. Weighted distillation then fails: weights are large where the first
+student is unsure, and that is where an answer was flipped. It supposes a first student that is no
+surer of rows that it has seen than of validation rows.
 """
 
 from ml_collections import ConfigDict

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments import teacher_errors
 from lelp_jax import data
 from lelp_jax.cli.config_file import load_config
 from lelp_jax.core import metrics
@@ -74,6 +75,11 @@ def own_data() -> None:
         np.savez(f"{name}.npz", inputs=inputs, labels=label)
     logits = np.stack([np.zeros(90), inputs.sum(axis=1) - 3], axis=1)
     np.savez("teacher.npz", embeddings=inputs, logits=logits)
+    digits = Digits().parts().train.labels
+    embeddings = random.standard_normal((len(digits), 6)) + digits[:, None]
+    for number in range(teacher_errors.TEACHERS):
+        logits = np.stack([np.zeros(len(digits)), embeddings.sum(axis=1) - 3], axis=1)
+        np.savez(f"teacher_{number}.npz", embeddings=embeddings, logits=logits)
 
 
 def test_commands_are_documented_at_all() -> None:
@@ -89,7 +95,7 @@ def made_small(line: str) -> list[str]:
     [path] = [re.sub("--config=", "", a) for a in arguments if a.startswith("--config=")]
     file, colon, argument = path.partition(":")
     config = load_config(Path(file), [argument] if colon else [])
-    own_teacher = any(argument.startswith("--config.teacher.files") for argument in arguments)
+    own_teacher = config.teacher.source == "arrays"
     arguments += SMALL if own_teacher else (*SMALL_TEACHER, *SMALL)
     for name, values in config.methods.items():
         arguments.append(f"--config.methods.{name}.trials={int(name in KEPT or EVERY in file)}")
@@ -98,8 +104,9 @@ def made_small(line: str) -> list[str]:
         if "sample_size" in values:
             arguments.append(f"--config.methods.{name}.sample_size=60")
     if "sweep" in config:
-        sizes = config.sweep["key"] == "data.transfer_size"
-        arguments.append(f"--config.sweep.values={(60,) if sizes else config.sweep['values'][:1]}")
+        small = {"data.transfer_size": (60,), "student.train.steps": (1,)}
+        values = small.get(config.sweep["key"], config.sweep["values"][:1])
+        arguments.append(f"--config.sweep.values={values}")
     return arguments
 
 
