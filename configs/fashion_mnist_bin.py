@@ -6,6 +6,10 @@
 The class is whether the article's number (t-shirt 0, ..., ankle boot 9) is odd; the article is the fine
 label. The first line reads the images from TFDS, the second from an .npz file with x_train, y_train,
 x_test and y_test, as Keras ships it.
+
+Four teachers reach 97.64 % of test accuracy in 6 epochs, one in 10 epochs
+(--config.teacher.train.epochs=10) 98.08. The students are two convolutions of 8 and 16 channels; their table is
+in experiments/fashion_images.py.
 """
 
 from ml_collections import ConfigDict
