@@ -106,8 +106,8 @@ def test_kinds_that_this_version_does_not_have_are_named(student: Path) -> None:
     edit(path, inputs={**card["inputs"], "kind": "pictures"})
     with pytest.raises(UserError, match=r"unknown kind of inputs in .*: 'pictures'; .*known: "):
         export.load(student)
-    edit(path, inputs=card["inputs"], model={**card["model"], "name": "resnet"})
-    with pytest.raises(UserError, match=r"model\.name .*'resnet'"):
+    edit(path, inputs=card["inputs"], model={**card["model"], "name": "resnext"})
+    with pytest.raises(UserError, match=r"model\.name .*'resnext'"):
         export.load(student)
     edit(path, model=card["model"], method="lepl")
     with pytest.raises(UserError, match="did you mean 'lelp'"):

@@ -56,7 +56,7 @@ def test_a_teachers_loss_is_that_of_the_smoothed_label(
 
     monkeypatch.setattr(scheduler, "ensure", catch)
     with pytest.raises(_Caught):
-        teachers.ensure(tmp_path, dataset, 0, None)  # type: ignore[arg-type]
+        teachers.ensure(tmp_path, dataset, (dataset,), 0, None)  # type: ignore[arg-type]
     runner = Runner(jobs[0])
     state = runner.new_state()
     params = jax.device_get(state.members.params)

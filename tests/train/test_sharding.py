@@ -105,7 +105,9 @@ def test_one_device_and_eight_train_the_same_fleet() -> None:
         assert several["mesh"] == (given or [5, 1])
         for one, many in zip(single[name]["leaves"], several["leaves"], strict=True):
             assert len(many) == members
-            np.testing.assert_allclose(many, one[:members], atol=1e-4)
+            # Adam moves a parameter whose gradient is all but 0 as far as any other, though the
+            # sign of such a gradient is a matter of rounding.
+            np.testing.assert_allclose(many, one[:members], atol=5e-4)
 
 
 def test_cores_are_counted_where_there_is_no_affinity(monkeypatch: pytest.MonkeyPatch) -> None:
