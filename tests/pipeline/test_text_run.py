@@ -67,7 +67,7 @@ def finished(command: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory)
     return workdir
 
 
-@pytest.mark.slow
+@pytest.mark.kills
 def test_a_run_killed_in_fine_tuning_ends_with_the_bits_of_one_that_was_not(
     command: tuple[str, ...], finished: Path, tmp_path: Path
 ) -> None:
