@@ -39,6 +39,16 @@ labels alone saw images that changed anew in every step, as an earlier version d
     oracle        90.52 -1.70 [-4.21, +0.82]
     random_split  92.31 +0.09 [-2.77, +2.94]
 
+Results of the second line:
+
+    kd            92.93
+    labels        92.58 -0.35 [-1.80, +1.10]
+    lelp          92.50 -0.43 [-1.77, +0.91]
+    soft_kmeans   92.95 +0.02 [-1.54, +1.59]
+    kmeans        91.56 -1.38 [-2.59, -0.16]
+    oracle        90.52 -2.42 [-3.53, -1.30]
+    random_split  92.02 -0.91 [-2.66, +0.83]
+
 With 2 CPU cores to itself (AMD EPYC) the first line takes about half an hour, the third 11 minutes.
 """
 
